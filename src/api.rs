@@ -1,0 +1,1 @@
+//! Custom resources of group `tegata.dev`, exactly as on the wire: no logic.

@@ -1,0 +1,186 @@
+//! Evidence: untrusted bytes about an image digest, and the trait that fetches them.
+//!
+//! Nothing in here is believed. A [`Candidate`] is what a registry, a cache or a folder handed out;
+//! only [`crate::verify`] turns it into a [`crate::verify::VerifiedSignature`].
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::image::Digest;
+use crate::image::ImageRef;
+use crate::image::Repository;
+use crate::verdict::Failure;
+
+/// Where evidence for an image is looked for.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct EvidenceQuery {
+    /// The repository that holds the signatures: the image's own, or a policy's `source.oci`.
+    pub repository: Repository,
+    /// The digest of the image.
+    pub digest: Digest,
+    /// A policy's `source.tagPrefix`: put before `sha256-<hex>.sig`. Empty in most cases.
+    pub tag_prefix: String,
+}
+
+/// A place in which signatures may be attached to an image.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Place {
+    /// cosign's tag `sha256-<hex>.sig`.
+    SignatureTag,
+    /// The OCI 1.1 referrers API.
+    Referrers,
+    /// The OCI 1.1 fallback tag `sha256-<hex>`, for registries without that API.
+    FallbackTag,
+}
+
+impl Place {
+    /// The name used in explanations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SignatureTag => "signature tag",
+            Self::Referrers => "referrers",
+            Self::FallbackTag => "fallback tag",
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Everything found for one query, in a stable order; untrusted.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// The query that it answers.
+    pub query: EvidenceQuery,
+    /// What looks like a signature or a bundle, at most [`MAX_CANDIDATES`].
+    pub candidates: Vec<Candidate>,
+    /// Places that could not be listed, or not to the end. Never empty when a listing failed: an
+    /// error is not "no signature there".
+    pub problems: Vec<Problem>,
+}
+
+/// Most candidates kept for one image. cosign's own images carry fewer than ten; a signer who
+/// re-signs weekly for two years stays below. More is [`crate::verdict::Reason::EvidenceTooLarge`].
+pub const MAX_CANDIDATES: usize = 128;
+
+/// A place that could not be listed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problem {
+    /// Which place.
+    pub place: Place,
+    /// Why; its reason says whether a retry is worth it.
+    pub failure: Failure,
+}
+
+/// One thing attached to an image that may be a signature.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Where it was found.
+    pub place: Place,
+    /// Digest of the manifest that holds it.
+    pub manifest: Digest,
+    /// Digest of the layer or blob with the payload or bundle.
+    pub layer: Digest,
+    /// Its format, also when its bytes could not be had.
+    pub format: Format,
+    /// Its bytes, or why they could not be had.
+    pub content: Result<Content, Failure>,
+}
+
+/// The format of a signature, as policies name it in `signatureFormat`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Format {
+    /// cosign's classic format: a simple-signing payload with annotations.
+    Legacy,
+    /// A Sigstore bundle.
+    Bundle,
+}
+
+impl Format {
+    /// The name used in policies and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Bundle => "bundle",
+        }
+    }
+}
+
+/// The bytes of a candidate.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A Sigstore bundle's JSON.
+    Bundle(Bytes),
+    /// A classic payload with the annotations of its layer.
+    SimpleSigning {
+        /// The payload: the exact bytes that were signed.
+        payload: Bytes,
+        /// The layer's annotations, among them signature, certificate, log entry and timestamp.
+        annotations: BTreeMap<String, String>,
+    },
+}
+
+/// Annotation keys that cosign writes on the layer of a classic signature.
+pub mod annotation {
+    /// Base64 of the signature over the payload.
+    pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+    /// JSON of the Rekor entry: `SignedEntryTimestamp` and `Payload`.
+    pub const BUNDLE: &str = "dev.sigstore.cosign/bundle";
+    /// PEM of the signing certificate.
+    pub const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
+    /// PEM of the intermediates; may be empty.
+    pub const CHAIN: &str = "dev.sigstore.cosign/chain";
+    /// JSON with `SignedRFC3161Timestamp`.
+    pub const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
+}
+
+/// Media type of a classic signature's payload.
+pub const SIMPLE_SIGNING_MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+
+/// The I/O of admission: references to digests, digests to evidence.
+///
+/// Implemented by the registry client, by OCI layout folders, and by fakes in tests. Both calls
+/// must end by `deadline`; what is not there by then is a [`Failure`], never silence.
+pub trait FetchEvidence: Send + Sync + 'static {
+    /// The digest that `image` stands for. A reference with a digest costs no request; a tag's
+    /// digest is computed over the manifest's bytes.
+    ///
+    /// # Errors
+    /// With a reason of step `subject` or a `registry-…` reason.
+    fn resolve(
+        &self,
+        image: &ImageRef,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Digest, Failure>> + Send;
+
+    /// Whatever is attached to the digest, from every place at once.
+    fn fetch(
+        &self,
+        query: &EvidenceQuery,
+        deadline: Instant,
+    ) -> impl Future<Output = Evidence> + Send;
+}
+
+impl<F: FetchEvidence> FetchEvidence for std::sync::Arc<F> {
+    fn resolve(
+        &self,
+        image: &ImageRef,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Digest, Failure>> + Send {
+        (**self).resolve(image, deadline)
+    }
+
+    fn fetch(
+        &self,
+        query: &EvidenceQuery,
+        deadline: Instant,
+    ) -> impl Future<Output = Evidence> + Send {
+        (**self).fetch(query, deadline)
+    }
+}

@@ -1,0 +1,1 @@
+//! Policies and trust roots from YAML files.

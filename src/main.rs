@@ -1,0 +1,2 @@
+//! The `tegata` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Prometheus metrics: closed label sets, no image names.

@@ -1,0 +1,234 @@
+//! Compiled policies: values that cannot be invalid.
+//!
+//! [`compile`] makes them from the resources in [`crate::api`]; [`snapshot`] selects those that
+//! apply; [`evaluate`] compares them with what was verified. All of it is pure.
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::evidence::Format;
+use crate::image::ImageRef;
+use crate::image::Repository;
+use crate::trust_root::TrustRoot;
+use crate::verify::PublicKey;
+
+pub mod compile;
+pub mod evaluate;
+pub mod glob;
+pub mod identity;
+pub mod selector;
+pub mod snapshot;
+
+pub use glob::ImageGlob;
+pub use identity::IdentityMatcher;
+pub use selector::LabelSelector;
+pub use snapshot::PolicySnapshot;
+pub use snapshot::Workload;
+
+/// Which resource a policy is.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum PolicyId {
+    /// A `ClusterImagePolicy`.
+    Cluster {
+        /// Its name.
+        name: String,
+    },
+    /// An `ImagePolicy`.
+    Namespaced {
+        /// Its namespace: the only one it speaks for.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl fmt::Display for PolicyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster { name } => write!(f, "ClusterImagePolicy {name}"),
+            Self::Namespaced { namespace, name } => write!(f, "ImagePolicy {namespace}/{name}"),
+        }
+    }
+}
+
+/// What a failed policy does to the request.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Records only.
+    Audit,
+    /// Denies.
+    Enforce,
+    /// Admits, with an admission warning.
+    Warn,
+}
+
+impl Mode {
+    /// The name used in policies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Enforce => "enforce",
+            Self::Warn => "warn",
+        }
+    }
+}
+
+/// What an indeterminate answer does to the request. It never covers a rejected one.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUnavailable {
+    /// Admits silently.
+    Allow,
+    /// Denies; the default.
+    Deny,
+    /// Admits, with an admission warning.
+    Warn,
+}
+
+/// A policy as the snapshot holds it.
+#[derive(Clone, Debug)]
+pub enum PolicyState {
+    /// It compiled.
+    Ready(Arc<Policy>),
+    /// It did not, and no earlier version did: what it matches is denied.
+    Invalid(Arc<InvalidPolicy>),
+}
+
+/// A policy that cannot be used. It stays visible and denies what it matches.
+#[derive(Clone, Debug)]
+pub struct InvalidPolicy {
+    /// Which resource.
+    pub id: PolicyId,
+    /// Whom it is for, as far as that could be read. Where it could not, everything in its reach.
+    pub scope: Scope,
+    /// Why it cannot be used: the path of the field, what was found and what was wanted.
+    pub problem: String,
+}
+
+/// What a policy is for: images, kinds of workload, namespaces.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Images; one of these must match.
+    pub images: Vec<ImageGlob>,
+    /// Workloads; one of these must match, or the list is empty.
+    pub workloads: Vec<WorkloadMatcher>,
+    /// Labels of the namespace; only a `ClusterImagePolicy` has them.
+    pub namespaces: Option<LabelSelector>,
+}
+
+/// One element of `match`: a resource, a version, labels.
+#[derive(Clone, Debug)]
+pub struct WorkloadMatcher {
+    /// API group, for example `apps`; empty is the core group. `None` matches all.
+    pub group: Option<String>,
+    /// Version, for example `v1`. `None` matches all.
+    pub version: Option<String>,
+    /// Plural resource in lower case, for example `deployments`. `None` matches all.
+    pub resource: Option<String>,
+    /// Labels of the object.
+    pub labels: Option<LabelSelector>,
+}
+
+/// A compiled policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Which resource.
+    pub id: PolicyId,
+    /// What it is for.
+    pub scope: Scope,
+    /// What happens when it is not met.
+    pub mode: Mode,
+    /// What happens when it could not be decided.
+    pub on_unavailable: OnUnavailable,
+    /// How many distinct authorities' signers must be verified.
+    pub threshold: NonZeroUsize,
+    /// The alternatives; never empty.
+    pub authorities: Vec<Authority>,
+}
+
+/// One way to meet a policy.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    /// Its name; `authority-0` and so on where none is given.
+    pub name: String,
+    /// Who must have signed.
+    pub signer: Signer,
+    /// Where signatures are looked for; the image's own repository where empty.
+    pub sources: Vec<Source>,
+    /// Which formats count; never empty, classic before bundle.
+    pub formats: Vec<Format>,
+    /// What must prove log inclusion and time.
+    pub demands: Demands,
+    /// The trust root for certificates, log entries and timestamps.
+    pub trust_root: Arc<TrustRoot>,
+    /// What the signed payload must be.
+    pub payload: PayloadKind,
+}
+
+/// Whose signature an authority accepts.
+#[derive(Clone, Debug)]
+pub enum Signer {
+    /// The holder of one of these keys. They are alternatives; never empty.
+    Keys(Vec<PublicKey>),
+    /// A certificate's subject. They are alternatives; never empty.
+    Identities(Vec<IdentityMatcher>),
+    /// Nobody is asked: always passes.
+    StaticPass,
+    /// Nobody is asked: always fails, with this message.
+    StaticFail {
+        /// What to tell the user; may be empty.
+        message: String,
+    },
+}
+
+/// Another place for signatures.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Source {
+    /// The repository; the image's own where `None`.
+    pub repository: Option<Repository>,
+    /// Put before the tag `sha256-<hex>.sig`.
+    pub tag_prefix: String,
+}
+
+/// What must prove inclusion in a log, and the signing time.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Demands {
+    /// The log entry.
+    pub log: LogDemand,
+    /// Whether an RFC 3161 timestamp must be there and good.
+    pub timestamp: bool,
+}
+
+/// What is asked of the log entry. Whatever evidence carries is checked all the same.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum LogDemand {
+    /// None need be there.
+    Optional,
+    /// A signed entry timestamp, or an inclusion proof under a trusted checkpoint.
+    Entry,
+    /// An inclusion proof under a trusted checkpoint.
+    Proof,
+}
+
+/// What the signed payload must be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PayloadKind {
+    /// A signature of the image: simple signing, cosign's sign statement, or a message signature.
+    Signature,
+    /// An in-toto statement about the image, of this predicate type or of any where `None`.
+    Statement {
+        /// The predicate type, exactly.
+        predicate_type: Option<String>,
+    },
+}
+
+/// The policy's answer to "is this image yours?", for callers that hold a parsed image.
+impl Scope {
+    /// Whether one of the globs matches the reference, with its tag or with its digest.
+    pub fn covers_image(&self, image: &ImageRef) -> bool {
+        self.images.iter().any(|glob| glob.matches(image))
+    }
+}

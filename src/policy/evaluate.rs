@@ -1,0 +1,1 @@
+//! Policies against what was verified.

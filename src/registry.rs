@@ -1,0 +1,1 @@
+//! Evidence from OCI registries and layout folders.

@@ -1,0 +1,1 @@
+//! The image fields of every workload kind.
