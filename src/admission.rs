@@ -1,17 +1,29 @@
 //! The pipeline: from an admission request to its answer.
 //!
 //! [`Admission::admit`] is the picture of the crate's documentation as code.
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use crate::evidence::FetchEvidence;
 use crate::image::ImageUse;
+use crate::policy::Mode;
+use crate::policy::OnUnavailable;
 use crate::policy::PolicySnapshot;
 use crate::policy::Workload;
+use crate::verdict::Failure;
 use crate::verdict::ImageReport;
+use crate::verdict::Reason;
+use crate::verdict::Verdict;
+use crate::verdict::printable;
+use crate::verdict::text;
 
+mod check;
+mod judge;
 pub mod review;
 
 /// What the API server asks, as far as Tegata looks at it.
@@ -93,9 +105,15 @@ pub struct FieldReport {
     /// The same as a JSON pointer, for the patch.
     #[serde(skip)]
     pub pointer: String,
-    /// The field's text with the verified digest added, where it has none and one was verified.
+    /// The field's text, exactly.
+    #[serde(skip)]
+    pub text: String,
+    /// The field's text with the verified digest added, where `/mutate` is to write it.
     #[serde(skip)]
     pub pinned: Option<String>,
+    /// Whether the field names a tag that nothing will pin.
+    #[serde(skip)]
+    pub unpinned: bool,
     /// What was found out about its image.
     #[serde(flatten)]
     pub report: ImageReport,
@@ -106,23 +124,146 @@ pub struct FieldReport {
 pub struct Admission<F> {
     fetch: F,
     settings: Settings,
+    verifying: Arc<Semaphore>,
 }
 
 impl<F: FetchEvidence> Admission<F> {
     /// A pipeline that fetches through `fetch`.
-    pub const fn new(fetch: F, settings: Settings) -> Self {
-        Self { fetch, settings }
+    pub fn new(fetch: F, settings: Settings) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self { fetch, settings, verifying: Arc::new(Semaphore::new(threads)) }
     }
 
     /// Answers one request, by `deadline`, under one snapshot of the policies.
     pub async fn admit(
         &self,
-        _request: &Request,
-        _snapshot: &PolicySnapshot,
-        _now: Timestamp,
-        _deadline: Instant,
+        request: &Request,
+        snapshot: &PolicySnapshot,
+        now: Timestamp,
+        deadline: Instant,
     ) -> Decision {
-        let _ = (&self.fetch, &self.settings);
-        todo!()
+        let Request { workload, kind, images, .. } = request;
+        let reports = futures::future::join_all(
+            images.iter().map(|image| self.check_use(image, workload, snapshot, now, deadline)),
+        );
+        let pins = match self.settings.mutate {
+            Mutate::Off => false,
+            Mutate::Pods => kind == "Pod",
+            Mutate::All => true,
+        };
+        let warns_of_tags = pins || self.settings.mutate == Mutate::Off;
+        let fields = images.iter().zip(reports.await).map(|(image, report)| {
+            let pinned = pinned(image, &report);
+            FieldReport {
+                path: image.path.clone(),
+                pointer: image.pointer.clone(),
+                text: image.text.clone(),
+                pinned: if pins { pinned } else { None },
+                unpinned: warns_of_tags && !pins && is_tag(image),
+                report,
+            }
+        });
+        decide(fields.collect(), self.settings)
     }
+
+    async fn check_use(
+        &self,
+        image: &ImageUse,
+        workload: &Workload,
+        snapshot: &PolicySnapshot,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> ImageReport {
+        match &image.image {
+            Ok(parsed) => self.check_image(parsed, workload, snapshot, now, deadline).await,
+            Err(error) => {
+                let failure = Failure::new(Reason::ImageReferenceInvalid, error);
+                let bound = snapshot.policies().iter().any(|state| state.governs(workload));
+                let failure = if bound {
+                    failure
+                } else {
+                    Failure { reason: Reason::PolicyNone, ..failure }
+                };
+                ImageReport::failed(printable(&image.text), failure)
+            }
+        }
+    }
+}
+
+/// The field's text with the verified digest, where it names none.
+fn pinned(image: &ImageUse, report: &ImageReport) -> Option<String> {
+    let digest = report.digest.as_ref().filter(|_| is_tag(image))?;
+    let verified = report.verdict == Verdict::Verified && !report.policies.is_empty();
+    verified.then(|| format!("{}@{digest}", image.text))
+}
+
+fn is_tag(image: &ImageUse) -> bool {
+    image.image.as_ref().is_ok_and(|image| image.digest().is_none())
+}
+
+/// Reports to the answer: each policy's mode and `onUnavailable` decide what its verdict does.
+fn decide(images: Vec<FieldReport>, settings: Settings) -> Decision {
+    let mut denials = Vec::new();
+    let mut warnings = Vec::new();
+    let mut verdicts = Vec::new();
+    for field in &images {
+        match consequence(&field.report, settings) {
+            Consequence::Admit if field.unpinned && field.report.digest.is_some() => {
+                warnings.push(format!(
+                    "{}: {} was verified by its tag, which can move; refer to it by its digest",
+                    field.path, field.report.image
+                ));
+            }
+            Consequence::Admit => {}
+            Consequence::Warn => warnings.push(text::denial(&field.path, &field.report)),
+            Consequence::Deny(verdict) => {
+                denials.push(text::denial(&field.path, &field.report));
+                verdicts.push(verdict);
+            }
+        }
+    }
+    Decision {
+        allowed: denials.is_empty(),
+        retry: !verdicts.is_empty() && verdicts.iter().all(|v| *v == Verdict::Indeterminate),
+        message: denials.join("; "),
+        warnings,
+        images,
+    }
+}
+
+/// What one image's report does to the request.
+enum Consequence {
+    Admit,
+    Warn,
+    Deny(Verdict),
+}
+
+fn consequence(report: &ImageReport, settings: Settings) -> Consequence {
+    if let Some(failure) = &report.failure {
+        return match (failure.reason, settings.no_match) {
+            (Reason::PolicyNone, NoMatch::Allow) => Consequence::Admit,
+            (Reason::PolicyNone, NoMatch::Warn) => Consequence::Warn,
+            _ => Consequence::Deny(failure.verdict()),
+        };
+    }
+    let mut worst = Consequence::Admit;
+    for policy in &report.policies {
+        let next = match (policy.verdict, policy.mode, policy.on_unavailable) {
+            (Verdict::Verified, _, _) | (_, Mode::Audit, _) => Consequence::Admit,
+            (Verdict::Indeterminate, _, OnUnavailable::Allow) => Consequence::Admit,
+            (_, Mode::Warn, _) | (Verdict::Indeterminate, _, OnUnavailable::Warn) => {
+                Consequence::Warn
+            }
+            (verdict, Mode::Enforce, _) => Consequence::Deny(verdict),
+        };
+        worst = match (worst, next) {
+            (Consequence::Deny(a), Consequence::Deny(b)) => Consequence::Deny(a.max(b)),
+            (Consequence::Deny(verdict), _) | (_, Consequence::Deny(verdict)) => {
+                Consequence::Deny(verdict)
+            }
+            (Consequence::Warn, _) | (_, Consequence::Warn) => Consequence::Warn,
+            (Consequence::Admit, Consequence::Admit) => Consequence::Admit,
+        };
+    }
+    worst
 }

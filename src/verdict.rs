@@ -87,6 +87,22 @@ impl Step {
         Self::Conditions,
     ];
 
+    /// How far verification has come when it fails at this step: of several failures, the one
+    /// that got furthest is the one to tell. Evidence is parsed before its parts are checked.
+    pub const fn progress(self) -> u8 {
+        match self {
+            Self::Subject => 0,
+            Self::Evidence => 1,
+            Self::LogLookup => 2,
+            Self::Time => 3,
+            Self::Certificate => 4,
+            Self::LogEntry => 5,
+            Self::Signature => 6,
+            Self::Identity => 7,
+            Self::Conditions => 8,
+        }
+    }
+
     /// The stable name used in logs, metrics and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -165,6 +165,7 @@ pub fn verify(candidate: &Candidate, question: &Question<'_>) -> Examined {
         }
     });
     if let Err(failure) = &result {
+        steps.retain(|step| step.step != failure.step());
         steps.push(StepReport::failed(failure));
     }
     steps.sort_by_key(|step| step.step);
@@ -324,7 +325,7 @@ fn examine_keyed(
     let scheme = check_signature(parsed, key, digest)?;
     let times = if parsed.entries() == 0 && parsed.timestamps() == 0 {
         Vec::new()
-    } else if known_to_library(scheme) {
+    } else if known_to_library(scheme, parsed) {
         let policy = PublicKeyVerificationPolicy::new(key.spki());
         let policy = if parsed.entries() == 0 {
             policy.skip_tlog_unsafe()
@@ -382,11 +383,11 @@ fn check_signature(parsed: &Parsed, key: &PublicKey, digest: &Digest) -> Result<
 }
 
 /// Whether `sigstore-verify` checks signature and log entry of this scheme as signers write them.
-const fn known_to_library(scheme: Scheme) -> bool {
-    matches!(
-        scheme,
-        Scheme::EcdsaP256(HashAlgorithm::Sha256) | Scheme::RsaPkcs1(HashAlgorithm::Sha256)
-    )
+/// Of Rekor v2 it knows P-256 alone.
+fn known_to_library(scheme: Scheme, parsed: &Parsed) -> bool {
+    let v2 = parsed.bundle.verification_material.tlog_entries.iter().any(log::is_v2);
+    scheme == Scheme::EcdsaP256(HashAlgorithm::Sha256)
+        || (scheme == Scheme::RsaPkcs1(HashAlgorithm::Sha256) && !v2)
 }
 
 /// (7) No signing time lies in the future.

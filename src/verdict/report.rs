@@ -93,6 +93,11 @@ pub enum SignerReport {
         /// The subject alternative name.
         subject: String,
     },
+    /// Nobody: a static authority passes by itself.
+    Static {
+        /// The authority's name.
+        authority: String,
+    },
 }
 
 /// One candidate signature under one authority.
@@ -162,4 +167,12 @@ pub struct ImageReport {
     pub failure: Option<Failure>,
     /// Every policy that applies.
     pub policies: Vec<PolicyReport>,
+}
+
+impl ImageReport {
+    /// A report on an image of which no policy could be asked.
+    pub fn failed(image: String, failure: Failure) -> Self {
+        let verdict = failure.verdict();
+        Self { image, digest: None, verdict, failure: Some(failure), policies: Vec::new() }
+    }
 }

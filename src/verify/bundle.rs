@@ -1,5 +1,6 @@
 //! Sigstore bundles: bytes to a bounded [`Parsed`].
 use serde_json::Value;
+use sigstore_verify::crypto::Checkpoint;
 use sigstore_verify::types::Bundle;
 use sigstore_verify::types::SignatureContent;
 use sigstore_verify::types::bundle::VerificationMaterialContent;
@@ -54,7 +55,9 @@ pub(super) fn parse(bytes: &[u8], kind: &PayloadKind, digest: &Digest) -> Result
     let mut document = crate::json::parse(bytes)
         .map_err(|error| malformed(format!("the bundle is not JSON: {error}")))?;
     check_versions(&document)?;
+    check_alternatives(&document)?;
     check_limits(&mut document)?;
+    check_checkpoints(&document)?;
     let bundle: Bundle = serde_json::from_value(document)
         .map_err(|error| malformed(format!("the bundle cannot be parsed: {error}")))?;
     let (message, signature) = match &bundle.content {
@@ -135,6 +138,41 @@ fn check_versions(document: &Value) -> Result<(), Failure> {
                 printable(found.1)
             );
             return Err(unsupported(found).wanted("hashedrekord, dsse or intoto 0.0.2"));
+        }
+    }
+    Ok(())
+}
+
+/// A bundle holds one signature by one signer: of alternatives (protobuf `oneof`), one is there.
+fn check_alternatives(document: &Value) -> Result<(), Failure> {
+    let material = document.get("verificationMaterial").unwrap_or(&Value::Null);
+    for (object, names) in [
+        (document, ["dsseEnvelope", "messageSignature"].as_slice()),
+        (material, ["certificate", "x509CertificateChain", "publicKey"].as_slice()),
+    ] {
+        let present: Vec<&str> =
+            names.iter().copied().filter(|name| object.get(name).is_some()).collect();
+        if present.len() != 1 {
+            let found = match present.as_slice() {
+                [] => format!("the bundle has no {}", names.join(" or ")),
+                present => format!("the bundle has {}", present.join(" and ")),
+            };
+            return Err(malformed(found).wanted("exactly one of them"));
+        }
+    }
+    Ok(())
+}
+
+/// A checkpoint that is no signed note is the log's failing, not the bundle's.
+fn check_checkpoints(document: &Value) -> Result<(), Failure> {
+    for entry in list(document, &["verificationMaterial", "tlogEntries"]) {
+        let envelope = entry.pointer("/inclusionProof/checkpoint/envelope");
+        let Some(envelope) = envelope.and_then(Value::as_str).filter(|text| !text.is_empty())
+        else {
+            continue;
+        };
+        if let Err(error) = Checkpoint::from_text(envelope) {
+            return Err(Failure::new(Reason::CheckpointInvalid, error).wanted("a signed note"));
         }
     }
     Ok(())

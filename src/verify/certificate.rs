@@ -261,6 +261,23 @@ pub(super) fn check_chain(
     }))
 }
 
+/// Whether the certificate is of an authority whose window does not hold `time`: for telling a
+/// certificate of yesterday's authority from one of nobody's.
+pub(super) fn chains_outside_window(
+    leaf: &[u8],
+    brought: &[Vec<u8>],
+    root: &TrustRoot,
+    time: Timestamp,
+) -> bool {
+    let leaf = CertificateDer::from(leaf);
+    let Ok(leaf) = EndEntityCert::try_from(&leaf) else { return false };
+    let outside = |authority: &&Authority| {
+        authority.window.is_some_and(|window| !window.contains(time))
+    };
+    let mut authorities = root.authorities().iter().filter(outside);
+    authorities.any(|authority| check_authority(&leaf, brought, authority, time).is_ok())
+}
+
 fn check_authority(
     leaf: &EndEntityCert<'_>,
     brought: &[Vec<u8>],

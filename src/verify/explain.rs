@@ -10,8 +10,10 @@ use sigstore_verify::TimestampError;
 use sigstore_verify::TransparencyLogError;
 use sigstore_verify::bundle::Error as BundleError;
 use sigstore_verify::types::TransparencyLogEntry;
+use sigstore_verify::types::bundle::InclusionProof;
 
 use super::Parsed;
+use super::certificate;
 use super::certificate::SigningCertificate;
 use super::timestamp;
 use crate::trust_root::TrustRoot;
@@ -43,10 +45,12 @@ pub(super) fn explain(
         Error::Certificate(error) => explain_certificate(error, parsed, certificate, root),
         Error::TransparencyLog(error) => explain_log(error, parsed, root, now),
         Error::Timestamp(error) => explain_timestamp(error),
-        Error::Bundle(error) => explain_bundle(error),
+        Error::Bundle(error) => explain_bundle(error, parsed),
         Error::UnsupportedBundle(_) | Error::UnsupportedArtifact(_) => {
             Failure::new(Reason::EvidenceUnsupported, error)
         }
+        // The root was sanitised when it was read: only a CT log can still be missing.
+        Error::InvalidTrustRoot(detail) => Failure::new(Reason::SctInvalid, detail),
         Error::Crypto(_) => Failure::new(Reason::KeyUnsupported, error),
         _ => Failure::new(Reason::EvidenceMalformed, error),
     };
@@ -86,38 +90,46 @@ fn explain_certificate(
         CertificateError::NotYetValid { .. } | CertificateError::Expired { .. } => {
             Failure::new(Reason::SigningTimeOutsideCertificate, error)
         }
-        // A chain that is broken in time only: the certificate's own validity says so.
-        CertificateError::ChainInvalid(detail) => certificate
-            .and_then(|certificate| outside_validity(parsed, certificate, root))
-            .unwrap_or_else(|| Failure::new(Reason::CertificateUntrusted, detail)),
+        // A chain that is broken in time only: the certificate's or its authority's.
+        CertificateError::ChainInvalid(detail) => {
+            let times = stated_times(parsed, root);
+            certificate
+                .and_then(|certificate| outside_validity(&times, certificate))
+                .or_else(|| outlived(&times, parsed, root))
+                .unwrap_or_else(|| Failure::new(Reason::CertificateUntrusted, detail))
+        }
         _ => Failure::new(Reason::CertificateUntrusted, error),
     }
 }
 
-fn outside_validity(
-    parsed: &Parsed,
-    certificate: &SigningCertificate,
-    root: &TrustRoot,
-) -> Option<Failure> {
+/// The times of promises and timestamps. They had been verified before the chain was looked at.
+fn stated_times(parsed: &Parsed, root: &TrustRoot) -> Vec<Timestamp> {
     let entries = &parsed.bundle.verification_material.tlog_entries;
-    let promised = entries
-        .iter()
-        .filter(|entry| entry.inclusion_promise.is_some());
+    let promised = entries.iter().filter(|entry| entry.inclusion_promise.is_some());
     let mut times: Vec<Timestamp> = promised.filter_map(|entry| entry.integrated_time).collect();
     times.extend(timestamp::verify(parsed, root).unwrap_or_default());
-    let SigningCertificate {
-        not_before,
-        not_after,
-        ..
-    } = certificate;
-    let time = times
-        .iter()
-        .find(|time| *time < not_before || *time > not_after)?;
+    times
+}
+
+fn outside_validity(times: &[Timestamp], certificate: &SigningCertificate) -> Option<Failure> {
+    let SigningCertificate { not_before, not_after, .. } = certificate;
+    let time = times.iter().find(|time| *time < not_before || *time > not_after)?;
     let found = format!("signed at {time}");
     Some(
         Failure::new(Reason::SigningTimeOutsideCertificate, found)
             .wanted(format!("a time from {not_before} to {not_after}")),
     )
+}
+
+/// The certificate is of an authority that the trust root lists for other times only.
+fn outlived(times: &[Timestamp], parsed: &Parsed, root: &TrustRoot) -> Option<Failure> {
+    let leaf = parsed.bundle.signing_certificate()?;
+    let brought = super::brought(&parsed.bundle);
+    let time = times.iter().find(|time| {
+        certificate::chains_outside_window(leaf.as_bytes(), &brought, root, **time)
+    })?;
+    let found = format!("the certificate's authority was not to be trusted at {time}");
+    Some(Failure::new(Reason::CertificateAuthorityExpired, found))
 }
 
 fn explain_log(
@@ -213,21 +225,37 @@ pub(super) fn explain_timestamp(error: &TimestampError) -> Failure {
     }
 }
 
-fn explain_bundle(error: &BundleError) -> Failure {
+fn explain_bundle(error: &BundleError, parsed: &Parsed) -> Failure {
     let reason = match error {
-        BundleError::MissingInclusionPromise(_) | BundleError::MissingSigningTimeEvidence => {
-            Reason::LogEntryAbsent
+        // Without a checkpoint nothing vouches for the root; the proof may be wrong besides.
+        BundleError::MissingCheckpoint if !proofs_lead_to_their_roots(parsed) => {
+            Reason::InclusionProofInvalid
         }
+        BundleError::MissingInclusionPromise(_) => Reason::LogEntryAbsent,
         BundleError::MissingInclusionProof(_) => Reason::InclusionProofAbsent,
         BundleError::MissingCheckpoint | BundleError::CheckpointRootMismatch => {
             Reason::CheckpointInvalid
         }
         BundleError::LogIndexOutOfRange { .. } => Reason::InclusionProofInvalid,
-        BundleError::MissingTimestamp => Reason::TimestampAbsent,
+        BundleError::MissingTimestamp | BundleError::MissingSigningTimeEvidence => {
+            Reason::TimestampAbsent
+        }
         BundleError::UnsupportedMediaType(_) | BundleError::UnsupportedVerificationMaterial => {
             Reason::EvidenceUnsupported
         }
         _ => Reason::EvidenceMalformed,
     };
     Failure::new(reason, error)
+}
+
+fn proofs_lead_to_their_roots(parsed: &Parsed) -> bool {
+    parsed.bundle.verification_material.tlog_entries.iter().all(|entry| {
+        entry.inclusion_proof.as_ref().is_none_or(|proof| {
+            let leaf = sigstore_merkle::hash_leaf(entry.canonicalized_body.as_bytes());
+            let InclusionProof { log_index, tree_size, hashes, root_hash, .. } = proof;
+            let index = log_index.get();
+            sigstore_merkle::verify_inclusion_proof(&leaf, index, *tree_size, hashes, root_hash)
+                .is_ok()
+        })
+    })
 }

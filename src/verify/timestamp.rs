@@ -8,6 +8,25 @@ use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
 use crate::verdict::Reason;
 
+/// Most bytes of one token. With its authority's certificates a token has some 6 KiB; without this
+/// bound one could bring a thousand certificates along.
+const MAX_TOKEN_BYTES: usize = 64 * 1024;
+
+/// Refuses tokens that are larger than any authority's.
+pub(super) fn check_size(parsed: &Parsed) -> Result<(), Failure> {
+    let material = &parsed.bundle.verification_material;
+    let tokens = &material.timestamp_verification_data.rfc3161_timestamps;
+    let sizes = tokens.iter().map(|token| token.signed_timestamp.as_bytes().len());
+    match sizes.max().filter(|size| *size > MAX_TOKEN_BYTES) {
+        Some(size) => Err(Failure::new(
+            Reason::EvidenceTooLarge,
+            format!("a timestamp of {size} bytes"),
+        )
+        .wanted(format!("at most {MAX_TOKEN_BYTES}"))),
+        None => Ok(()),
+    }
+}
+
 /// The times of all timestamps that are attached; every one must verify under an authority of the
 /// trust root that was valid at that time.
 pub(super) fn verify(parsed: &Parsed, root: &TrustRoot) -> Result<Vec<Timestamp>, Failure> {

@@ -1,0 +1,208 @@
+//! One image: which policies apply, what is attached to it, and what each policy says of that.
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::Admission;
+use super::judge;
+use super::judge::Case;
+use crate::evidence::Evidence;
+use crate::evidence::EvidenceQuery;
+use crate::evidence::FetchEvidence;
+use crate::image::Digest;
+use crate::image::ImageRef;
+use crate::policy::Authority;
+use crate::policy::InvalidPolicy;
+use crate::policy::Mode;
+use crate::policy::OnUnavailable;
+use crate::policy::Policy;
+use crate::policy::PolicySnapshot;
+use crate::policy::PolicyState;
+use crate::policy::Signer;
+use crate::policy::Workload;
+use crate::verdict::Failure;
+use crate::verdict::ImageReport;
+use crate::verdict::PolicyReport;
+use crate::verdict::Reason;
+use crate::verdict::Verdict;
+
+/// Kept of the time for verifying what was fetched, so that evidence which arrives late still gets
+/// a verdict and its explanation.
+const VERIFY_MARGIN: Duration = Duration::from_millis(250);
+
+impl<F: FetchEvidence> Admission<F> {
+    /// Checks one image, by `deadline`, under one snapshot of the policies.
+    pub async fn check_image(
+        &self,
+        image: &ImageRef,
+        workload: &Workload,
+        snapshot: &PolicySnapshot,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> ImageReport {
+        let mut selected = snapshot.select(workload, image);
+        let by_digest = snapshot.selects_by_digest(workload);
+        if selected.is_empty() && !by_digest {
+            return uncovered(image);
+        }
+        let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
+        let asks = |state: &&PolicyState| match state {
+            PolicyState::Ready(policy) => policy.authorities.iter().any(|one| !is_static(one)),
+            PolicyState::Invalid(_) => false,
+        };
+        let digest = match image.digest() {
+            Some(digest) => Some(digest.clone()),
+            None if by_digest || selected.iter().any(asks) => {
+                match self.fetch.resolve(image, fetch_by).await {
+                    Ok(digest) => Some(digest),
+                    Err(failure) => return unresolved(image, &selected, failure),
+                }
+            }
+            None => None,
+        };
+        if let (None, Some(digest)) = (image.digest(), &digest) {
+            selected = snapshot.select(workload, &image.with_digest(digest.clone()));
+            if selected.is_empty() {
+                return uncovered(image);
+            }
+        }
+        let (ready, invalid) = split(&selected);
+        let mut policies: Vec<PolicyReport> = invalid.into_iter().map(invalid_report).collect();
+        policies.extend(self.judge_all(image, digest.as_ref(), ready, now, deadline).await);
+        ImageReport {
+            image: image.to_string(),
+            digest: digest.map(|digest| digest.to_string()),
+            verdict: policies.iter().map(|p| p.verdict).max().unwrap_or(Verdict::Rejected),
+            failure: None,
+            policies,
+        }
+    }
+
+    async fn judge_all(
+        &self,
+        image: &ImageRef,
+        digest: Option<&Digest>,
+        policies: Vec<Arc<Policy>>,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Vec<PolicyReport> {
+        // A static authority alone needs no digest; its verdict does not depend on one.
+        let digest = digest.cloned().unwrap_or_else(|| Digest::sha256_of(b""));
+        let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
+        let places: Vec<Vec<Vec<EvidenceQuery>>> = policies
+            .iter()
+            .map(|policy| policy.authorities.iter().map(|a| queries(a, image, &digest)).collect())
+            .collect();
+        let distinct: BTreeSet<EvidenceQuery> = places.iter().flatten().flatten().cloned().collect();
+        let fetched = distinct.iter().map(|query| self.fetch.fetch(query, fetch_by));
+        let fetched: BTreeMap<EvidenceQuery, Evidence> =
+            distinct.iter().cloned().zip(futures::future::join_all(fetched).await).collect();
+        let _permit = self.verifying.clone().acquire_owned().await;
+        let task = policies.clone();
+        let judged = tokio::task::spawn_blocking(move || {
+            let case = Case { digest: &digest, now, deadline };
+            task.iter()
+                .zip(&places)
+                .map(|(policy, places)| {
+                    let of = |queries: &Vec<EvidenceQuery>| {
+                        queries.iter().filter_map(|query| fetched.get(query)).collect()
+                    };
+                    let evidence: Vec<Vec<&Evidence>> = places.iter().map(of).collect();
+                    judge::judge(policy, &evidence, case)
+                })
+                .collect::<Vec<_>>()
+        });
+        judged.await.unwrap_or_else(|error| {
+            let failure = Failure::new(Reason::InternalError, format!("verification: {error}"));
+            policies.iter().map(|policy| policy_report(policy, failure.clone())).collect()
+        })
+    }
+}
+
+fn is_static(authority: &Authority) -> bool {
+    matches!(authority.signer, Signer::StaticPass | Signer::StaticFail { .. })
+}
+
+/// Where the signatures for an authority may be.
+fn queries(authority: &Authority, image: &ImageRef, digest: &Digest) -> Vec<EvidenceQuery> {
+    let query = |repository: &crate::image::Repository, tag_prefix: &str| EvidenceQuery {
+        repository: repository.clone(),
+        digest: digest.clone(),
+        tag_prefix: tag_prefix.to_owned(),
+    };
+    if is_static(authority) {
+        return Vec::new();
+    }
+    if authority.sources.is_empty() {
+        return vec![query(image.repository(), "")];
+    }
+    let sources = authority.sources.iter();
+    sources
+        .map(|source| {
+            let repository = source.repository.as_ref().unwrap_or_else(|| image.repository());
+            query(repository, &source.tag_prefix)
+        })
+        .collect()
+}
+
+fn split<'a>(states: &[&'a PolicyState]) -> (Vec<Arc<Policy>>, Vec<&'a InvalidPolicy>) {
+    let mut ready = Vec::new();
+    let mut invalid = Vec::new();
+    for state in states {
+        match state {
+            PolicyState::Ready(policy) => ready.push(Arc::clone(policy)),
+            PolicyState::Invalid(policy) => invalid.push(&**policy),
+        }
+    }
+    (ready, invalid)
+}
+
+fn uncovered(image: &ImageRef) -> ImageReport {
+    let failure = Failure::new(Reason::PolicyNone, "no policy covers the image");
+    ImageReport::failed(image.to_string(), failure)
+}
+
+/// The registry could not say which image it is: each policy answers that by its own settings.
+fn unresolved(image: &ImageRef, selected: &[&PolicyState], failure: Failure) -> ImageReport {
+    let (ready, invalid) = split(selected);
+    let mut policies: Vec<PolicyReport> = invalid.into_iter().map(invalid_report).collect();
+    policies.extend(ready.iter().map(|policy| policy_report(policy, failure.clone())));
+    if policies.is_empty() {
+        return ImageReport::failed(image.to_string(), failure);
+    }
+    ImageReport {
+        image: image.to_string(),
+        digest: None,
+        verdict: policies.iter().map(|policy| policy.verdict).max().unwrap_or(Verdict::Rejected),
+        failure: None,
+        policies,
+    }
+}
+
+fn policy_report(policy: &Policy, failure: Failure) -> PolicyReport {
+    PolicyReport {
+        policy: policy.id.to_string(),
+        mode: policy.mode,
+        verdict: failure.verdict(),
+        on_unavailable: policy.on_unavailable,
+        failure: Some(failure),
+        authorities: Vec::new(),
+    }
+}
+
+/// An unusable policy denies what it matches: its mode may be what could not be read.
+fn invalid_report(policy: &InvalidPolicy) -> PolicyReport {
+    let failure = Failure::new(Reason::PolicyInvalid, &policy.problem);
+    PolicyReport {
+        policy: policy.id.to_string(),
+        mode: Mode::Enforce,
+        verdict: failure.verdict(),
+        on_unavailable: OnUnavailable::Deny,
+        failure: Some(failure),
+        authorities: Vec::new(),
+    }
+}
