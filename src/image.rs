@@ -2,6 +2,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+mod error;
+mod parse;
+
+pub use error::ImageRefError;
+pub use parse::MAX_REFERENCE_LENGTH;
+
 /// A content digest, for example `sha256:…` with 64 lower-case hexadecimal digits.
 ///
 /// OCI image specification, `descriptor.md#digests`. Only the registered algorithms `sha256` and
@@ -25,7 +31,10 @@ impl Digest {
     /// The digest of `bytes`, computed.
     pub fn sha256_of(bytes: &[u8]) -> Self {
         use sha2::Digest as _;
-        Self { algorithm: Algorithm::Sha256, hex: hex::encode(sha2::Sha256::digest(bytes)) }
+        Self {
+            algorithm: Algorithm::Sha256,
+            hex: hex::encode(sha2::Sha256::digest(bytes)),
+        }
     }
 
     /// Whether `bytes` are the content that this digest names.
@@ -67,7 +76,9 @@ impl FromStr for Digest {
     type Err = ImageRefError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || ImageRefError::Digest { found: crate::verdict::printable(text) };
+        let error = || ImageRefError::Digest {
+            found: crate::verdict::printable(text),
+        };
         let (algorithm, hex) = text.split_once(':').ok_or_else(error)?;
         let (algorithm, length) = match algorithm {
             "sha256" => (Algorithm::Sha256, 64),
@@ -78,12 +89,17 @@ impl FromStr for Digest {
         if hex.len() != length || !hex.bytes().all(lower_hex) {
             return Err(error());
         }
-        Ok(Self { algorithm, hex: hex.to_owned() })
+        Ok(Self {
+            algorithm,
+            hex: hex.to_owned(),
+        })
     }
 }
 
 /// A repository on a registry, normalised: host in lower case, default port dropped, Docker Hub's
 /// aliases unified as `docker.io`, `library/` filled in.
+///
+/// Two spellings of one repository are equal, so that a policy cannot be evaded by spelling.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Repository {
     registry: String,
@@ -91,7 +107,8 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// The registry's host, with a port where it is not 443.
+    /// The registry's host, with a port where it is not 443 or where the host has no dot and would
+    /// read as a path component without one (`intranet:443`).
     pub fn registry(&self) -> &str {
         &self.registry
     }
@@ -105,14 +122,6 @@ impl Repository {
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.registry, self.path)
-    }
-}
-
-impl FromStr for Repository {
-    type Err = ImageRefError;
-
-    fn from_str(_text: &str) -> Result<Self, Self::Err> {
-        todo!("helper: a reference without tag and digest")
     }
 }
 
@@ -145,7 +154,10 @@ impl ImageRef {
     /// The same reference with `digest` added or replaced; the tag stays for people to read.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
-        Self { digest: Some(digest), ..self.clone() }
+        Self {
+            digest: Some(digest),
+            ..self.clone()
+        }
     }
 }
 
@@ -160,25 +172,6 @@ impl fmt::Display for ImageRef {
         }
         Ok(())
     }
-}
-
-impl FromStr for ImageRef {
-    type Err = ImageRefError;
-
-    fn from_str(_text: &str) -> Result<Self, Self::Err> {
-        todo!("helper")
-    }
-}
-
-/// Why a text is not an image reference.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum ImageRefError {
-    /// The digest is not `sha256:` with 64 or `sha512:` with 128 lower-case hexadecimal digits.
-    #[error("`{found}` is not a digest: wanted sha256: and 64 lower-case hexadecimal digits")]
-    Digest {
-        /// The text.
-        found: String,
-    },
 }
 
 /// One image that an object names, and where.
