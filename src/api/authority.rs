@@ -1,4 +1,6 @@
 //! Authorities: who may sign, and what must prove it.
+#![allow(unreachable_pub, reason = "the schema derive copies each type into a function")]
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 

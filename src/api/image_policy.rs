@@ -1,4 +1,6 @@
 //! `ClusterImagePolicy` and `ImagePolicy`.
+#![allow(unreachable_pub, reason = "the schema derive copies each type into a function")]
+
 use kube::CustomResource;
 use kube::KubeSchema;
 use schemars::JsonSchema;

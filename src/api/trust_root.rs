@@ -1,4 +1,6 @@
 //! `TrustRoot`: a Sigstore instance to believe.
+#![allow(unreachable_pub, reason = "the schema derive copies each type into a function")]
+
 use kube::CustomResource;
 use kube::KubeSchema;
 use serde::Deserialize;
