@@ -18,11 +18,14 @@ pub mod compile;
 pub mod evaluate;
 pub mod glob;
 pub mod identity;
+pub mod pattern;
 pub mod selector;
 pub mod snapshot;
+pub mod suggest;
 
 pub use glob::ImageGlob;
 pub use identity::IdentityMatcher;
+pub use pattern::TextMatcher;
 pub use selector::LabelSelector;
 pub use snapshot::PolicySnapshot;
 pub use snapshot::Workload;
@@ -225,10 +228,50 @@ pub enum PayloadKind {
     },
 }
 
-/// The policy's answer to "is this image yours?", for callers that hold a parsed image.
 impl Scope {
     /// Whether one of the globs matches the reference, with its tag or with its digest.
     pub fn covers_image(&self, image: &ImageRef) -> bool {
         self.images.iter().any(|glob| glob.matches(image))
+    }
+
+    /// Whether the workload is one that the policy is for, and its namespace one that is selected.
+    ///
+    /// Labels of a namespace are never empty in Kubernetes, so no labels means that they are not
+    /// known: then the policy applies, rather than being skipped for want of knowledge.
+    pub fn covers_workload(&self, workload: &Workload) -> bool {
+        let Self { images: _, workloads, namespaces } = self;
+        let unknown = workload.namespace_labels.is_empty();
+        let selected =
+            namespaces.as_ref().is_none_or(|s| unknown || s.matches(&workload.namespace_labels));
+        selected && (workloads.is_empty() || workloads.iter().any(|m| m.matches(workload)))
+    }
+}
+
+impl WorkloadMatcher {
+    /// Whether group, version, resource and labels are those asked for.
+    pub fn matches(&self, workload: &Workload) -> bool {
+        let Self { group, version, resource, labels } = self;
+        group.as_ref().is_none_or(|group| *group == workload.group)
+            && version.as_ref().is_none_or(|version| *version == workload.version)
+            && resource.as_ref().is_none_or(|resource| *resource == workload.resource)
+            && labels.as_ref().is_none_or(|labels| labels.matches(&workload.labels))
+    }
+}
+
+impl PolicyState {
+    /// Which resource.
+    pub fn id(&self) -> &PolicyId {
+        match self {
+            Self::Ready(policy) => &policy.id,
+            Self::Invalid(policy) => &policy.id,
+        }
+    }
+
+    /// What it is for.
+    pub fn scope(&self) -> &Scope {
+        match self {
+            Self::Ready(policy) => &policy.scope,
+            Self::Invalid(policy) => &policy.scope,
+        }
     }
 }

@@ -1,13 +1,152 @@
 //! Globs over normalised image references.
+use std::fmt;
+
+use regex::Regex;
+
+use super::pattern;
 use crate::image::ImageRef;
 
-/// A compiled image glob: `*` stays within a path segment, `**` does not.
+/// Longest glob, in bytes: a repository has at most 255, a digest 71, a tag 128; the rest is host.
+pub const MAX_GLOB_BYTES: usize = 512;
+
+/// The name that Docker Hub has in a normalised reference.
+const DOCKER_HUB: &str = "docker.io";
+
+/// Other names of Docker Hub that people and tools write.
+const DOCKER_HUB_ALIASES: [&str; 3] =
+    ["index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
+
+/// A compiled image glob: `*` stays within a path segment, `**` does not, `?` is one character
+/// that is not a slash. Everything else is literal.
+///
+/// The glob is normalised as references are. Without a registry it is for Docker Hub, as in
+/// `nginx*` and `bitnami/*`; a glob that begins with `**` may begin anywhere, and `*` alone
+/// covers every image.
 #[derive(Clone, Debug)]
-pub struct ImageGlob {}
+pub struct ImageGlob {
+    text: String,
+    regex: Regex,
+}
+
+/// Why a text is not an image glob.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{problem}")]
+pub struct GlobError {
+    /// What was found, in one clause.
+    pub problem: String,
+}
 
 impl ImageGlob {
+    /// The glob that covers every image.
+    ///
+    /// # Errors
+    /// Never; the constructor of patterns has an error.
+    pub fn everything() -> Result<Self, GlobError> {
+        Self::parse("**")
+    }
+
+    /// Parses and normalises a glob.
+    ///
+    /// # Errors
+    /// When it is empty, too long, or has characters that no reference can have.
+    pub fn parse(text: &str) -> Result<Self, GlobError> {
+        if text.is_empty() {
+            return Err(GlobError { problem: "it is empty, so it could never match".to_owned() });
+        }
+        if text.len() > MAX_GLOB_BYTES {
+            let problem = format!("it has {} bytes, more than {MAX_GLOB_BYTES}", text.len());
+            return Err(GlobError { problem });
+        }
+        if let Some(c) = unusable(text) {
+            let problem = format!("`{}` has no meaning in an image glob", c.escape_default());
+            return Err(GlobError { problem });
+        }
+        let normal = normalise(text);
+        let regex = pattern::glob_regex(&normal)
+            .map_err(|error| GlobError { problem: error.problem })?;
+        Ok(Self { text: text.to_owned(), regex })
+    }
+
     /// Whether it matches the reference, with its tag, with its digest, or without either.
-    pub fn matches(&self, _image: &ImageRef) -> bool {
-        todo!()
+    pub fn matches(&self, image: &ImageRef) -> bool {
+        let repository = image.repository().to_string();
+        let tagged = image.tag().map(|tag| format!("{repository}:{tag}"));
+        let pinned = image.digest().map(|digest| format!("{repository}@{digest}"));
+        let full = image.to_string();
+        self.matches_text(&repository)
+            || tagged.is_some_and(|text| self.matches_text(&text))
+            || pinned.is_some_and(|text| self.matches_text(&text))
+            || self.matches_text(&full)
+    }
+
+    fn matches_text(&self, text: &str) -> bool {
+        self.regex.is_match(text)
     }
 }
+
+impl fmt::Display for ImageGlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The first character that can be in no reference and is no wildcard. Brackets are allowed where
+/// an IPv6 host has them.
+fn unusable(text: &str) -> Option<char> {
+    let rest = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        Some((address, rest)) if is_ipv6(address) => rest,
+        Some(_) | None => text,
+    };
+    let usable = |c: char| c.is_ascii_alphanumeric() || "._-:/@*?".contains(c);
+    rest.chars().find(|c| !usable(*c))
+}
+
+fn is_ipv6(text: &str) -> bool {
+    text.parse::<std::net::Ipv6Addr>().is_ok()
+}
+
+/// The glob as it compares with normalised references.
+fn normalise(glob: &str) -> String {
+    if glob == "*" || glob.starts_with("**") {
+        return if glob == "*" { "**".to_owned() } else { glob.to_owned() };
+    }
+    match glob.split_once('/') {
+        Some((host, path)) if is_host(host) => {
+            let host = normal_host(host);
+            // `docker.io/nginx` is `docker.io/library/nginx`; `docker.io/**` and `docker.io/*`
+            // are not names.
+            if host == DOCKER_HUB && !path.contains('/') && !path.starts_with('*') {
+                format!("{host}/library/{path}")
+            } else {
+                format!("{host}/{path}")
+            }
+        }
+        Some(_) => format!("{DOCKER_HUB}/{glob}"),
+        None if is_registry_wide(glob) => normal_host(glob),
+        None => format!("{DOCKER_HUB}/library/{glob}"),
+    }
+}
+
+/// Whether a glob without a slash is about whole registries, as in `ghcr.io**`: a name on Docker
+/// Hub may have dots, but none of them crosses a slash.
+fn is_registry_wide(glob: &str) -> bool {
+    glob.split_once("**").is_some_and(|(host, _)| is_host(host))
+}
+
+/// Docker's rule: the first segment is a host when it has a dot or a colon, is `localhost`, or
+/// has upper-case letters. `**` in it may stand for a host and more.
+fn is_host(segment: &str) -> bool {
+    segment.contains(['.', ':'])
+        || segment.contains("**")
+        || segment.eq_ignore_ascii_case("localhost")
+        || segment.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+fn normal_host(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    let host = host.strip_suffix(":443").unwrap_or(&host);
+    if DOCKER_HUB_ALIASES.contains(&host) { DOCKER_HUB.to_owned() } else { host.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

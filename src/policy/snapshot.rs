@@ -1,6 +1,7 @@
 //! All policies of one instant.
 use std::collections::BTreeMap;
 
+use super::PolicyId;
 use super::PolicyState;
 use crate::image::ImageRef;
 
@@ -38,8 +39,136 @@ impl PolicySnapshot {
         &self.policies
     }
 
-    /// Those that apply to `image` in `workload`: cluster policies first, then the namespace's.
-    pub fn select<'a>(&'a self, _workload: &Workload, _image: &ImageRef) -> Vec<&'a PolicyState> {
-        todo!()
+    /// Those that apply to `image` in `workload`: cluster policies first, then the namespace's,
+    /// each by name. Policies that are invalid are among them.
+    pub fn select<'a>(&'a self, workload: &Workload, image: &ImageRef) -> Vec<&'a PolicyState> {
+        self.select_workload(workload)
+            .into_iter()
+            .filter(|policy| policy.scope().covers_image(image))
+            .collect()
+    }
+
+    /// Those that apply to `workload` whatever its image: what an image that could not be parsed
+    /// is judged by.
+    pub fn select_workload<'a>(&'a self, workload: &Workload) -> Vec<&'a PolicyState> {
+        let mut selected: Vec<&PolicyState> = self
+            .policies
+            .iter()
+            .filter(|policy| match policy.id() {
+                PolicyId::Cluster { .. } => true,
+                PolicyId::Namespaced { namespace, .. } => *namespace == workload.namespace,
+            })
+            .filter(|policy| policy.scope().covers_workload(workload))
+            .collect();
+        selected.sort_by(|a, b| a.id().cmp(b.id()));
+        selected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::api;
+    use crate::policy::ImageGlob;
+    use crate::policy::InvalidPolicy;
+    use crate::policy::LabelSelector;
+    use crate::policy::Scope;
+    use crate::policy::WorkloadMatcher;
+
+    fn scope(glob: &str) -> Scope {
+        let images = vec![ImageGlob::parse(glob).unwrap()];
+        Scope { images, workloads: Vec::new(), namespaces: None }
+    }
+
+    fn invalid(id: PolicyId, scope: Scope) -> PolicyState {
+        PolicyState::Invalid(Arc::new(InvalidPolicy { id, scope, problem: "bad key".to_owned() }))
+    }
+
+    fn cluster(name: &str, scope: Scope) -> PolicyState {
+        invalid(PolicyId::Cluster { name: name.to_owned() }, scope)
+    }
+
+    fn namespaced(namespace: &str, name: &str, scope: Scope) -> PolicyState {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        invalid(PolicyId::Namespaced { namespace, name }, scope)
+    }
+
+    fn labels(key: &str, value: &str) -> LabelSelector {
+        let match_labels = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let spec = api::LabelSelector { match_labels, ..api::LabelSelector::default() };
+        LabelSelector::try_from(&spec).unwrap()
+    }
+
+    fn pod(namespace: &str) -> Workload {
+        Workload {
+            namespace: namespace.to_owned(),
+            namespace_labels: BTreeMap::from([("team".to_owned(), namespace.to_owned())]),
+            version: "v1".to_owned(),
+            resource: "pods".to_owned(),
+            ..Workload::default()
+        }
+    }
+
+    fn names(snapshot: &PolicySnapshot, workload: &Workload, image: &str) -> Vec<String> {
+        let image = image.parse().unwrap();
+        snapshot.select(workload, &image).iter().map(|p| p.id().to_string()).collect()
+    }
+
+    #[test]
+    fn a_namespaced_policy_speaks_for_its_namespace_only() {
+        let snapshot = PolicySnapshot::new(vec![
+            namespaced("a", "p", scope("**")),
+            namespaced("b", "p", scope("**")),
+            cluster("z", scope("**")),
+            cluster("c", scope("ghcr.io/**")),
+        ]);
+        assert_eq!(
+            names(&snapshot, &pod("a"), "ghcr.io/x/y"),
+            ["ClusterImagePolicy c", "ClusterImagePolicy z", "ImagePolicy a/p"]
+        );
+        assert_eq!(
+            names(&snapshot, &pod("b"), "quay.io/x/y"),
+            ["ClusterImagePolicy z", "ImagePolicy b/p"]
+        );
+        assert_eq!(names(&snapshot, &pod(""), "quay.io/x/y"), ["ClusterImagePolicy z"]);
+    }
+
+    #[test]
+    fn a_namespace_selector_skips_other_namespaces_but_not_unknown_ones() {
+        let selective = Scope { namespaces: Some(labels("team", "a")), ..scope("**") };
+        let snapshot = PolicySnapshot::new(vec![cluster("c", selective)]);
+        assert_eq!(names(&snapshot, &pod("a"), "x").len(), 1);
+        assert_eq!(names(&snapshot, &pod("b"), "x").len(), 0);
+        let unknown = Workload { namespace_labels: BTreeMap::new(), ..pod("b") };
+        assert_eq!(names(&snapshot, &unknown, "x").len(), 1);
+    }
+
+    #[test]
+    fn a_match_compares_resource_and_labels() {
+        let matcher = |group: Option<&str>, resource: Option<&str>, selector| WorkloadMatcher {
+            group: group.map(str::to_owned),
+            version: None,
+            resource: resource.map(str::to_owned),
+            labels: selector,
+        };
+        for (matcher, expected) in [
+            (matcher(None, None, None), true),
+            (matcher(None, Some("pods"), None), true),
+            (matcher(Some(""), Some("pods"), None), true),
+            (matcher(Some("apps"), Some("pods"), None), false),
+            (matcher(None, Some("deployments"), None), false),
+            (matcher(None, None, Some(labels("app", "web"))), true),
+            (matcher(None, None, Some(labels("app", "db"))), false),
+            (WorkloadMatcher { version: Some("v2".to_owned()), ..matcher(None, None, None) }, false),
+        ] {
+            let text = format!("{matcher:?}");
+            let scope = Scope { workloads: vec![matcher], ..scope("**") };
+            let snapshot = PolicySnapshot::new(vec![cluster("c", scope)]);
+            let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
+            let workload = Workload { labels, ..pod("a") };
+            assert_eq!(!names(&snapshot, &workload, "x").is_empty(), expected, "{text}");
+        }
     }
 }

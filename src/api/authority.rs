@@ -1,0 +1,330 @@
+//! Authorities: who may sign, and what must prove it.
+#![allow(unreachable_pub, reason = "the schema derive copies each type into a function")]
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use schemars::Schema;
+use schemars::SchemaGenerator;
+use schemars::json_schema;
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::Unsupported;
+
+/// One way to meet a policy: exactly one of `key`, `keyless` and `static`.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("(has(self.key) ? 1 : 0) + (has(self.keyless) ? 1 : 0) + (has(self.static) ? 1 : 0) == 1")
+        .message("an authority needs exactly one of `key`, `keyless` and `static`"),
+    validation = Rule::new("!has(self.attestations)")
+        .message("`attestations` is not supported yet: leave it out, signatures alone are checked"),
+    validation = Rule::new("!has(self.static) || (!has(self.ctlog) && !has(self.rfc3161timestamp) && !has(self.source))")
+        .message("a `static` authority looks at no signature: leave out `ctlog`, `rfc3161timestamp` and `source`")
+)]
+pub struct AuthoritySpec {
+    /// A name for explanations; `authority-0` and so on where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: Option<String>,
+    /// The holder of a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeySpec>,
+    /// The subject of a certificate that Fulcio issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyless: Option<KeylessSpec>,
+    /// Nobody: a fixed answer.
+    #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<StaticSpec>,
+    /// Where signatures are looked for; the image's own repository where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub source: Vec<SourceSpec>,
+    /// Asks for an entry in a transparency log. A keyless authority asks for one anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ctlog: Option<CtLogSpec>,
+    /// Asks for an RFC 3161 timestamp; for a keyless authority without `ctlog`, instead of the
+    /// log entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rfc3161timestamp: Option<TimestampSpec>,
+    /// Attestations that must be there. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub attestations: Option<Vec<Unsupported>>,
+    /// Which formats of signature count; both where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature_format: Option<SignatureFormatSpec>,
+}
+
+/// Keys as PEM. Several in one text are alternatives.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("!has(self.secretRef) && !has(self.configMapRef) && !has(self.kms)")
+        .message("`secretRef`, `configMapRef` and `kms` are not supported yet: give the public key in `data`"),
+    validation = Rule::new("has(self.data)").message("give the public key in `data`")
+)]
+pub struct KeySpec {
+    /// Public keys in PEM (`PUBLIC KEY`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65536))]
+    pub data: Option<String>,
+    /// A Secret with the key. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<Unsupported>,
+    /// A ConfigMap with the key. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<Unsupported>,
+    /// A key management service. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms: Option<String>,
+    /// The hash that was signed; where absent it follows the key, as cosign chooses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_algorithm: Option<HashAlgorithmSpec>,
+}
+
+/// A hash algorithm.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HashAlgorithmSpec {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+/// Subjects of certificates.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("!has(self.url)")
+        .message("`url` is not supported yet: leave it out, the trust root names the certificate authorities"),
+    validation = Rule::new("!has(self.ca__dash__cert) && !has(self.certificate)")
+        .message("`ca-cert` and `certificate` are not supported yet: name a TrustRoot in `trustRootRef`"),
+    validation = Rule::new("!has(self.insecureIgnoreSCT) || !self.insecureIgnoreSCT")
+        .message("`insecureIgnoreSCT` is not supported: name a TrustRoot with the instance's own CT log")
+)]
+pub struct KeylessSpec {
+    /// Who may sign: alternatives.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 32))]
+    pub identities: Vec<IdentitySpec>,
+    /// The name of a `TrustRoot`; the default one where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub trust_root_ref: Option<Reference>,
+    /// A Fulcio instance. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// A certificate authority's certificate. Not supported yet.
+    #[serde(default, rename = "ca-cert", skip_serializing_if = "Option::is_none")]
+    pub ca_cert: Option<Unsupported>,
+    /// A signer's certificate. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Unsupported>,
+    /// Accepts certificates without a signed certificate timestamp. `true` is not supported.
+    #[serde(default, rename = "insecureIgnoreSCT", skip_serializing_if = "Option::is_none")]
+    pub insecure_ignore_sct: Option<bool>,
+}
+
+/// The name of another object.
+pub type Reference = String;
+
+/// One identity: issuer and subject, both needed, and claims.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("has(self.issuer) != has(self.issuerRegExp)")
+        .message("an identity needs exactly one of `issuer` and `issuerRegExp`; `.*` says that anyone may be the issuer"),
+    validation = Rule::new("has(self.subject) != has(self.subjectRegExp)")
+        .message("an identity needs exactly one of `subject` and `subjectRegExp`; `.*` says that anyone may sign")
+)]
+pub struct IdentitySpec {
+    /// The OIDC issuer, exactly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub issuer: Option<String>,
+    /// A regular expression that matches the whole issuer.
+    #[serde(default, rename = "issuerRegExp", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub issuer_reg_exp: Option<String>,
+    /// The subject (e-mail address or URI), exactly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub subject: Option<String>,
+    /// A regular expression that matches the whole subject.
+    #[serde(default, rename = "subjectRegExp", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub subject_reg_exp: Option<String>,
+    /// Further claims of the certificate, by Fulcio's documented names, for example
+    /// `sourceRepositoryURI`. A text must be equal; an object has one of `exact`, `glob` and
+    /// `regex`. A claim that the certificate lacks does not match.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub claims: BTreeMap<String, ClaimSpec>,
+}
+
+/// What a claim must be: a text, or an object with exactly one of `exact`, `glob` and `regex`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ClaimSpec {
+    /// Equal to this text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<String>,
+    /// `*` stays between slashes, `**` does not, `?` is one character.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub glob: Option<String>,
+    /// A regular expression that matches the whole claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regex: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for ClaimSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ClaimVisitor)
+    }
+}
+
+struct ClaimVisitor;
+
+impl<'de> serde::de::Visitor<'de> for ClaimVisitor {
+    type Value = ClaimSpec;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a text, or an object with one of `exact`, `glob` and `regex`")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<ClaimSpec, E> {
+        Ok(ClaimSpec { exact: Some(text.to_owned()), ..ClaimSpec::default() })
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<ClaimSpec, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            exact: Option<String>,
+            glob: Option<String>,
+            regex: Option<String>,
+        }
+        let Fields { exact, glob, regex } =
+            Fields::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+        Ok(ClaimSpec { exact, glob, regex })
+    }
+}
+
+impl JsonSchema for ClaimSpec {
+    fn schema_name() -> Cow<'static, str> {
+        "ClaimSpec".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A text, or an object with one of `exact`, `glob` and `regex`.",
+            "x-kubernetes-preserve-unknown-fields": true
+        })
+    }
+}
+
+/// A fixed answer.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StaticSpec {
+    /// The answer.
+    pub action: StaticActionSpec,
+    /// What to tell the user where the answer is `fail`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+}
+
+/// A fixed answer.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StaticActionSpec {
+    /// Always met.
+    Pass,
+    /// Never met.
+    Fail,
+}
+
+/// A place for signatures.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("!has(self.signaturePullSecrets)")
+        .message("`signaturePullSecrets` is not supported yet: use the pod's image pull secrets")
+)]
+pub struct SourceSpec {
+    /// The repository that holds the signatures; the image's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub oci: Option<String>,
+    /// Put before the tag `sha256-<hex>.sig`, with a hyphen between, as cosign does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 48))]
+    pub tag_prefix: Option<String>,
+    /// Secrets for that repository. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub signature_pull_secrets: Option<Vec<Unsupported>>,
+}
+
+/// A transparency log entry is asked for.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("!has(self.url)")
+        .message("`url` is not supported yet: leave it out, the trust root names the logs")
+)]
+pub struct CtLogSpec {
+    /// A log to search. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The name of a `TrustRoot`; the default one where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub trust_root_ref: Option<Reference>,
+    /// Whether the entry must carry an inclusion proof; a signed promise will do otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inclusion_proof: Option<InclusionProofSpec>,
+}
+
+/// Whether an inclusion proof must be there.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InclusionProofSpec {
+    /// A signed entry timestamp will do where the format allows it.
+    Optional,
+    /// It must be there.
+    Required,
+}
+
+/// An RFC 3161 timestamp is asked for.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TimestampSpec {
+    /// The name of a `TrustRoot`; the default one where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub trust_root_ref: Option<Reference>,
+}
+
+/// Which formats of signature count.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignatureFormatSpec {
+    /// cosign's classic format.
+    Legacy,
+    /// Sigstore bundles.
+    Bundle,
+    /// Either.
+    Both,
+}

@@ -1,0 +1,188 @@
+//! `ClusterImagePolicy` and `ImagePolicy`.
+#![allow(unreachable_pub, reason = "the schema derive copies each type into a function")]
+
+use kube::CustomResource;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::AuthoritySpec;
+use super::LabelSelector;
+use super::Status;
+use super::Unsupported;
+
+/// A policy of the cluster's administrators, for every namespace that it selects.
+#[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[kube(
+    group = "tegata.dev",
+    version = "v1alpha1",
+    kind = "ClusterImagePolicy",
+    plural = "clusterimagepolicies",
+    shortname = "tcip",
+    category = "tegata",
+    status = "Status",
+    derive = "PartialEq",
+    doc = "Who must have signed the images that pods in this cluster run.",
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("!has(self.threshold) || self.threshold <= size(self.authorities)")
+        .message("`threshold` is larger than the number of authorities, so it could never be met"),
+    validation = Rule::new("!has(self.policy)")
+        .message("`policy` is not supported yet: leave it out, signatures alone are checked")
+)]
+pub struct ClusterImagePolicySpec {
+    /// The images that it is for; one of the globs must match.
+    #[schemars(length(min = 1, max = 256))]
+    pub images: Vec<ImagePattern>,
+    /// The kinds of workload that it is for; all where empty.
+    #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub matches: Vec<WorkloadSelector>,
+    /// The namespaces that it is for, by their labels; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+    /// What happens when it is not met.
+    #[serde(default)]
+    pub mode: ModeSpec,
+    /// How many of the authorities must have signed: distinct keys or identities. 1 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 32))]
+    pub threshold: Option<u32>,
+    /// What happens when it cannot be decided. It never covers a bad signature.
+    #[serde(default)]
+    pub on_unavailable: OnUnavailableSpec,
+    /// Who may sign: alternatives, unless `threshold` asks for several.
+    #[schemars(length(min = 1, max = 32))]
+    pub authorities: Vec<AuthoritySpec>,
+    /// Rules over the workload. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Unsupported>,
+}
+
+/// A policy of a namespace's owners, for that namespace only. It can only tighten.
+#[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[kube(
+    group = "tegata.dev",
+    version = "v1alpha1",
+    kind = "ImagePolicy",
+    plural = "imagepolicies",
+    namespaced,
+    shortname = "tip",
+    category = "tegata",
+    status = "Status",
+    derive = "PartialEq",
+    doc = "Who must have signed the images that pods in this namespace run.",
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("!has(self.threshold) || self.threshold <= size(self.authorities)")
+        .message("`threshold` is larger than the number of authorities, so it could never be met"),
+    validation = Rule::new("!has(self.policy)")
+        .message("`policy` is not supported yet: leave it out, signatures alone are checked")
+)]
+pub struct ImagePolicySpec {
+    /// The images that it is for; one of the globs must match.
+    #[schemars(length(min = 1, max = 256))]
+    pub images: Vec<ImagePattern>,
+    /// The kinds of workload that it is for; all where empty.
+    #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub matches: Vec<WorkloadSelector>,
+    /// What happens when it is not met.
+    #[serde(default)]
+    pub mode: ModeSpec,
+    /// How many of the authorities must have signed: distinct keys or identities. 1 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 32))]
+    pub threshold: Option<u32>,
+    /// What happens when it cannot be decided. It never covers a bad signature.
+    #[serde(default)]
+    pub on_unavailable: OnUnavailableSpec,
+    /// Who may sign: alternatives, unless `threshold` asks for several.
+    #[schemars(length(min = 1, max = 32))]
+    pub authorities: Vec<AuthoritySpec>,
+    /// Rules over the workload. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Unsupported>,
+}
+
+/// Images by a glob.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImagePattern {
+    /// `*` stays within a path segment, `**` does not, `?` is one character. Compared with the
+    /// normalised reference, with its tag and with its digest. Without a registry it is for
+    /// Docker Hub; `*` and `**` alone are for every image.
+    #[schemars(length(min = 1, max = 512))]
+    pub glob: String,
+}
+
+/// Workloads by resource and labels. What is absent matches all.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkloadSelector {
+    /// API group, for example `apps`; empty for the core group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Version, for example `v1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Plural resource in lower case, for example `deployments`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Labels of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// What happens when a policy is not met.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModeSpec {
+    /// Denies.
+    #[default]
+    Enforce,
+    /// Admits, with an admission warning.
+    Warn,
+    /// Records only.
+    Audit,
+}
+
+/// What happens when a policy cannot be decided, for example because a registry is down.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUnavailableSpec {
+    /// Denies.
+    #[default]
+    Deny,
+    /// Admits, with an admission warning.
+    Warn,
+    /// Admits silently.
+    Allow,
+}

@@ -1,0 +1,246 @@
+//! Authorities: who, where, in which format, and what must prove it.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::CompileError;
+use super::TrustRoots;
+use super::count;
+use super::signer;
+use super::unsupported;
+use crate::api;
+use crate::evidence::Format;
+use crate::image::Repository;
+use crate::policy::Authority;
+use crate::policy::Demands;
+use crate::policy::LogDemand;
+use crate::policy::PayloadKind;
+use crate::policy::Signer;
+use crate::policy::Source;
+use crate::policy::suggest;
+use crate::trust_root::TrustRoot;
+
+/// Longest name of an authority, in characters: it stands in every denial.
+const MAX_NAME: usize = 253;
+
+/// Longest message of a static refusal, in characters: it stands in the line that kubectl prints.
+const MAX_MESSAGE: usize = 1024;
+
+/// Longest tag prefix: a tag has at most 128 characters (OCI distribution specification), of
+/// which `-sha256-`, 64 digits and `.sig` or `.att` take 76.
+const MAX_TAG_PREFIX: usize = 48;
+
+pub(super) fn compile_all(
+    specs: &[api::AuthoritySpec],
+    roots: &TrustRoots,
+) -> Result<Vec<Authority>, CompileError> {
+    count("spec.authorities", specs.len(), api::MAX_AUTHORITIES)?;
+    let mut names = BTreeSet::new();
+    let mut authorities = Vec::new();
+    for (index, spec) in specs.iter().enumerate() {
+        let path = format!("spec.authorities[{index}]");
+        let authority = compile(index, spec, &path, roots)?;
+        if !names.insert(authority.name.clone()) {
+            return Err(CompileError::new(
+                format!("{path}.name"),
+                format!("`{}` is the name of an earlier authority, too", authority.name),
+                "a name of its own for each authority",
+            ));
+        }
+        authorities.push(authority);
+    }
+    Ok(authorities)
+}
+
+fn compile(
+    index: usize,
+    spec: &api::AuthoritySpec,
+    path: &str,
+    roots: &TrustRoots,
+) -> Result<Authority, CompileError> {
+    let api::AuthoritySpec {
+        name,
+        key,
+        keyless,
+        fixed,
+        source,
+        ctlog,
+        rfc3161timestamp,
+        attestations,
+        signature_format,
+    } = spec;
+    if attestations.is_some() {
+        let advice = "leave it out, signatures alone are checked";
+        return Err(unsupported(format!("{path}.attestations"), advice));
+    }
+    let signer = match (key, keyless, fixed) {
+        (Some(key), None, None) => signer::compile_key(key, &format!("{path}.key"))?,
+        (None, Some(keyless), None) => {
+            signer::compile_keyless(keyless, &format!("{path}.keyless"))?
+        }
+        (None, None, Some(fixed)) => compile_static(spec, fixed, path)?,
+        _ => {
+            let found = [key.is_some(), keyless.is_some(), fixed.is_some()];
+            let found = found.iter().filter(|there| **there).count();
+            return Err(CompileError::new(
+                path,
+                format!("it has {found} of `key`, `keyless` and `static`"),
+                "exactly one of them",
+            ));
+        }
+    };
+    if let Some(api::CtLogSpec { url: Some(_), .. }) = ctlog {
+        let advice = "leave it out (`ctlog: {}`), the trust root names the logs";
+        return Err(unsupported(format!("{path}.ctlog.url"), advice));
+    }
+    Ok(Authority {
+        name: compile_name(index, name.as_deref(), path)?,
+        demands: demands(&signer, ctlog.as_ref(), rfc3161timestamp.is_some()),
+        signer,
+        sources: compile_sources(source, path)?,
+        formats: match signature_format {
+            Some(api::SignatureFormatSpec::Legacy) => vec![Format::Legacy],
+            Some(api::SignatureFormatSpec::Bundle) => vec![Format::Bundle],
+            Some(api::SignatureFormatSpec::Both) | None => vec![Format::Legacy, Format::Bundle],
+        },
+        trust_root: trust_root(spec, path, roots)?,
+        payload: PayloadKind::Signature,
+    })
+}
+
+fn compile_name(index: usize, name: Option<&str>, path: &str) -> Result<String, CompileError> {
+    let Some(name) = name else { return Ok(format!("authority-{index}")) };
+    let length = name.chars().count();
+    if (1..=MAX_NAME).contains(&length) && !name.chars().any(char::is_control) {
+        return Ok(name.to_owned());
+    }
+    Err(CompileError::new(
+        format!("{path}.name"),
+        format!("it has {length} characters, or control characters among them"),
+        format!("1 to {MAX_NAME} characters on one line"),
+    ))
+}
+
+fn compile_static(
+    spec: &api::AuthoritySpec,
+    fixed: &api::StaticSpec,
+    path: &str,
+) -> Result<Signer, CompileError> {
+    for (field, there) in [
+        ("source", !spec.source.is_empty()),
+        ("ctlog", spec.ctlog.is_some()),
+        ("rfc3161timestamp", spec.rfc3161timestamp.is_some()),
+        ("signatureFormat", spec.signature_format.is_some()),
+    ] {
+        if there {
+            let problem = "a `static` authority looks at no signature";
+            let wanted = format!("no `{field}`, or `key` or `keyless` instead of `static`");
+            return Err(CompileError::new(format!("{path}.{field}"), problem, wanted));
+        }
+    }
+    let api::StaticSpec { action, message } = fixed;
+    let message = message.clone().unwrap_or_default();
+    if message.chars().count() > MAX_MESSAGE {
+        return Err(CompileError::new(
+            format!("{path}.static.message"),
+            format!("it has more than {MAX_MESSAGE} characters"),
+            "a sentence",
+        ));
+    }
+    Ok(match action {
+        api::StaticActionSpec::Pass => Signer::StaticPass,
+        api::StaticActionSpec::Fail => Signer::StaticFail { message },
+    })
+}
+
+/// Keyless authorities need a log entry, unless a timestamp is asked for instead. Keys need
+/// neither, unless asked for.
+fn demands(signer: &Signer, ctlog: Option<&api::CtLogSpec>, timestamp: bool) -> Demands {
+    let proof = ctlog.and_then(|ctlog| ctlog.inclusion_proof);
+    let keyless = matches!(signer, Signer::Identities(_));
+    let log = match (ctlog, proof) {
+        (Some(_), Some(api::InclusionProofSpec::Required)) => LogDemand::Proof,
+        (Some(_), Some(api::InclusionProofSpec::Optional) | None) => LogDemand::Entry,
+        (None, _) if keyless && !timestamp => LogDemand::Entry,
+        (None, _) => LogDemand::Optional,
+    };
+    Demands { log, timestamp }
+}
+
+fn compile_sources(specs: &[api::SourceSpec], path: &str) -> Result<Vec<Source>, CompileError> {
+    if specs.is_empty() {
+        return Ok(Vec::new());
+    }
+    count(&format!("{path}.source"), specs.len(), api::MAX_SOURCES)?;
+    let compile = |(index, spec)| compile_source(spec, &format!("{path}.source[{index}]"));
+    specs.iter().enumerate().map(compile).collect()
+}
+
+fn compile_source(spec: &api::SourceSpec, path: &str) -> Result<Source, CompileError> {
+    let api::SourceSpec { oci, tag_prefix, signature_pull_secrets } = spec;
+    if signature_pull_secrets.is_some() {
+        let advice = "use the pod's image pull secrets";
+        return Err(unsupported(format!("{path}.signaturePullSecrets"), advice));
+    }
+    if oci.is_none() && tag_prefix.is_none() {
+        return Err(CompileError::new(path, "it is empty", "`oci`, `tagPrefix`, or both"));
+    }
+    let repository = oci.as_ref().map(|oci| {
+        oci.parse::<Repository>().map_err(|error| {
+            CompileError::new(format!("{path}.oci"), error, "a repository without tag and digest")
+        })
+    });
+    let tag_prefix = tag_prefix.clone().unwrap_or_default();
+    // OCI distribution specification, "pulling manifests": the characters of a tag.
+    let usable = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let bad_start = tag_prefix.starts_with(['.', '-']);
+    if tag_prefix.len() > MAX_TAG_PREFIX || bad_start || !tag_prefix.chars().all(usable) {
+        return Err(CompileError::new(
+            format!("{path}.tagPrefix"),
+            format!("`{tag_prefix}` cannot begin a tag"),
+            format!("at most {MAX_TAG_PREFIX} letters, digits, `.`, `_` and `-`"),
+        ));
+    }
+    Ok(Source { repository: repository.transpose()?, tag_prefix })
+}
+
+/// The one trust root of an authority. Parts that name none follow those that do, but a log's or
+/// a timestamp's never replaces the one that certificates are checked against.
+fn trust_root(
+    spec: &api::AuthoritySpec,
+    path: &str,
+    roots: &TrustRoots,
+) -> Result<Arc<TrustRoot>, CompileError> {
+    let api::AuthoritySpec { keyless, ctlog, rfc3161timestamp, .. } = spec;
+    let of_keyless = keyless.as_ref().and_then(|keyless| keyless.trust_root_ref.as_deref());
+    let others = [
+        ("ctlog", ctlog.as_ref().and_then(|ctlog| ctlog.trust_root_ref.as_deref())),
+        ("rfc3161timestamp", rfc3161timestamp.as_ref().and_then(|t| t.trust_root_ref.as_deref())),
+    ];
+    let mut chosen = of_keyless.map(|name| ("keyless", name));
+    for (field, name) in others {
+        let Some(name) = name else { continue };
+        let clashes = match chosen {
+            Some((_, earlier)) => earlier != name,
+            None => keyless.is_some(),
+        };
+        if clashes {
+            let first = chosen.map_or("keyless", |(field, _)| field);
+            return Err(CompileError::new(
+                format!("{path}.{field}.trustRootRef"),
+                format!("`{name}` is not the trust root of `{first}`"),
+                format!("one trust root for the whole authority: the same name in `{first}`"),
+            ));
+        }
+        chosen = Some((field, name));
+    }
+    let Some((field, name)) = chosen else { return Ok(Arc::clone(&roots.default)) };
+    roots.named.get(name).map(Arc::clone).ok_or_else(|| {
+        let known = roots.named.keys().map(String::as_str);
+        let wanted = suggest::nearest(name, known).map_or_else(
+            || "the name of a TrustRoot that is there and can be used".to_owned(),
+            |nearest| format!("`{nearest}`"),
+        );
+        let problem = format!("there is no usable TrustRoot `{name}`");
+        CompileError::new(format!("{path}.{field}.trustRootRef"), problem, wanted)
+    })
+}

@@ -1,0 +1,128 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+#[test]
+fn normalises_as_references_are() {
+    for (glob, expected) in [
+        ("*", "**"),
+        ("**", "**"),
+        ("**demo**", "**demo**"),
+        ("**/app", "**/app"),
+        ("nginx*", "docker.io/library/nginx*"),
+        ("nginx:1.*", "docker.io/library/nginx:1.*"),
+        ("image.*", "docker.io/library/image.*"),
+        ("bitnami/*", "docker.io/bitnami/*"),
+        ("*/*", "docker.io/*/*"),
+        ("index.docker.io/istio/*", "docker.io/istio/*"),
+        ("registry-1.docker.io/nginx", "docker.io/library/nginx"),
+        ("docker.io/**", "docker.io/**"),
+        ("docker.io/*", "docker.io/*"),
+        ("GHCR.io/Org/*", "ghcr.io/Org/*"),
+        ("ghcr.io:443/org/*", "ghcr.io/org/*"),
+        ("ghcr.io**", "ghcr.io**"),
+        ("localhost/app", "localhost/app"),
+        ("localhost:5000/app", "localhost:5000/app"),
+        ("*.trusted.example/**", "*.trusted.example/**"),
+        ("[::1]:5000/app", "[::1]:5000/app"),
+    ] {
+        assert_eq!(normalise(glob), expected, "{glob}");
+    }
+}
+
+#[test]
+fn matches_segment_by_segment() {
+    for (glob, text, expected) in [
+        ("*.trusted.example/**", "a.trusted.example/x/y", true),
+        ("*.trusted.example/**", "attacker.com/x.trusted.example/y", false),
+        ("*.trusted.example/**", "trusted.example/x", false),
+        ("*.trusted.example/**", "a.trusted.example.attacker.com/x", false),
+        ("ghcr.io/org/*", "ghcr.io/org/app", true),
+        ("ghcr.io/org/*", "ghcr.io/org/app/sub", false),
+        ("ghcr.io/org/*", "ghcr.io/organisation/app", false),
+        ("ghcr.io/org/*", "ghcr.io/org/app:1.0", true),
+        ("ghcr.io/org/**", "ghcr.io/org/app/sub", true),
+        ("ghcr.io/org**", "ghcr.io/org-two/app", true),
+        ("ghcrxio/app", "ghcr.io/app", false),
+        ("ghcr.io/app:v?", "ghcr.io/app:v1", true),
+        ("ghcr.io/app:v?", "ghcr.io/app:v10", false),
+        ("nginx", "docker.io/library/nginx", true),
+        ("nginx", "docker.io/evil/nginx", false),
+        ("**demo**", "registry.local:5000/team/demo/app:1", true),
+        ("*", "any.example:5000/a/b/c:tag", true),
+    ] {
+        let parsed = ImageGlob::parse(glob).unwrap();
+        assert_eq!(parsed.matches_text(text), expected, "{glob} on {text}");
+    }
+}
+
+#[test]
+fn rejects_what_no_reference_can_hold() {
+    let long = "a".repeat(MAX_GLOB_BYTES + 1);
+    for (glob, problem) in [
+        ("", "empty"),
+        ("[", "`[` has no meaning"),
+        ("ghcr.io/{a,b}", "`{` has no meaning"),
+        ("ghcr.io/[ab]", "`[` has no meaning"),
+        ("!ghcr.io/**", "`!` has no meaning"),
+        ("ghcr.io/a b", "` ` has no meaning"),
+        ("ghcr.io/a\\*", "has no meaning"),
+        ("ghcr.io/a\n", "`\\n` has no meaning"),
+        ("gһcr.io/a", "has no meaning"),
+        (long.as_str(), "bytes, more than"),
+    ] {
+        let error = ImageGlob::parse(glob).unwrap_err();
+        assert!(error.problem.contains(problem), "{glob}: {error}");
+    }
+}
+
+#[test]
+fn compares_with_tag_and_digest() {
+    let image: ImageRef = format!("GHCR.io:443/org/app:v1@{DIGEST}").parse().unwrap();
+    for (glob, expected) in [
+        ("ghcr.io/org/app", true),
+        ("ghcr.io/org/app:v*", true),
+        ("ghcr.io/org/app:v2", false),
+        (&format!("ghcr.io/org/app@{DIGEST}"), true),
+        (&format!("ghcr.io/org/app:v1@{DIGEST}"), true),
+        ("ghcr.io/org/app@sha256:0*", false),
+    ] {
+        assert_eq!(ImageGlob::parse(glob).unwrap().matches(&image), expected, "{glob}");
+    }
+    let hub: ImageRef = "index.docker.io/nginx".parse().unwrap();
+    for glob in ["nginx", "nginx*", "nginx:latest", "docker.io/nginx", "docker.io/**", "library/*"] {
+        assert!(ImageGlob::parse(glob).unwrap().matches(&hub), "{glob}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn never_panics(text in "\\PC{0,80}", image in "\\PC{0,80}") {
+        if let Ok(glob) = ImageGlob::parse(&text) {
+            let _ = glob.matches_text(&image);
+        }
+    }
+
+    #[test]
+    fn a_literal_matches_itself_alone(
+        host in "[a-z]{1,8}\\.[a-z]{2,4}", path in "[a-z0-9._-]{1,12}", other in "[a-z0-9./]{1,20}"
+    ) {
+        let text = format!("{host}/team/{path}");
+        let glob = ImageGlob::parse(&text).unwrap();
+        prop_assert!(glob.matches_text(&text));
+        prop_assert_eq!(glob.matches_text(&other), text == other);
+        let extended = format!("{}{}", text, other);
+        prop_assert!(!glob.matches_text(&extended));
+    }
+
+    #[test]
+    fn a_star_never_crosses_a_slash(a in "[a-z]{0,5}", b in "[a-z/]{0,9}", c in "[a-z]{1,5}") {
+        let glob = ImageGlob::parse(&format!("r.example/{a}*{c}")).unwrap();
+        let text = format!("r.example/{a}{b}{c}");
+        prop_assert_eq!(glob.matches_text(&text), !b.contains('/'));
+        let deep = ImageGlob::parse(&format!("r.example/{a}**{c}")).unwrap();
+        prop_assert!(deep.matches_text(&text));
+    }
+}
