@@ -1,1 +1,2 @@
 //! What the command line's commands do.
+pub mod serve;
