@@ -1,1 +1,2 @@
 //! The command line, typed; no logic.
+pub mod serve;

@@ -1,1 +1,331 @@
 //! Prometheus metrics: closed label sets, no image names.
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use prometheus_client::registry::Unit;
+
+use crate::policy::PolicySnapshot;
+use crate::policy::PolicyState;
+use crate::verdict::Reason;
+use crate::verdict::Verdict;
+
+/// Upper bounds of the latency buckets, in seconds: from a cached answer (about a millisecond) to
+/// 30 s, the longest time-out that Kubernetes lets a webhook have.
+const LATENCY_BUCKETS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// The server's metrics. Clones share their values.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    decisions: Family<DecisionLabels, Counter>,
+    stages: Family<StageLabels, Histogram, fn() -> Histogram>,
+    in_flight: Gauge,
+    shed: Family<ShedLabels, Counter>,
+    refused: Family<RefusedLabels, Counter>,
+    policies: Family<PolicyLabels, Gauge>,
+    certificate_expiry: Gauge,
+    reload_failures: Family<ReloadLabels, Counter>,
+}
+
+/// What [`Metrics::decided`] counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided {
+    /// `mutate` or `validate`.
+    pub endpoint: &'static str,
+    /// Whether the object was admitted.
+    pub allowed: bool,
+    /// The worst verdict of the request's images.
+    pub verdict: Verdict,
+    /// The reason of the first image with that verdict; `None` where all is verified.
+    pub reason: Option<Reason>,
+}
+
+/// A part of answering a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stage {
+    /// Receiving the body.
+    Receive,
+    /// From bytes to a request.
+    Parse,
+    /// The pipeline: resolve, fetch, verify, evaluate.
+    Admit,
+    /// From the first byte to the answer.
+    Total,
+}
+
+impl Stage {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Receive => "receive",
+            Self::Parse => "parse",
+            Self::Admit => "admit",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// What ran over and was turned away.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shed {
+    /// A connection beyond the most that are held.
+    Connection,
+    /// A request beyond the most in flight, or beyond the memory for bodies.
+    Request,
+}
+
+impl Shed {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Request => "request",
+        }
+    }
+}
+
+/// What is re-read while the server runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reload {
+    /// The serving certificate and its key.
+    Certificate,
+    /// The policy files.
+    Policies,
+}
+
+impl Reload {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Policies => "policies",
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers every metric, each with its help text.
+    pub fn register(registry: &mut Registry) -> Self {
+        let latency: fn() -> Histogram = || Histogram::new(LATENCY_BUCKETS);
+        let metrics = Self {
+            decisions: Family::default(),
+            stages: Family::new_with_constructor(latency),
+            in_flight: Gauge::default(),
+            shed: Family::default(),
+            refused: Family::default(),
+            policies: Family::default(),
+            certificate_expiry: Gauge::default(),
+            reload_failures: Family::default(),
+        };
+        metrics.register_all(registry);
+        for shed in [Shed::Connection, Shed::Request] {
+            let _ = metrics.shed.get_or_create_owned(&ShedLabels {
+                what: shed.as_str(),
+            });
+        }
+        for what in [Reload::Certificate, Reload::Policies] {
+            let labels = ReloadLabels {
+                what: what.as_str(),
+            };
+            let _ = metrics.reload_failures.get_or_create_owned(&labels);
+        }
+        metrics
+    }
+
+    fn register_all(&self, registry: &mut Registry) {
+        let Self {
+            decisions,
+            stages,
+            in_flight,
+            shed,
+            refused,
+            policies,
+            certificate_expiry,
+            reload_failures,
+        } = self;
+        registry.register(
+            "decisions",
+            "Answers to admission requests, by the reason that decided",
+            decisions.clone(),
+        );
+        registry.register_with_unit(
+            "stage_duration",
+            "Time spent in each stage of answering a request",
+            Unit::Seconds,
+            stages.clone(),
+        );
+        registry.register("in_flight", "Requests being answered", in_flight.clone());
+        registry.register("shed", "Work turned away because of overload", shed.clone());
+        registry.register(
+            "refused_requests",
+            "Requests that were not admission reviews, by HTTP status",
+            refused.clone(),
+        );
+        registry.register(
+            "policies",
+            "Policies in force, by readiness",
+            policies.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the serving certificate expires, since the Unix epoch",
+            Unit::Seconds,
+            certificate_expiry.clone(),
+        );
+        registry.register(
+            "reload_failures",
+            "Failed attempts to re-read what the server runs on",
+            reload_failures.clone(),
+        );
+    }
+
+    /// Counts an answer.
+    pub fn decided(&self, decided: Decided) {
+        let Decided {
+            endpoint,
+            allowed,
+            verdict,
+            reason,
+        } = decided;
+        let labels = DecisionLabels {
+            endpoint,
+            allowed,
+            verdict: verdict.as_str(),
+            reason: reason.map_or("none", Reason::code),
+        };
+        self.decisions.get_or_create(&labels).inc();
+    }
+
+    /// Records the time that a stage took.
+    pub fn stage(&self, stage: Stage, elapsed: Duration) {
+        let labels = StageLabels {
+            stage: stage.as_str(),
+        };
+        self.stages
+            .get_or_create(&labels)
+            .observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn enter(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight {
+            gauge: self.in_flight.clone(),
+        }
+    }
+
+    /// Counts what was turned away.
+    pub fn shed(&self, what: Shed) {
+        self.shed
+            .get_or_create(&ShedLabels {
+                what: what.as_str(),
+            })
+            .inc();
+    }
+
+    /// Counts a request that got an HTTP error.
+    pub fn refused(&self, status: u16) {
+        self.refused.get_or_create(&RefusedLabels { status }).inc();
+    }
+
+    /// Publishes how many policies of the snapshot can be used.
+    pub fn policies(&self, snapshot: &PolicySnapshot) {
+        let ready = snapshot
+            .policies()
+            .iter()
+            .filter(|policy| matches!(policy, PolicyState::Ready(_)))
+            .count();
+        let invalid = snapshot.policies().len() - ready;
+        for (state, count) in [("ready", ready), ("invalid", invalid)] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.policies
+                .get_or_create(&PolicyLabels { state })
+                .set(count);
+        }
+    }
+
+    /// Publishes when the serving certificate expires.
+    pub fn certificate_expiry(&self, at: Timestamp) {
+        self.certificate_expiry.set(at.as_second());
+    }
+
+    /// Counts a failed attempt to re-read something.
+    pub fn reload_failed(&self, what: Reload) {
+        self.reload_failures
+            .get_or_create(&ReloadLabels {
+                what: what.as_str(),
+            })
+            .inc();
+    }
+}
+
+/// A request in flight; ends when dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    gauge: Gauge,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
+/// A registry whose metrics all start with `tegata_`, and the server's metrics in it.
+pub fn registry() -> (Arc<Registry>, Metrics) {
+    let mut registry = Registry::with_prefix("tegata");
+    let metrics = Metrics::register(&mut registry);
+    (Arc::new(registry), metrics)
+}
+
+/// The content type of [`encode`]'s text (OpenMetrics 1.0, "Overall Structure").
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The registry's metrics as OpenMetrics text.
+///
+/// # Errors
+/// When a metric cannot be written, which is a defect in this program.
+pub fn encode(registry: &Registry) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    text::encode(&mut out, registry)?;
+    Ok(out)
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct DecisionLabels {
+    endpoint: &'static str,
+    allowed: bool,
+    verdict: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct StageLabels {
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ShedLabels {
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RefusedLabels {
+    status: u16,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct PolicyLabels {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ReloadLabels {
+    what: &'static str,
+}

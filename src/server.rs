@@ -1,1 +1,197 @@
 //! The webhook server.
+//!
+//! [`router`] answers `POST /validate` and `POST /mutate`; [`health::router`] answers the probes and
+//! the metrics on a second port. [`listen`] puts them on sockets, [`tls`] and [`reload`] keep the
+//! serving certificate and the policies current.
+//!
+//! Whatever goes wrong while a request is answered ends in a denial that names it, never in an
+//! admission and, as far as the request's `uid` can be read, never in an HTTP error: with
+//! `failurePolicy: Ignore` the API server would admit on one.
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::Request as HttpRequest;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::post;
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+
+use crate::admission::Admission;
+use crate::admission::Decision;
+use crate::admission::Request;
+use crate::evidence::FetchEvidence;
+use crate::metrics::Metrics;
+use crate::policy::PolicySnapshot;
+
+mod body;
+mod denial;
+pub mod health;
+pub mod listen;
+mod record;
+pub mod reload;
+pub mod timeout;
+pub mod tls;
+mod webhook;
+mod wire;
+
+pub use body::MAX_BODY;
+pub use body::MAX_BUFFERED;
+
+/// The pipeline, as the server calls it: [`Admission`], or a fake in tests.
+pub trait Admit: Send + Sync + 'static {
+    /// Answers one request by `deadline`, under one snapshot of the policies.
+    fn admit(
+        &self,
+        request: &Request,
+        snapshot: &PolicySnapshot,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> impl Future<Output = Decision> + Send;
+}
+
+impl<F: FetchEvidence> Admit for Admission<F> {
+    fn admit(
+        &self,
+        request: &Request,
+        snapshot: &PolicySnapshot,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> impl Future<Output = Decision> + Send {
+        Self::admit(self, request, snapshot, now, deadline)
+    }
+}
+
+/// Most requests that are answered at once, unless set otherwise. A request waits for registries
+/// most of its time and holds some hundred KiB, so that this many stay below 64 MiB; the
+/// verification they share two cores for takes about a millisecond each.
+pub const DEFAULT_MAX_IN_FLIGHT: usize = 128;
+
+/// The present, for the pipeline. The only place of the server that reads the clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the server is where a request's time is fixed"
+)]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// How requests are answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The time that a request gets when it names none.
+    pub default_timeout: Duration,
+    /// Most requests that are answered at once.
+    pub max_in_flight: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            default_timeout: timeout::DEFAULT_TIMEOUT,
+            max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+        }
+    }
+}
+
+/// What the webhook's handlers share.
+pub struct AppState<A> {
+    admit: Arc<A>,
+    policies: watch::Receiver<Arc<PolicySnapshot>>,
+    metrics: Metrics,
+    default_timeout: Duration,
+    in_flight: Arc<Semaphore>,
+    buffers: Arc<Semaphore>,
+}
+
+impl<A> AppState<A> {
+    /// State for a pipeline that answers under the latest of `policies`.
+    pub fn new(
+        admit: A,
+        policies: watch::Receiver<Arc<PolicySnapshot>>,
+        metrics: Metrics,
+        limits: Limits,
+    ) -> Self {
+        let Limits {
+            default_timeout,
+            max_in_flight,
+        } = limits;
+        Self {
+            admit: Arc::new(admit),
+            policies,
+            metrics,
+            default_timeout,
+            in_flight: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
+            buffers: body::budget(),
+        }
+    }
+}
+
+impl<A> Clone for AppState<A> {
+    fn clone(&self) -> Self {
+        Self {
+            admit: Arc::clone(&self.admit),
+            policies: self.policies.clone(),
+            metrics: self.metrics.clone(),
+            default_timeout: self.default_timeout,
+            in_flight: Arc::clone(&self.in_flight),
+            buffers: Arc::clone(&self.buffers),
+        }
+    }
+}
+
+impl<A> fmt::Debug for AppState<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState").finish_non_exhaustive()
+    }
+}
+
+/// The webhook's routes.
+pub fn router<A: Admit>(state: AppState<A>) -> Router {
+    Router::new()
+        .route("/mutate", post(mutate::<A>))
+        .route("/validate", post(validate::<A>))
+        .method_not_allowed_fallback(method_not_allowed::<A>)
+        .fallback(not_found::<A>)
+        .with_state(state)
+}
+
+async fn mutate<A: Admit>(State(state): State<AppState<A>>, request: HttpRequest) -> Response {
+    webhook::answer(state, wire::Endpoint::Mutate, request).await
+}
+
+async fn validate<A: Admit>(State(state): State<AppState<A>>, request: HttpRequest) -> Response {
+    webhook::answer(state, wire::Endpoint::Validate, request).await
+}
+
+async fn method_not_allowed<A: Admit>(State(state): State<AppState<A>>) -> Response {
+    let text = "this path takes POST with an AdmissionReview";
+    let mut response = refuse(&state.metrics, StatusCode::METHOD_NOT_ALLOWED, text);
+    response
+        .headers_mut()
+        .insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+    response
+}
+
+async fn not_found<A: Admit>(State(state): State<AppState<A>>) -> Response {
+    refuse(
+        &state.metrics,
+        StatusCode::NOT_FOUND,
+        "no such path: there are /mutate and /validate",
+    )
+}
+
+/// An HTTP error: for what is no admission review, and for nothing else.
+fn refuse(metrics: &Metrics, status: StatusCode, text: impl fmt::Display) -> Response {
+    metrics.refused(status.as_u16());
+    tracing::debug!(status = status.as_u16(), error = %text, "Refused a request");
+    (status, format!("{text}\n")).into_response()
+}

@@ -1,1 +1,67 @@
 //! Logs.
+use std::fmt;
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// Which log lines are written, in the syntax of `tracing`: `info`, `info,tegata=debug`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogFilter(String);
+
+impl fmt::Display for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = LogFilterError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match EnvFilter::try_new(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(source) => Err(LogFilterError {
+                found: text.to_owned(),
+                source,
+            }),
+        }
+    }
+}
+
+/// A text that is no log filter.
+#[derive(Debug, thiserror::Error)]
+#[error("`{found}` is not a log filter: wanted a level such as `info`, or `info,tegata=debug`")]
+pub struct LogFilterError {
+    found: String,
+    source: tracing_subscriber::filter::ParseError,
+}
+
+/// Logging was already set up in this process.
+#[derive(Debug, thiserror::Error)]
+#[error("logging is already set up in this process")]
+pub struct TelemetryError;
+
+/// Sends log lines to standard error. To be called once, by the command.
+///
+/// # Errors
+/// When it was called before.
+pub fn init(format: LogFormat, filter: &LogFilter) -> Result<(), TelemetryError> {
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::new(&filter.0));
+    match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    }
+    .map_err(|_| TelemetryError)
+}

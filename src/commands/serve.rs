@@ -1,0 +1,338 @@
+//! `tegata serve`: the webhook server, composed.
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use axum_server::Handle;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::admission::Admission;
+use crate::admission::Settings;
+use crate::args::serve::ServeArgs;
+use crate::evidence::FetchEvidence;
+use crate::metrics;
+use crate::server;
+use crate::server::Admit;
+use crate::server::AppState;
+use crate::server::Limits;
+use crate::server::health;
+use crate::server::health::Readiness;
+use crate::server::listen;
+use crate::server::listen::ConnectionLimits;
+use crate::server::reload;
+use crate::server::reload::Load;
+use crate::server::reload::Reloader;
+use crate::server::tls;
+use crate::telemetry;
+
+/// What `/readyz` waits for.
+const POLICIES: &str = "policies";
+const CERTIFICATE: &str = "the serving certificate";
+
+/// Serves until SIGTERM or SIGINT, with evidence from `fetch` and policies from `load`.
+///
+/// `load` is called at the start and whenever the files of `args.policies` change.
+///
+/// # Errors
+/// When the server cannot start as it is configured, or a part of it stops.
+pub async fn run<F: FetchEvidence>(
+    args: ServeArgs,
+    fetch: F,
+    load: impl Load,
+) -> Result<(), ServeError> {
+    telemetry::init(args.log_format, &args.log_filter)?;
+    let settings = Settings {
+        no_match: args.no_match,
+        mutate: args.mutate,
+    };
+    let signals = signals().map_err(ServeError::Signals)?;
+    serve(
+        args,
+        Options::default(),
+        Admission::new(fetch, settings),
+        load,
+        signals,
+    )
+    .await
+}
+
+/// What is not set on the command line.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Bounds on connections.
+    pub connections: ConnectionLimits,
+    /// How often files are looked at; the usual where `None`.
+    pub poll: Option<Duration>,
+    /// Told where the server listens, once it is ready.
+    pub listening: Option<oneshot::Sender<Addresses>>,
+}
+
+/// Where the server listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Addresses {
+    /// The webhook.
+    pub webhook: SocketAddr,
+    /// Probes and metrics.
+    pub health: SocketAddr,
+}
+
+/// Serves until `signals` yields: the first drains, the second stops at once.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(
+    args: ServeArgs,
+    options: Options,
+    admit: impl Admit,
+    load: impl Load,
+    mut signals: mpsc::Receiver<()>,
+) -> Result<(), ServeError> {
+    let drain = (args.drain_delay, args.drain_timeout);
+    let starting = start(args, options, admit, load);
+    let mut running = tokio::select! {
+        biased;
+        _ = signals.recv() => return Err(ServeError::Interrupted),
+        started = starting => started?,
+    };
+    tokio::select! {
+        biased;
+        _ = signals.recv() => {}
+        stopped = running.parts.join_next() => return Err(stopped_early(stopped)),
+    }
+    tokio::select! {
+        biased;
+        _ = signals.recv() => Err(ServeError::Interrupted),
+        drained = running.drain(drain) => drained,
+    }
+}
+
+/// The parts of a running server. Dropping it ends them all.
+struct Running {
+    /// Each part by its name; none of them ends by itself.
+    parts: JoinSet<(&'static str, io::Result<()>)>,
+    readiness: Readiness,
+    webhook: Handle<SocketAddr>,
+}
+
+/// Of [`Running::parts`], the one that ends when drained.
+const WEBHOOK: &str = "webhook";
+
+async fn start(
+    args: ServeArgs,
+    options: Options,
+    admit: impl Admit,
+    load: impl Load,
+) -> Result<Running, ServeError> {
+    // A provider that the process already has is as good: ours is named where it is used.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (registry, metrics) = metrics::registry();
+    let readiness = Readiness::new([POLICIES, CERTIFICATE]);
+    let (webhook_listener, webhook_address) = bind(args.listen)?;
+    let (health_listener, health_address) = bind(args.health_listen)?;
+    let mut parts = JoinSet::new();
+    let Options {
+        connections,
+        poll,
+        listening,
+    } = options;
+
+    let router = health::router(readiness.clone(), registry);
+    let health = listen::plain(
+        health_listener,
+        router,
+        Handle::new(),
+        connections,
+        metrics.clone(),
+    );
+    parts.spawn(async move { ("health server", health.await) });
+
+    let (reloader, snapshots) = Reloader::start(args.policies.clone(), load, metrics.clone())
+        .await
+        .map_err(ServeError::Policies)?;
+    let policies = snapshots.subscribe();
+    readiness.ready(POLICIES);
+    let count = policies.borrow().policies().len();
+    let reloading = reloader.run(snapshots, poll.unwrap_or(reload::POLL));
+    parts.spawn(async move { ("policy reload", Ok(reloading.await)) });
+
+    let source = certificate(&args)?;
+    let served = source.load(server::now()).await?;
+    let (expires, acceptor) = (served.expires(), served.acceptor_config());
+    readiness.ready(CERTIFICATE);
+    let every = poll.unwrap_or(tls::POLL);
+    let renewing = tls::watch(source, served, acceptor.clone(), metrics.clone(), every);
+    parts.spawn(async move { ("certificate reload", Ok(renewing.await)) });
+
+    let limits = Limits {
+        default_timeout: args.default_timeout,
+        max_in_flight: usize::from(args.max_in_flight),
+    };
+    let router = server::router(AppState::new(admit, policies, metrics.clone(), limits));
+    let webhook = Handle::new();
+    let serving = listen::tls(
+        webhook_listener,
+        acceptor,
+        router,
+        webhook.clone(),
+        connections,
+        metrics,
+    );
+    parts.spawn(async move { (WEBHOOK, serving.await) });
+    webhook.listening().await;
+
+    tracing::info!(
+        webhook = %webhook_address,
+        health = %health_address,
+        policies = count,
+        certificate_expires = %expires,
+        self_signed = args.tls_cert.is_none(),
+        "Serving"
+    );
+    if let Some(listening) = listening {
+        let addresses = Addresses {
+            webhook: webhook_address,
+            health: health_address,
+        };
+        // Whoever asked may have stopped waiting.
+        let _ = listening.send(addresses);
+    }
+    Ok(Running {
+        parts,
+        readiness,
+        webhook,
+    })
+}
+
+impl Running {
+    /// Fails readiness, waits for it to be noticed, then finishes what is in flight.
+    async fn drain(&mut self, (delay, timeout): (Duration, Duration)) -> Result<(), ServeError> {
+        tracing::info!(?delay, ?timeout, "Stopping");
+        self.readiness.drain();
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            stopped = self.parts.join_next() => return Err(stopped_early(stopped)),
+        }
+        self.webhook.graceful_shutdown(Some(timeout));
+        match self.parts.join_next().await {
+            Some(Ok((WEBHOOK, Ok(())))) => {
+                tracing::info!("Stopped");
+                Ok(())
+            }
+            stopped => Err(stopped_early(stopped)),
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let error = |source| ServeError::Bind { address, source };
+    let listener = TcpListener::bind(address).map_err(error)?;
+    let bound = listener.local_addr().map_err(error)?;
+    Ok((listener, bound))
+}
+
+fn certificate(args: &ServeArgs) -> Result<tls::Source, ServeError> {
+    match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => Ok(tls::Source::Files {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        }),
+        (None, None) => {
+            let authority = tls::SelfSigned::new(&args.tls_name, server::now())?;
+            if let Some(path) = &args.tls_ca_out {
+                authority.export(path)?;
+            }
+            Ok(tls::Source::SelfSigned(authority))
+        }
+        (Some(_), None) | (None, Some(_)) => Err(ServeError::HalfPair),
+    }
+}
+
+/// Each SIGTERM and SIGINT of the process, from now on.
+fn signals() -> io::Result<mpsc::Receiver<()>> {
+    // Two are all that matter: the first drains, the second stops.
+    let (sender, receiver) = mpsc::channel(2);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if sender.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+type Ended = Option<Result<(&'static str, io::Result<()>), tokio::task::JoinError>>;
+
+fn stopped_early(ended: Ended) -> ServeError {
+    let (part, cause): (_, Box<dyn fmt::Display>) = match ended {
+        Some(Ok((part, Ok(())))) => (part, Box::new("it ended by itself")),
+        Some(Ok((part, Err(error)))) => (part, Box::new(error)),
+        Some(Err(error)) => ("server", Box::new(error)),
+        None => ("server", Box::new("nothing is left running")),
+    };
+    ServeError::Stopped {
+        part,
+        cause: cause.to_string(),
+    }
+}
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: choose another with --listen or --health-listen")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A certificate without a key, or the reverse.
+    #[error("--tls-cert and --tls-key belong together: found one of them")]
+    HalfPair,
+    /// A second signal came, or one before the server had started.
+    #[error("stopped by a signal before requests in flight had ended")]
+    Interrupted,
+    /// The policies cannot be loaded.
+    #[error("cannot load the policies: {0}")]
+    Policies(String),
+    /// The process's signals cannot be had.
+    #[error("cannot receive signals")]
+    Signals(#[source] io::Error),
+    /// A part of the server stopped.
+    #[error("the {part} stopped: {cause}")]
+    Stopped {
+        /// Which.
+        part: &'static str,
+        /// Why.
+        cause: String,
+    },
+    /// Logs cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::TelemetryError),
+    /// There is no certificate to serve.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+}
+
+impl ServeError {
+    /// The exit code: 2 for what the configuration must change, 1 for what failed while serving.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Bind { .. } | Self::HalfPair | Self::Policies(_) | Self::Tls(_) => 2,
+            Self::Interrupted | Self::Signals(_) | Self::Stopped { .. } | Self::Telemetry(_) => 1,
+        }
+    }
+}

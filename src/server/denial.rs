@@ -1,0 +1,45 @@
+//! Denials that the server makes itself, where the pipeline could not answer.
+use std::fmt;
+
+use crate::admission::Decision;
+use crate::admission::FieldReport;
+use crate::admission::Request;
+use crate::verdict::Failure;
+use crate::verdict::ImageReport;
+use crate::verdict::Reason;
+
+/// A denial for `reason`, with every image of `request` as undecided, where it is known.
+pub(super) fn denial(
+    reason: Reason,
+    found: impl fmt::Display,
+    request: Option<&Request>,
+) -> Decision {
+    let failure = Failure::new(reason, found);
+    let verdict = failure.verdict();
+    let images = request
+        .map_or(&[][..], |request| &request.images)
+        .iter()
+        .map(|image| FieldReport {
+            path: image.path.clone(),
+            pointer: image.pointer.clone(),
+            pinned: None,
+            report: ImageReport {
+                image: crate::verdict::printable(&image.text),
+                digest: None,
+                verdict,
+                failure: Some(failure.clone()),
+                policies: Vec::new(),
+            },
+        });
+    Decision {
+        allowed: false,
+        message: format!(
+            "{verdict} ({reason}): {}; {}",
+            failure.found,
+            reason.advice()
+        ),
+        warnings: Vec::new(),
+        retry: verdict == crate::verdict::Verdict::Indeterminate,
+        images: images.collect(),
+    }
+}

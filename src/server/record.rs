@@ -1,0 +1,241 @@
+//! What is recorded of every decision: one log line, and the metrics.
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::wire::Endpoint;
+use crate::admission::Decision;
+use crate::admission::Request;
+use crate::metrics::Decided;
+use crate::metrics::Metrics;
+use crate::metrics::Stage;
+use crate::verdict::ImageReport;
+use crate::verdict::Reason;
+use crate::verdict::Verdict;
+use crate::verdict::printable;
+
+/// Longest explanation, in bytes, that one log line carries. Some hundred signatures explained in
+/// full stay below it; more would only push other lines out of the log.
+const MAX_EXPLANATION: usize = 256 << 10;
+
+/// Logs and counts one decision. `request` is `None` where only the `uid` could be read; `reason`
+/// is what the server itself denied for, if it did.
+pub(super) fn record(
+    metrics: &Metrics,
+    endpoint: Endpoint,
+    uid: &str,
+    request: Option<&Request>,
+    decision: &Decision,
+    reason: Option<Reason>,
+    elapsed: Duration,
+) {
+    let (verdict, first) = outcome(decision, reason);
+    metrics.stage(Stage::Total, elapsed);
+    let endpoint = endpoint_name(endpoint);
+    metrics.decided(Decided {
+        endpoint,
+        allowed: decision.allowed,
+        verdict,
+        reason: first,
+    });
+    let of = |text: fn(&Request) -> &str| printable(request.map_or("", text));
+    let explanation = if decision.allowed {
+        String::new()
+    } else {
+        explanation(decision)
+    };
+    tracing::info!(
+        endpoint,
+        uid = %printable(uid),
+        kind = %of(|request| &request.kind),
+        namespace = %of(|request| &request.workload.namespace),
+        name = %of(|request| &request.name),
+        user = %of(|request| &request.user),
+        dry_run = request.is_some_and(|request| request.dry_run),
+        allowed = decision.allowed,
+        verdict = verdict.as_str(),
+        reasons = %reasons(decision, reason),
+        images = %images(decision),
+        elapsed_ms = elapsed.as_secs_f64() * 1000.0,
+        explanation = (!decision.allowed).then_some(explanation.as_str()),
+        "{}",
+        if decision.allowed { "Admitted" } else { "Denied" },
+    );
+    if decision.allowed && tracing::enabled!(tracing::Level::DEBUG) {
+        let explanation = self::explanation(decision);
+        tracing::debug!(uid = %printable(uid), explanation, "Explained");
+    }
+}
+
+const fn endpoint_name(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Mutate => "mutate",
+        Endpoint::Validate => "validate",
+    }
+}
+
+/// The worst verdict of all images, and the reason of the first image that has it.
+fn outcome(decision: &Decision, reason: Option<Reason>) -> (Verdict, Option<Reason>) {
+    if let Some(reason) = reason {
+        return (reason.verdict(), Some(reason));
+    }
+    let reports = || decision.images.iter().map(|image| &image.report);
+    let verdict = reports()
+        .map(|report| report.verdict)
+        .max()
+        .unwrap_or(Verdict::Verified);
+    let first = reports()
+        .filter(|report| report.verdict == verdict && verdict != Verdict::Verified)
+        .find_map(reason_of);
+    (verdict, first)
+}
+
+/// Why an image is not verified: its own failure, or that of the first policy with its verdict.
+fn reason_of(report: &ImageReport) -> Option<Reason> {
+    let own = report.failure.as_ref();
+    let policies = || {
+        report
+            .policies
+            .iter()
+            .filter(|policy| policy.verdict != Verdict::Verified)
+    };
+    own.or_else(|| {
+        policies()
+            .filter(|policy| policy.verdict == report.verdict)
+            .chain(policies())
+            .find_map(|policy| policy.failure.as_ref())
+    })
+    .map(|failure| failure.reason)
+}
+
+fn reasons(decision: &Decision, reason: Option<Reason>) -> String {
+    let mut codes: Vec<&str> = reason.map(Reason::code).into_iter().collect();
+    for report in decision.images.iter().map(|image| &image.report) {
+        let failures = report.failure.iter().chain(
+            report
+                .policies
+                .iter()
+                .filter_map(|policy| policy.failure.as_ref()),
+        );
+        codes.extend(failures.map(|failure| failure.reason.code()));
+    }
+    codes.sort_unstable();
+    codes.dedup();
+    codes.join(",")
+}
+
+fn images(decision: &Decision) -> String {
+    let mut out = String::new();
+    for image in &decision.images {
+        let separator = if out.is_empty() { "" } else { "; " };
+        let digest = image.report.digest.as_deref().unwrap_or("unresolved");
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
+            "{separator}{} {} {digest} {}",
+            image.path,
+            printable(&image.report.image),
+            image.report.verdict
+        );
+    }
+    out
+}
+
+fn explanation(decision: &Decision) -> String {
+    let full = serde_json::to_string(decision)
+        .unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }).to_string());
+    if full.len() <= MAX_EXPLANATION {
+        return full;
+    }
+    serde_json::json!({ "message": printable(&decision.message), "omittedBytes": full.len() })
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::FieldReport;
+    use crate::policy::Mode;
+    use crate::policy::OnUnavailable;
+    use crate::verdict::Failure;
+    use crate::verdict::PolicyReport;
+
+    fn image(verdict: Verdict, own: Option<Reason>, policies: &[(Verdict, Reason)]) -> FieldReport {
+        let policy = |(verdict, reason): &(Verdict, Reason)| PolicyReport {
+            policy: "ClusterImagePolicy p".to_owned(),
+            mode: Mode::Enforce,
+            verdict: *verdict,
+            on_unavailable: OnUnavailable::Deny,
+            failure: Some(Failure::new(*reason, "found")),
+            authorities: Vec::new(),
+        };
+        FieldReport {
+            path: "spec.containers[0].image".to_owned(),
+            pointer: String::new(),
+            pinned: None,
+            report: ImageReport {
+                image: "app\n".to_owned(),
+                digest: None,
+                verdict,
+                failure: own.map(|reason| Failure::new(reason, "found")),
+                policies: policies.iter().map(policy).collect(),
+            },
+        }
+    }
+
+    fn decision(images: Vec<FieldReport>) -> Decision {
+        Decision {
+            allowed: false,
+            message: String::new(),
+            warnings: vec![],
+            retry: false,
+            images,
+        }
+    }
+
+    #[test]
+    fn names_the_reason_of_the_worst_image() {
+        let decision = decision(vec![
+            image(Verdict::Verified, None, &[]),
+            image(
+                Verdict::Indeterminate,
+                Some(Reason::RegistryUnreachable),
+                &[],
+            ),
+            image(
+                Verdict::Rejected,
+                None,
+                &[
+                    (Verdict::Indeterminate, Reason::DeadlineExceeded),
+                    (Verdict::Rejected, Reason::SubjectMismatch),
+                ],
+            ),
+        ]);
+        assert_eq!(
+            outcome(&decision, None),
+            (Verdict::Rejected, Some(Reason::SubjectMismatch))
+        );
+        assert_eq!(
+            reasons(&decision, None),
+            "deadline-exceeded,registry-unreachable,subject-mismatch"
+        );
+        assert!(!images(&decision).contains('\n'), "{:?}", images(&decision));
+        let own = Some(Reason::Overloaded);
+        assert_eq!(outcome(&decision, own), (Verdict::Indeterminate, own));
+    }
+
+    #[test]
+    fn gives_no_reason_where_all_is_verified() {
+        assert_eq!(outcome(&decision(vec![]), None), (Verdict::Verified, None));
+        let one = decision(vec![image(Verdict::Verified, None, &[])]);
+        assert_eq!(outcome(&one, None), (Verdict::Verified, None));
+    }
+
+    #[test]
+    fn keeps_an_explanation_within_a_line() {
+        let mut decision = decision(vec![]);
+        decision.warnings = vec!["w".repeat(MAX_EXPLANATION)];
+        let text = explanation(&decision);
+        assert!(text.len() < 1000);
+        assert!(text.contains("omittedBytes"), "{text}");
+    }
+}

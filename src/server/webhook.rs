@@ -1,0 +1,282 @@
+//! Answering one admission request.
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::Request as HttpRequest;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use bytes::Bytes;
+use futures::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
+
+use super::Admit;
+use super::AppState;
+use super::body;
+use super::body::BodyError;
+use super::body::MAX_BODY;
+use super::body::Received;
+use super::denial::denial;
+use super::record;
+use super::refuse;
+use super::timeout::Deadlines;
+use super::wire;
+use super::wire::Endpoint;
+use crate::admission::Decision;
+use crate::admission::Request;
+use crate::metrics::Shed;
+use crate::metrics::Stage;
+use crate::verdict::Reason;
+
+/// Longest time for a body to arrive. The API server sends it at once from a network nearby; a
+/// client that dribbles would hold a place among the requests in flight.
+const MAX_RECEIVE: Duration = Duration::from_secs(5);
+
+/// Answers one request on `endpoint`. Never panics, and never admits what was not decided.
+pub(super) async fn answer<A: Admit>(
+    state: AppState<A>,
+    endpoint: Endpoint,
+    request: HttpRequest,
+) -> Response {
+    let metrics = state.metrics.clone();
+    AssertUnwindSafe(
+        Exchange {
+            state,
+            endpoint,
+            start: Instant::now(),
+        }
+        .answer(request),
+    )
+    .catch_unwind()
+    .await
+    .unwrap_or_else(|_| {
+        tracing::error!("A handler panicked");
+        let text = "a defect in tegata stopped the check: report it with the log";
+        refuse(&metrics, StatusCode::INTERNAL_SERVER_ERROR, text)
+    })
+}
+
+/// One request and its answer.
+struct Exchange<A> {
+    state: AppState<A>,
+    endpoint: Endpoint,
+    start: Instant,
+}
+
+/// What decided a request: the pipeline, or the server in its stead.
+struct Outcome {
+    request: Option<Arc<Request>>,
+    decision: Decision,
+    /// The reason, where the server denied.
+    own: Option<Reason>,
+}
+
+impl<A: Admit> Exchange<A> {
+    async fn answer(self, request: HttpRequest) -> Response {
+        let _in_flight = self.state.metrics.enter();
+        if let Err((status, text)) = acceptable(request.headers()) {
+            return refuse(&self.state.metrics, status, text);
+        }
+        let deadlines = Deadlines::of_request(
+            request.uri().query(),
+            self.state.default_timeout,
+            self.start,
+        );
+        let place = Arc::clone(&self.state.in_flight).try_acquire_owned().ok();
+        let budget = place.is_some().then_some(&self.state.buffers);
+        let receiving = body::receive(request.into_body(), budget);
+        let by = deadlines.admit.min(self.start + MAX_RECEIVE);
+        let received = tokio::time::timeout_at(by.into(), receiving).await;
+        self.state
+            .metrics
+            .stage(Stage::Receive, self.start.elapsed());
+        match (received, place) {
+            (Err(_), _) => self.refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+            (Ok(Err(error @ BodyError::TooLarge)), _) => {
+                self.refuse(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
+            }
+            (Ok(Err(error @ BodyError::Interrupted(_))), _) => {
+                self.refuse(StatusCode::BAD_REQUEST, &error.to_string())
+            }
+            (Ok(Ok(Received::Whole(bytes, share))), Some(place)) => {
+                self.decide(bytes, (place, share), deadlines).await
+            }
+            (Ok(Ok(Received::Whole(head, _) | Received::Head(head))), _) => self.shed(&head),
+        }
+    }
+
+    fn refuse(&self, status: StatusCode, text: &str) -> Response {
+        refuse(&self.state.metrics, status, text)
+    }
+
+    /// Turns a request away that there is no place or no memory for.
+    fn shed(&self, head: &[u8]) -> Response {
+        self.state.metrics.shed(Shed::Request);
+        self.deny_unparsed(head, Reason::Overloaded, "too many requests are under way")
+    }
+
+    /// Denies a request of which no more than the `uid` can be read.
+    fn deny_unparsed(&self, head: &[u8], reason: Reason, found: &str) -> Response {
+        let Some(uid) = body::probe_uid(head) else {
+            return self.refuse(StatusCode::SERVICE_UNAVAILABLE, found);
+        };
+        let decision = denial(reason, found, None);
+        self.respond(
+            &uid,
+            &Outcome {
+                request: None,
+                decision,
+                own: Some(reason),
+            },
+        )
+    }
+
+    async fn decide(
+        &self,
+        bytes: Bytes,
+        held: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+        deadlines: Deadlines,
+    ) -> Response {
+        let parsing = Instant::now();
+        let head = bytes.clone();
+        // Off the async threads: eight MiB of JSON take tens of milliseconds. The permits go along,
+        // so that work which outlives its request still counts.
+        let parse = tokio::task::spawn_blocking(move || (wire::parse(&bytes), held));
+        let parsed = tokio::time::timeout_at(deadlines.overrun.into(), parse).await;
+        self.state.metrics.stage(Stage::Parse, parsing.elapsed());
+        match parsed {
+            Ok(Ok((Ok(request), (place, _share)))) => {
+                drop(head);
+                let request = Arc::new(request);
+                let outcome = self.admit(Arc::clone(&request), place, deadlines).await;
+                self.respond(&request.uid, &outcome)
+            }
+            Ok(Ok((Err(error), _))) => self.refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+            Ok(Err(_)) => {
+                tracing::error!("Parsing a request panicked");
+                self.deny_unparsed(&head, Reason::InternalError, "parsing the request failed")
+            }
+            Err(_) => {
+                let found = "the request could not be parsed in time";
+                self.deny_unparsed(&head, Reason::DeadlineExceeded, found)
+            }
+        }
+    }
+
+    /// Asks the pipeline in a task of its own, so that neither its panics nor its hanging reach
+    /// the connection. The task ends with this future.
+    async fn admit(
+        &self,
+        request: Arc<Request>,
+        place: OwnedSemaphorePermit,
+        deadlines: Deadlines,
+    ) -> Outcome {
+        let admitting = Instant::now();
+        let snapshot = Arc::clone(&self.state.policies.borrow());
+        let admit = Arc::clone(&self.state.admit);
+        let asked = Arc::clone(&request);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let _place = place;
+            admit
+                .admit(&asked, &snapshot, super::now(), deadlines.admit)
+                .await
+        });
+        let joined = tokio::time::timeout_at(deadlines.overrun.into(), task.join_next()).await;
+        self.state.metrics.stage(Stage::Admit, admitting.elapsed());
+        let (decision, own) = match joined {
+            Ok(Some(Ok(decision))) => checked(decision, &request),
+            Ok(Some(Err(_)) | None) => {
+                tracing::error!(uid = %request.uid, "The pipeline panicked");
+                own(
+                    Reason::InternalError,
+                    "the check stopped before it was complete",
+                    &request,
+                )
+            }
+            Err(_) => {
+                let waited = self.start.elapsed().as_millis();
+                own(
+                    Reason::DeadlineExceeded,
+                    format!("no answer within {waited} ms"),
+                    &request,
+                )
+            }
+        };
+        Outcome {
+            request: Some(request),
+            decision,
+            own,
+        }
+    }
+
+    fn respond(&self, uid: &str, outcome: &Outcome) -> Response {
+        let Outcome {
+            request,
+            decision,
+            own,
+        } = outcome;
+        let elapsed = self.start.elapsed();
+        let request = request.as_deref();
+        record::record(
+            &self.state.metrics,
+            self.endpoint,
+            uid,
+            request,
+            decision,
+            *own,
+            elapsed,
+        );
+        Json(wire::respond(uid, decision, self.endpoint)).into_response()
+    }
+}
+
+fn own(
+    reason: Reason,
+    found: impl std::fmt::Display,
+    request: &Request,
+) -> (Decision, Option<Reason>) {
+    (denial(reason, found, Some(request)), Some(reason))
+}
+
+/// An admission must account for every image of the request; one that does not is a defect.
+fn checked(decision: Decision, request: &Request) -> (Decision, Option<Reason>) {
+    if decision.allowed && decision.images.len() != request.images.len() {
+        let (found, wanted) = (decision.images.len(), request.images.len());
+        tracing::error!(uid = %request.uid, found, wanted, "The pipeline left images out");
+        return own(
+            Reason::InternalError,
+            "not every image was checked",
+            request,
+        );
+    }
+    (decision, None)
+}
+
+/// Whether the headers announce what we read.
+fn acceptable(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let media_type = text(header::CONTENT_TYPE)
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
+    if !media_type {
+        let wanted = "the body must be an AdmissionReview as application/json";
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
+    }
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        let wanted = "the body must not be compressed: send it without content-encoding";
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
+    }
+    let length = text(header::CONTENT_LENGTH).and_then(|value| value.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MAX_BODY as u64) {
+        let wanted = "the body is larger than an AdmissionReview can be";
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, wanted));
+    }
+    Ok(())
+}
