@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::evidence::FetchEvidence;
+use crate::image::ImageRef;
 use crate::image::ImageUse;
 use crate::policy::PolicySnapshot;
 use crate::policy::Workload;
@@ -123,6 +124,18 @@ impl<F: FetchEvidence> Admission<F> {
         _deadline: Instant,
     ) -> Decision {
         let _ = (&self.fetch, &self.settings);
+        todo!()
+    }
+
+    /// Judges one image.
+    pub async fn check_image(
+        &self,
+        _image: &ImageRef,
+        _workload: &Workload,
+        _snapshot: &PolicySnapshot,
+        _now: Timestamp,
+        _deadline: Instant,
+    ) -> ImageReport {
         todo!()
     }
 }

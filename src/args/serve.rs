@@ -1,0 +1,6 @@
+//! Flags of `tegata serve`.
+use clap::Args;
+
+/// Flags of `tegata serve`.
+#[derive(Args, Debug)]
+pub struct ServeArgs {}
