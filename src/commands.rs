@@ -107,7 +107,7 @@ mod tests {
     #[error("{text}")]
     struct Told {
         text: &'static str,
-        source: Option<Box<Told>>,
+        source: Option<Box<Self>>,
     }
 
     fn told(texts: &[&'static str]) -> Told {

@@ -18,6 +18,7 @@ pub mod compile;
 pub mod evaluate;
 pub mod glob;
 pub mod identity;
+pub mod pattern;
 pub mod selector;
 pub mod snapshot;
 

@@ -7,7 +7,7 @@ pub struct ImageGlob {}
 
 impl ImageGlob {
     /// Stand-in.
-    pub fn parse(_text: &str) -> Result<Self, String> {
+    pub fn parse(_text: &str) -> Result<Self, super::pattern::PatternError> {
         Ok(Self {})
     }
 

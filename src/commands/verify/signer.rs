@@ -92,20 +92,24 @@ fn signer(args: &SignerArgs) -> Result<(&'static str, Signer), VerifyError> {
         }
         return Ok(("key", Signer::Keys(keys)));
     }
-    let subject = pattern(
-        args.certificate_identity.as_deref(),
-        (
-            "--certificate-identity-regexp",
-            args.certificate_identity_regexp.as_deref(),
-        ),
-    );
-    let issuer = pattern(
-        args.certificate_oidc_issuer.as_deref(),
-        (
+    let SignerArgs {
+        certificate_identity,
+        certificate_identity_regexp,
+        ..
+    } = args;
+    let subject = exact("--certificate-identity", certificate_identity)
+        .or_else(|| regex("--certificate-identity-regexp", certificate_identity_regexp));
+    let SignerArgs {
+        certificate_oidc_issuer,
+        certificate_oidc_issuer_regexp,
+        ..
+    } = args;
+    let issuer = exact("--certificate-oidc-issuer", certificate_oidc_issuer).or_else(|| {
+        regex(
             "--certificate-oidc-issuer-regexp",
-            args.certificate_oidc_issuer_regexp.as_deref(),
-        ),
-    );
+            certificate_oidc_issuer_regexp,
+        )
+    });
     let missing = |flag, other| VerifyError::Flag {
         flag,
         problem: format!("not given; an identity is issuer and subject, {other} alone is not one"),
@@ -121,14 +125,12 @@ fn signer(args: &SignerArgs) -> Result<(&'static str, Signer), VerifyError> {
     }
 }
 
-/// Of a flag and its `-regexp` twin, which exclude each other, the one that is given.
-fn pattern<'a>(
-    exact: Option<&'a str>,
-    (flag, regex): (&'static str, Option<&'a str>),
-) -> Option<Pattern<'a>> {
-    exact
-        .map(Pattern::Exact)
-        .or(regex.map(|text| Pattern::Regex { flag, text }))
+fn exact<'a>(flag: &'static str, text: &'a Option<String>) -> Option<Pattern<'a>> {
+    text.as_deref().map(|text| Pattern::Exact(flag, text))
+}
+
+fn regex<'a>(flag: &'static str, text: &'a Option<String>) -> Option<Pattern<'a>> {
+    text.as_deref().map(|text| Pattern::Regex(flag, text))
 }
 
 fn trust_root(args: &SignerArgs) -> Result<TrustRoot, VerifyError> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use super::super::one_line;
 use super::VerifyError;
 use crate::args::VerifyArgs;
 use crate::args::verify::ImageArg;
@@ -17,6 +18,7 @@ use crate::image::ImageRef;
 use crate::policy::IdentityMatcher;
 use crate::policy::ImageGlob;
 use crate::policy::PolicySnapshot;
+use crate::policy::pattern::TextMatcher;
 use crate::registry::Keychain;
 use crate::registry::Layout;
 use crate::registry::LayoutRef;
@@ -54,7 +56,7 @@ pub(super) fn registry(args: &VerifyArgs) -> Result<Source, VerifyError> {
         options.allow_http = args.images.iter().filter_map(host).collect();
     }
     let client = Registry::new(options, keychain(args.registry_config.as_deref())?);
-    let problem = |error| VerifyError::Registry(super::super::one_line(&error));
+    let problem = |error| VerifyError::Registry(one_line(&error));
     Ok(Source::Registry(client.map_err(problem)?))
 }
 
@@ -77,7 +79,7 @@ fn keychain(path: Option<&Path>) -> Result<Keychain, VerifyError> {
     };
     let text = super::read(flag, &path)?;
     Keychain::from_docker_config(text.as_bytes()).map_err(|error| {
-        let problem = super::super::one_line(&error);
+        let problem = one_line(&error);
         VerifyError::File {
             flag,
             path,
@@ -106,9 +108,9 @@ pub(super) fn layout(
         problem,
     };
     let reference = text.parse::<LayoutRef>();
-    let reference = reference.map_err(|error| problem(super::super::one_line(&error)))?;
+    let reference = reference.map_err(|error| problem(one_line(&error)))?;
     let layout = Layout::open(&reference);
-    let layout = layout.map_err(|error| problem(super::super::one_line(&error)))?;
+    let layout = layout.map_err(|error| problem(one_line(&error)))?;
     let image = layout.image().clone();
     let image = match (known_as, image.digest()) {
         (Some(name), Some(digest)) => {
@@ -127,33 +129,39 @@ pub(super) fn layout(
 /// The policies of these files and folders; the first problem is the error.
 pub(super) fn load_policies(paths: &[PathBuf]) -> Result<PolicySnapshot, VerifyError> {
     let loaded = files::load(paths);
-    let loaded = loaded.map_err(|error| VerifyError::Policies(super::super::one_line(&error)))?;
+    let loaded = loaded.map_err(|error| VerifyError::Policies(one_line(&error)))?;
     Ok(loaded.snapshot)
 }
 
-/// A value of an identity as flags give it.
+/// A value of an identity, with the flag that gives it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pattern<'a> {
     /// This value.
-    Exact(&'a str),
-    /// A value that the expression matches in whole.
-    Regex {
-        /// The flag, for errors.
-        flag: &'static str,
-        /// The expression.
-        text: &'a str,
-    },
+    Exact(&'static str, &'a str),
+    /// A value that this regular expression matches in whole.
+    Regex(&'static str, &'a str),
 }
 
 /// A matcher for issuer and subject, without claims.
 pub(super) fn identity(
-    _issuer: Pattern<'_>,
-    _subject: Pattern<'_>,
+    issuer: Pattern<'_>,
+    subject: Pattern<'_>,
 ) -> Result<IdentityMatcher, VerifyError> {
-    todo!()
+    let matcher = |pattern| {
+        let (flag, compiled) = match pattern {
+            Pattern::Exact(flag, text) => (flag, TextMatcher::exact(text)),
+            Pattern::Regex(flag, text) => (flag, TextMatcher::regex(text)),
+        };
+        compiled.map_err(|error| VerifyError::Flag {
+            flag,
+            problem: one_line(&error),
+        })
+    };
+    IdentityMatcher::new(matcher(issuer)?, matcher(subject)?, Vec::new())
+        .map_err(|error| VerifyError::Policies(one_line(&error)))
 }
 
 /// The glob that covers every image.
 pub(super) fn every_image() -> Result<ImageGlob, VerifyError> {
-    ImageGlob::parse("**").map_err(|error| VerifyError::Policies(error.to_string()))
+    ImageGlob::parse("**").map_err(|error| VerifyError::Policies(one_line(&error)))
 }
