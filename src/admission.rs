@@ -178,7 +178,7 @@ impl<F: FetchEvidence> Admission<F> {
             Ok(parsed) => self.check_image(parsed, workload, snapshot, now, deadline).await,
             Err(error) => {
                 let failure = Failure::new(Reason::ImageReferenceInvalid, error);
-                let bound = snapshot.policies().iter().any(|state| state.governs(workload));
+                let bound = !snapshot.select_workload(workload).is_empty();
                 let failure = if bound {
                     failure
                 } else {

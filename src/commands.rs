@@ -1,3 +1,149 @@
 //! What the command line's commands do.
+use std::error::Error;
+use std::io;
+use std::io::Write;
+
+use crate::args::Args;
+use crate::args::Command;
+use crate::verdict::Verdict;
+
 pub mod crds;
 pub mod serve;
+pub mod verify;
+
+/// How a command ended; its number is the exit code of the process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything asked for was done or verified.
+    Success = 0,
+    /// An image was rejected.
+    Rejected = 1,
+    /// Wrong usage, or a configuration that cannot be used.
+    Usage = 2,
+    /// No image was rejected, but one could not be decided.
+    Indeterminate = 3,
+}
+
+impl From<Verdict> for Exit {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Verified => Self::Success,
+            Verdict::Indeterminate => Self::Indeterminate,
+            Verdict::Rejected => Self::Rejected,
+        }
+    }
+}
+
+/// Any error that ends a command, with its causes.
+pub type CommandError = Box<dyn Error + Send + Sync>;
+
+/// Runs the command.
+///
+/// # Errors
+/// When its usage or configuration is wrong; for people in one line by [`one_line`].
+pub async fn run(args: Args) -> Result<Exit, CommandError> {
+    match args.command {
+        Command::Verify(args) => Ok(verify::run(&args).await?),
+        Command::Serve(args) => serve::run(*args).await.map(|()| Exit::Success),
+        Command::Crds => {
+            print(&crds::yaml())?;
+            Ok(Exit::Success)
+        }
+    }
+}
+
+/// Writes to standard output. A reader that has gone, as `head` does, is no error.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// The error and its causes in one line, outermost first. A cause that the text before it says
+/// already is not said again.
+pub fn one_line(error: &(dyn Error + 'static)) -> String {
+    let mut line = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        let words: Vec<_> = text.split_whitespace().collect();
+        let words = words.join(" ");
+        if !line.ends_with(&words) {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&words);
+        }
+        next = error.source();
+    }
+    line.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// A usage error of clap's in one line, without its usage text.
+pub fn usage_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let useful = |line: &&str| !line.is_empty() && !line.starts_with("For more information");
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:"));
+    let parts: Vec<_> = lines.filter(useful).collect();
+    let line = parts.join("; ").replace(":; ", ": ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Told {
+        text: &'static str,
+        source: Option<Box<Self>>,
+    }
+
+    fn told(texts: &[&'static str]) -> Told {
+        let (first, rest) = texts.split_first().unwrap();
+        let source = (!rest.is_empty()).then(|| Box::new(told(rest)));
+        Told {
+            text: first,
+            source,
+        }
+    }
+
+    #[test]
+    fn joins_causes_in_one_line() {
+        let error = told(&[
+            "cannot read key `k`",
+            "no such\n   file",
+            "no such file",
+            "\u{1b}[1m",
+        ]);
+        assert_eq!(
+            one_line(&error),
+            "cannot read key `k`: no such file: \u{fffd}[1m"
+        );
+    }
+
+    #[test]
+    fn says_usage_errors_in_one_line() {
+        let line = |args: &[&str]| usage_line(&Args::try_parse_from(args).unwrap_err());
+        assert_eq!(
+            line(&["tegata", "verify", "oci:x", "--polcy", "p"]),
+            "unexpected argument '--polcy' found; tip: a similar argument exists: '--policy'"
+        );
+        let missing = line(&["tegata", "verify"]);
+        assert_eq!(
+            missing,
+            "the following required arguments were not provided: <IMAGE>..."
+        );
+    }
+}

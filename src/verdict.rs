@@ -9,6 +9,7 @@ use serde::Serialize;
 
 mod reason;
 mod report;
+pub mod text;
 
 pub use reason::Reason;
 pub use report::AuthorityReport;

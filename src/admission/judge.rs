@@ -99,8 +99,7 @@ fn judge_authority(
     };
     match &authority.signer {
         Signer::StaticPass => {
-            let signer = SignerReport::Static { authority: authority.name.clone() };
-            return (report(Verdict::Verified, None, Vec::new()), BTreeSet::from([signer]));
+            return (report(Verdict::Verified, None, Vec::new()), BTreeSet::new());
         }
         Signer::StaticFail { message } => {
             let found = if message.is_empty() { "a static policy" } else { message };
@@ -199,7 +198,7 @@ fn judge_candidate(
     };
     let mut signer = None;
     let outcome = result.and_then(|verified| {
-        let report = signer_report(verified.signer());
+        let report = evaluate::signer(verified.signer());
         signer = Some(report.clone());
         match (verified.signer(), &authority.signer) {
             (VerifiedSigner::Certificate(identity), Signer::Identities(identities)) => {
@@ -249,18 +248,6 @@ fn first_good(outcomes: impl Iterator<Item = Examined>) -> Examined {
         steps: Vec::new(),
         result: Err(Failure::new(Reason::InternalError, "an authority without a key")),
     })
-}
-
-fn signer_report(signer: &VerifiedSigner) -> SignerReport {
-    match signer {
-        VerifiedSigner::Key { fingerprint } => {
-            SignerReport::Key { fingerprint: fingerprint.clone() }
-        }
-        VerifiedSigner::Certificate(identity) => SignerReport::Certificate {
-            issuer: identity.issuer.clone(),
-            subject: identity.subjects.join(", "),
-        },
-    }
 }
 
 fn wanted(signer: &Signer) -> String {

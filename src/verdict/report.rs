@@ -93,11 +93,6 @@ pub enum SignerReport {
         /// The subject alternative name.
         subject: String,
     },
-    /// Nobody: a static authority passes by itself.
-    Static {
-        /// The authority's name.
-        authority: String,
-    },
 }
 
 /// One candidate signature under one authority.

@@ -1,0 +1,167 @@
+//! Where `tegata verify` gets its inputs: registries, OCI layouts, policy files, matchers.
+//!
+//! One thin function for each, so that the command does not depend on how they are built.
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::super::one_line;
+use super::VerifyError;
+use crate::args::VerifyArgs;
+use crate::args::verify::ImageArg;
+use crate::evidence::Evidence;
+use crate::evidence::EvidenceQuery;
+use crate::evidence::FetchEvidence;
+use crate::files;
+use crate::image::Digest;
+use crate::image::ImageRef;
+use crate::policy::IdentityMatcher;
+use crate::policy::ImageGlob;
+use crate::policy::PolicySnapshot;
+use crate::policy::pattern::TextMatcher;
+use crate::registry::Keychain;
+use crate::registry::Layout;
+use crate::registry::LayoutRef;
+use crate::registry::Registry;
+use crate::registry::RegistryOptions;
+use crate::verdict::Failure;
+
+/// Where the evidence for an image is.
+#[derive(Debug)]
+pub(super) enum Source {
+    Layout(Layout),
+    Registry(Registry),
+}
+
+impl FetchEvidence for Source {
+    async fn resolve(&self, image: &ImageRef, deadline: Instant) -> Result<Digest, Failure> {
+        match self {
+            Self::Layout(layout) => layout.resolve(image, deadline).await,
+            Self::Registry(registry) => registry.resolve(image, deadline).await,
+        }
+    }
+
+    async fn fetch(&self, query: &EvidenceQuery, deadline: Instant) -> Evidence {
+        match self {
+            Self::Layout(layout) => layout.fetch(query, deadline).await,
+            Self::Registry(registry) => registry.fetch(query, deadline).await,
+        }
+    }
+}
+
+/// The client for all registries that the flags name.
+pub(super) fn registry(args: &VerifyArgs) -> Result<Source, VerifyError> {
+    let mut options = RegistryOptions::default();
+    if args.allow_http_registry {
+        options.allow_http = args.images.iter().filter_map(host).collect();
+    }
+    let client = Registry::new(options, keychain(args.registry_config.as_deref())?);
+    let problem = |error| VerifyError::Registry(one_line(&error));
+    Ok(Source::Registry(client.map_err(problem)?))
+}
+
+fn host(image: &ImageArg) -> Option<String> {
+    match image {
+        ImageArg::Layout(_) => None,
+        ImageArg::Registry(image) => Some(image.repository().registry().to_owned()),
+    }
+}
+
+/// The credentials of the file; without one those of Docker, where there are any.
+fn keychain(path: Option<&Path>) -> Result<Keychain, VerifyError> {
+    let flag = "--registry-config";
+    let path = match path {
+        Some(path) => path.to_owned(),
+        None => match docker_config().filter(|path| path.exists()) {
+            Some(path) => path,
+            None => return Ok(Keychain::anonymous()),
+        },
+    };
+    let text = super::read(flag, &path)?;
+    Keychain::from_docker_config(text.as_bytes()).map_err(|error| {
+        let problem = one_line(&error);
+        VerifyError::File {
+            flag,
+            path,
+            problem,
+        }
+    })
+}
+
+/// Where Docker keeps its `config.json` (docker CLI reference, "Configuration files").
+fn docker_config() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let folder = variable("DOCKER_CONFIG").map(PathBuf::from);
+    let home = || variable("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    folder
+        .or_else(home)
+        .map(|folder| folder.join("config.json"))
+}
+
+/// The image in a layout folder, under the name that policies see, and the folder.
+pub(super) fn layout(
+    text: &str,
+    known_as: Option<&ImageRef>,
+) -> Result<(ImageRef, Source), VerifyError> {
+    let problem = |problem| VerifyError::Layout {
+        image: format!("oci:{text}"),
+        problem,
+    };
+    let reference = text.parse::<LayoutRef>();
+    let reference = reference.map_err(|error| problem(one_line(&error)))?;
+    let layout = Layout::open(&reference);
+    let layout = layout.map_err(|error| problem(one_line(&error)))?;
+    let image = layout.image().clone();
+    let image = match (known_as, image.digest()) {
+        (Some(name), Some(digest)) => {
+            if let Some(other) = name.digest().filter(|other| *other != digest) {
+                let found = format!("found {digest}, wanted {other} as --as says");
+                return Err(problem(found));
+            }
+            name.with_digest(digest.clone())
+        }
+        (Some(name), None) => name.clone(),
+        (None, _) => image,
+    };
+    Ok((image, Source::Layout(layout)))
+}
+
+/// The policies of these files and folders; the first problem is the error.
+pub(super) fn load_policies(paths: &[PathBuf]) -> Result<PolicySnapshot, VerifyError> {
+    let loaded = files::load(paths);
+    let loaded = loaded.map_err(|error| VerifyError::Policies(one_line(&error)))?;
+    Ok(loaded.snapshot)
+}
+
+/// A value of an identity, with the flag that gives it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pattern<'a> {
+    /// This value.
+    Exact(&'static str, &'a str),
+    /// A value that this regular expression matches in whole.
+    Regex(&'static str, &'a str),
+}
+
+/// A matcher for issuer and subject, without claims.
+pub(super) fn identity(
+    issuer: Pattern<'_>,
+    subject: Pattern<'_>,
+) -> Result<IdentityMatcher, VerifyError> {
+    let matcher = |pattern| {
+        let (flag, compiled) = match pattern {
+            Pattern::Exact(flag, text) => (flag, TextMatcher::exact(text)),
+            Pattern::Regex(flag, text) => (flag, TextMatcher::regex(text)),
+        };
+        compiled.map_err(|error| VerifyError::Flag {
+            flag,
+            problem: one_line(&error),
+        })
+    };
+    IdentityMatcher::new(matcher(issuer)?, matcher(subject)?, Vec::new())
+        .map_err(|error| VerifyError::Policies(one_line(&error)))
+}
+
+/// The glob that covers every image.
+pub(super) fn every_image() -> Result<ImageGlob, VerifyError> {
+    ImageGlob::parse("**").map_err(|error| VerifyError::Policies(one_line(&error)))
+}

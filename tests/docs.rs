@@ -1,0 +1,257 @@
+//! The documentation is complete and says what the program does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test support"
+)]
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use tegata::args::Args;
+use tegata::verdict::Reason;
+use tegata::verdict::Step;
+
+/// Set to write the generated table in place of comparing it.
+const UPDATE: &str = "TEGATA_UPDATE_DOCS";
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn reasons() -> String {
+    let mut out = String::from(
+        "# Reason codes\n\n\
+         Generated from `src/verdict/reason.rs`; `make docs` writes it anew. Codes are stable: they\n\
+         never change their meaning, and metrics, logs, JSON and explanations use the same ones.\n\n\
+         | code | step | verdict | meaning | what to do |\n|---|---|---|---|---|\n",
+    );
+    for reason in Reason::ALL {
+        let cells = [
+            &format!("`{}`", reason.code()),
+            reason.step().as_str(),
+            reason.verdict().as_str(),
+            reason.meaning(),
+            reason.advice(),
+        ];
+        writeln!(
+            out,
+            "| {} |",
+            cells.map(|cell| cell.replace('|', "\\|")).join(" | ")
+        )
+        .unwrap();
+    }
+    out
+}
+
+#[test]
+fn table_of_reasons_is_what_the_code_says() {
+    let path = ".github/REASONS.md";
+    if std::env::var_os(UPDATE).is_some() {
+        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(path), reasons()).unwrap();
+    }
+    let (committed, generated) = (read(path), reasons());
+    for (committed, generated) in committed.lines().zip(generated.lines()) {
+        assert_eq!(
+            committed, generated,
+            "{path} is out of date: run `make docs`"
+        );
+    }
+    assert_eq!(
+        committed, generated,
+        "{path} is out of date: run `make docs`"
+    );
+}
+
+#[test]
+fn codes_are_unique_and_fit_for_labels() {
+    let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    assert_eq!(codes.len(), Reason::ALL.len());
+    for code in codes {
+        assert!(
+            code.chars().all(|c| c.is_ascii_lowercase() || c == '-'),
+            "{code}"
+        );
+    }
+}
+
+/// Flags of all commands, as `--name`.
+fn flags() -> BTreeSet<String> {
+    let command = Args::command();
+    let all = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments);
+    let mut flags: BTreeSet<_> = all
+        .filter_map(clap::Arg::get_long)
+        .map(|name| format!("--{name}"))
+        .collect();
+    flags.extend(["--help", "--version"].map(str::to_owned));
+    flags
+}
+
+/// Lines of the fenced blocks and the code spans that call `tegata`, and the table of flags.
+fn calls(text: &str) -> Vec<String> {
+    let joined = text.replace("\\\n", " ");
+    let spans = joined
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|span| !span.contains('\n'));
+    let lines = joined
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.contains('`'));
+    let call = |part: &&str| part.contains("tegata ") || part.starts_with("--");
+    spans.chain(lines).filter(call).map(str::to_owned).collect()
+}
+
+#[test]
+fn flags_in_the_documentation_exist() {
+    let flags = flags();
+    // Of the other programs that the documents call.
+    let foreign = [
+        "--locked",
+        "--example",
+        "--all-targets",
+        "--target-dir",
+        "--release",
+        "--path",
+    ];
+    let mut seen = BTreeSet::new();
+    for path in ["README.md", ".github/CONTRIBUTING.md", "CHANGELOG.md"] {
+        for call in calls(&read(path)) {
+            for word in call
+                .split_whitespace()
+                .filter(|word| word.starts_with("--"))
+            {
+                let flag = word.split(['=', '[', ',', ')', ';']).next().unwrap();
+                if flag == "--" || foreign.contains(&flag) {
+                    continue;
+                }
+                assert!(
+                    flags.contains(flag),
+                    "{path} names {flag}, which no command has: {call}"
+                );
+                seen.insert(flag.to_owned());
+            }
+        }
+    }
+    assert!(seen.len() >= 10, "the documents show only {seen:?}");
+}
+
+#[test]
+fn readme_names_every_flag_of_verify() {
+    let readme = read("README.md");
+    let command = Args::command();
+    let verify = command.find_subcommand("verify").unwrap();
+    for flag in verify.get_arguments().filter_map(clap::Arg::get_long) {
+        if matches!(flag, "help" | "version") {
+            continue;
+        }
+        assert!(
+            readme.contains(&format!("`--{flag}")),
+            "README.md does not explain --{flag}"
+        );
+    }
+}
+
+#[test]
+fn readme_lists_steps_and_commands() {
+    let readme = read("README.md");
+    for step in Step::ALL {
+        assert!(
+            readme.contains(&format!("*{step}*")),
+            "README.md does not explain {step}"
+        );
+    }
+    for command in Args::command().get_subcommands() {
+        let call = format!("tegata {}", command.get_name());
+        assert!(
+            readme.contains(&call),
+            "README.md does not mention `{call}`"
+        );
+    }
+}
+
+/// `code-like-this` in the list of troubles must be a reason.
+#[test]
+fn reasons_in_the_readme_exist() {
+    let readme = read("README.md");
+    let section = readme.split("\n## Troubleshooting\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    let mut seen = 0;
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cell = row.split('|').nth(1).unwrap();
+        for code in cell.split('`').skip(1).step_by(2) {
+            assert!(
+                codes.contains(code),
+                "README.md explains {code}, which is no reason"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen >= 8, "{seen} codes");
+}
+
+/// Relative links lead to files that are there.
+#[test]
+fn links_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for path in [
+        "README.md",
+        ".github/CONTRIBUTING.md",
+        ".github/SECURITY.md",
+        "CHANGELOG.md",
+    ] {
+        let text = read(path);
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            if target.starts_with("http") || target.starts_with('#') {
+                continue;
+            }
+            let file = target.split('#').next().unwrap();
+            let target = root.join(path).parent().unwrap().join(file);
+            assert!(
+                target.exists(),
+                "{path} links to {}, which is absent",
+                target.display()
+            );
+        }
+    }
+}
+
+/// Files and folders of this repository that the README's text and commands name.
+#[test]
+fn paths_in_the_readme_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = read("README.md");
+    let mut seen = 0;
+    for word in readme.split(|c: char| c.is_whitespace() || "`()|,;\"'".contains(c)) {
+        let word = word.trim_start_matches("oci:").trim_end_matches(['.', ':']);
+        let ours = [
+            "examples/",
+            "manifests/",
+            "src/",
+            "tests/",
+            ".github/",
+            ".ci/",
+        ];
+        if !ours.iter().any(|folder| word.starts_with(folder)) {
+            continue;
+        }
+        assert!(
+            root.join(word).exists(),
+            "README.md names {word}, which is absent"
+        );
+        seen += 1;
+    }
+    assert!(seen >= 8, "{seen} paths");
+}
