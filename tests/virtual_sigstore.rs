@@ -1,0 +1,2 @@
+#[path = "support/virtual_sigstore.rs"]
+mod virtual_sigstore;
