@@ -87,14 +87,15 @@ pub struct Fulcio {
 }
 
 impl Fulcio {
-    /// An authority whose certificates are valid during `root` and `intermediate`.
-    pub fn new(root: Validity, intermediate: Validity) -> Self {
-        let root = Holder::root("virtual fulcio", Key::generate(Algorithm::P384), root);
+    /// The authority of `domain`, whose certificates are valid during `root` and `intermediate`.
+    pub fn new(domain: &str, root: Validity, intermediate: Validity) -> Self {
+        let name = format!("fulcio.{domain}");
+        let root = Holder::root(&name, Key::generate(Algorithm::P384), root);
         let mut extensions = Extension::authority();
         extensions.push(Extension::extended_key_usage("1.3.6.1.5.5.7.3.3", false));
         let key = Key::generate(Algorithm::P384);
         let intermediate =
-            root.issue("virtual fulcio intermediate", key, intermediate, extensions);
+            root.issue(&format!("{name} intermediate"), key, intermediate, extensions);
         Self { root, intermediate }
     }
 

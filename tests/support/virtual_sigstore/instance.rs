@@ -32,11 +32,11 @@ impl Instance {
         let validity = century(start);
         Self {
             name: name.to_owned(),
-            fulcio: Fulcio::new(validity, validity),
+            fulcio: Fulcio::new(name, validity, validity),
             ct_log: CtLog::new(),
             rekor_v1: RekorLog::new(Protocol::V1, &format!("rekor1.{name}")),
             rekor_v2: RekorLog::new(Protocol::V2, &format!("rekor2.{name}")),
-            tsa: Tsa::new(validity, tsa),
+            tsa: Tsa::new(name, validity, tsa),
         }
     }
 
@@ -49,7 +49,8 @@ impl Instance {
 /// An authority whose intermediate ended a day before `start`, although its window is open.
 pub fn lapsed_fulcio(start: Timestamp) -> Fulcio {
     let validity = century(start);
-    Fulcio::new(validity, Validity { until: start - 24.hours(), ..validity })
+    let lapsed = Validity { until: start - 24.hours(), ..validity };
+    Fulcio::new("lapsed.virtual.test", validity, lapsed)
 }
 
 /// From four years before `start` until a century after, so that no certificate of an authority

@@ -185,15 +185,15 @@ impl Entry {
 
     /// As cosign's annotation of classic signatures, which has room for the promise alone.
     pub fn annotation(&self) -> Value {
-        let promise = self.promise.as_ref().map(|bytes| STANDARD.encode(bytes));
-        json!({
-            "SignedEntryTimestamp": promise,
-            "Payload": {
-                "body": STANDARD.encode(&self.body),
-                "integratedTime": self.integrated_time,
-                "logIndex": self.log_index,
-                "logID": hex::encode(self.log_id),
-            },
-        })
+        let mut annotation = json!({ "Payload": {
+            "body": STANDARD.encode(&self.body),
+            "integratedTime": self.integrated_time,
+            "logIndex": self.log_index,
+            "logID": hex::encode(self.log_id),
+        } });
+        if let Some(promise) = &self.promise {
+            annotation["SignedEntryTimestamp"] = json!(STANDARD.encode(promise));
+        }
+        annotation
     }
 }

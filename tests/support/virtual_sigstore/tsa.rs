@@ -30,16 +30,17 @@ struct Author<'a> {
 }
 
 impl Tsa {
-    /// An authority with certificates for `validity`, whose leaf has a key of kind `algorithm`
-    /// (P-256 or P-384).
-    pub fn new(validity: Validity, algorithm: Algorithm) -> Self {
-        let root = Holder::root("virtual tsa root", Key::generate(Algorithm::P384), validity);
-        let leaf = |name| {
+    /// The authority of `domain` with certificates for `validity`, whose leaf has a key of kind
+    /// `algorithm` (P-256 or P-384).
+    pub fn new(domain: &str, validity: Validity, algorithm: Algorithm) -> Self {
+        let name = format!("tsa.{domain}");
+        let root = Holder::root(&name, Key::generate(Algorithm::P384), validity);
+        let leaf = |suffix| {
             let usage = Extension::extended_key_usage(TIME_STAMPING, true);
             let extensions = vec![Extension::digital_signature(), usage];
-            root.issue(name, Key::generate(algorithm), validity, extensions)
+            root.issue(&format!("{name} {suffix}"), Key::generate(algorithm), validity, extensions)
         };
-        let (leaf, sibling) = (leaf("virtual tsa"), leaf("virtual tsa sibling"));
+        let (leaf, sibling) = (leaf("leaf"), leaf("sibling"));
         Self { root, leaf, sibling }
     }
 
