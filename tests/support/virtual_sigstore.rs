@@ -34,6 +34,8 @@
 mod body;
 #[path = "virtual_sigstore/der.rs"]
 pub mod der;
+#[path = "virtual_sigstore/forge.rs"]
+mod forge;
 #[path = "virtual_sigstore/fulcio.rs"]
 mod fulcio;
 #[path = "virtual_sigstore/instance.rs"]

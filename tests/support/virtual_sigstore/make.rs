@@ -1,6 +1,4 @@
 //! From a description to signature, certificate, log entries and timestamps; forging on the way.
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::ToSpan as _;
 use serde_json::json;
@@ -9,8 +7,8 @@ use tegata::image::Digest;
 use super::Part;
 use super::body::Submission;
 use super::der;
+use super::forge::flip;
 use super::fulcio::Fulcio;
-use super::fulcio::San;
 use super::fulcio::Scts;
 use super::instance::Instance;
 use super::key::Algorithm;
@@ -38,12 +36,18 @@ impl Content {
     pub fn envelope(payload: Vec<u8>, kind: &str) -> Self {
         let head = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len());
         let message = [head.as_bytes(), &payload].concat();
-        Self { message, envelope: Some((payload, kind.to_owned())) }
+        Self {
+            message,
+            envelope: Some((payload, kind.to_owned())),
+        }
     }
 
     /// A message.
     pub const fn message(message: Vec<u8>) -> Self {
-        Self { message, envelope: None }
+        Self {
+            message,
+            envelope: None,
+        }
     }
 }
 
@@ -139,7 +143,11 @@ impl<'a> Signing<'a> {
     }
 
     fn named(&self, digest: &Digest) -> Digest {
-        if self.forges(Part::PayloadDigest) { another_image() } else { digest.clone() }
+        if self.forges(Part::PayloadDigest) {
+            another_image()
+        } else {
+            digest.clone()
+        }
     }
 
     fn misread(&self, text: String) -> Vec<u8> {
@@ -155,7 +163,11 @@ impl<'a> Signing<'a> {
     /// Signs `content`, logs and stamps the signature.
     pub(super) fn make(&self, content: &Content, room: Room) -> Made<'a> {
         let in_future = self.forges(Part::SigningTimeInFuture);
-        let at = if in_future { self.at + (50 * 365 * 24).hours() } else { self.at };
+        let at = if in_future {
+            self.at + (50 * 365 * 24).hours()
+        } else {
+            self.at
+        };
         let credential = self.credential(at);
         let signature = self.signature(credential.key(), &content.message);
         let submission = Submission {
@@ -173,11 +185,20 @@ impl<'a> Signing<'a> {
         let mut entries = Vec::new();
         for log in &self.logs {
             let entry = self.entry(*log, &submission, &credential, at, room);
-            let copies = if room == Room::Bundle { self.entry_copies() } else { 1 };
+            let copies = if room == Room::Bundle {
+                self.entry_copies()
+            } else {
+                1
+            };
             entries.extend(vec![entry; copies]);
         }
         let timestamps = self.stamps(&signature, at, room);
-        Made { credential, signature, entries, timestamps }
+        Made {
+            credential,
+            signature,
+            entries,
+            timestamps,
+        }
     }
 
     fn entry_copies(&self) -> usize {
@@ -208,7 +229,11 @@ impl<'a> Signing<'a> {
         let from = if expired { at - 1.hour() } else { at };
         let fulcio = self.fulcio();
         let raw = self.forges(Part::RawKeyForCertificate);
-        let certificate = if raw { key.spki().to_vec() } else { self.issue(fulcio, &request, &key, from) };
+        let certificate = if raw {
+            key.spki().to_vec()
+        } else {
+            self.issue(fulcio, &request, &key, from)
+        };
         Credential {
             own: None,
             ephemeral: Some(key),
@@ -218,7 +243,8 @@ impl<'a> Signing<'a> {
         }
     }
 
-    fn issue(
+    /// A certificate under `fulcio` for `key`, with promises of the current CT log.
+    pub(super) fn issue(
         &self,
         fulcio: &Fulcio,
         request: &super::fulcio::Request,
@@ -287,7 +313,9 @@ impl<'a> Signing<'a> {
         if self.forges(Part::LogBodyMalformed) {
             bytes.truncate(bytes.len() / 2);
         }
-        let entry = self.rekor(log).append(bytes, body.kind, body.version, at + 30.seconds());
+        let entry = self
+            .rekor(log)
+            .append(bytes, body.kind, body.version, at + 30.seconds());
         self.forge_entry(entry, log, room)
     }
 
@@ -308,48 +336,6 @@ impl<'a> Signing<'a> {
         }
     }
 
-    fn forge_submission(
-        &self,
-        mut submission: Submission,
-        credential: &Credential<'_>,
-        at: Timestamp,
-    ) -> Submission {
-        let key = credential.key();
-        if self.forges(Part::LogEntryOfAnotherSignature) {
-            let again = key.sign(&submission.message);
-            let same = again == submission.signature;
-            submission.signature = if same { key.sign(b"another message") } else { again };
-        }
-        if credential.certificate.is_none() && self.forges(Part::LogEntryOfAnotherKey) {
-            let other = Key::generate(key.algorithm());
-            submission.verifier_pem = other.public_pem();
-            submission.verifier = other.spki().to_vec();
-        }
-        if let Signer::Keyless(request, _) = &self.signer
-            && self.forges(Part::LogEntryOfAnotherCertificate)
-        {
-            let mut request = request.clone();
-            request.names = vec![San::Email("mallory@example.com".to_owned())];
-            let other = self.issue(&self.sigstore.current.fulcio, &request, key, at);
-            submission.verifier_pem = der::pem("CERTIFICATE", &other);
-            submission.verifier = other;
-        }
-        let other_image = self.forges(Part::LogEntryOfAnotherImage);
-        if other_image || self.forges(Part::LogEntryOfAnotherDigest) {
-            let text = another_image().to_string().into_bytes();
-            let content = match &submission.envelope {
-                Some((_, kind)) => Content::envelope(text, kind),
-                None => Content::message(text),
-            };
-            submission.message = content.message;
-            submission.envelope = content.envelope;
-        }
-        if other_image {
-            submission.signature = key.sign(&submission.message);
-        }
-        submission
-    }
-
     fn stamps(&self, signature: &[u8], at: Timestamp, room: Room) -> Vec<Vec<u8>> {
         let mut tokens = Vec::new();
         for number in 0..self.timestamps {
@@ -357,12 +343,21 @@ impl<'a> Signing<'a> {
             let delay = if late { 70.minutes() } else { 20.seconds() };
             let time = at + delay + jiff::SignedDuration::from_secs(number as i64);
             let token = self.stamp(signature, time);
-            let copies = if room == Room::Bundle { self.stamp_copies() } else { 1 };
+            let copies = if room == Room::Bundle {
+                self.stamp_copies()
+            } else {
+                1
+            };
             tokens.extend(vec![token; copies]);
         }
         for number in 0..self.second_timestamps {
             let time = at + jiff::SignedDuration::from_secs(40 + number as i64);
-            tokens.push(self.sigstore.second.tsa.stamp(signature, time, self.tsa_certificate));
+            tokens.push(
+                self.sigstore
+                    .second
+                    .tsa
+                    .stamp(signature, time, self.tsa_certificate),
+            );
         }
         tokens
     }
@@ -394,83 +389,12 @@ impl<'a> Signing<'a> {
             tsa
         };
         let other = self.forges(Part::TimestampOfAnotherSignature);
-        let stamped = if other { b"another signature" } else { signature };
+        let stamped = if other {
+            b"another signature"
+        } else {
+            signature
+        };
         issuer.stamp(stamped, time, self.tsa_certificate)
-    }
-
-    fn forge_entry(&self, mut entry: Entry, log: Log, room: Room) -> Entry {
-        let current = &self.sigstore.current;
-        let v1 = entry.promise.is_some();
-        let other: &RekorLog = if v1 { &current.rekor_v2 } else { &current.rekor_v1 };
-        if self.forges(Part::LogId) {
-            entry.log_id = other.id();
-        }
-        if self.forges(Part::LogIndex) {
-            entry.log_index += 1;
-        }
-        if v1 {
-            self.forge_promise(&mut entry);
-        }
-        if room == Room::Bundle {
-            self.forge_checkpoint(&mut entry, other);
-            self.forge_proof(&mut entry, log);
-        }
-        entry
-    }
-
-    fn forge_promise(&self, entry: &mut Entry) {
-        if self.forges(Part::PromiseBytes)
-            && let Some(promise) = &mut entry.promise
-        {
-            flip(promise);
-        }
-        if self.forges(Part::PromiseAbsent) {
-            entry.promise = None;
-        }
-        if self.forges(Part::IntegratedTime)
-            && let Some(time) = &mut entry.integrated_time
-        {
-            *time += 60;
-        }
-    }
-
-    fn forge_checkpoint(&self, entry: &mut Entry, other: &RekorLog) {
-        let Some(proof) = &entry.proof else { return };
-        if self.forges(Part::CheckpointOfAnotherLog) {
-            entry.checkpoint = other.checkpoint(proof.size, proof.root);
-        }
-        if self.forges(Part::CheckpointRoot) {
-            let mut root = proof.root;
-            flip(&mut root);
-            let (real, forged) = (STANDARD.encode(proof.root), STANDARD.encode(root));
-            entry.checkpoint = entry.checkpoint.replace(&real, &forged);
-        }
-        if self.forges(Part::CheckpointSignature) {
-            let (head, signature) = entry.checkpoint.trim_end().rsplit_once(' ').unwrap();
-            let mut signature = STANDARD.decode(signature).unwrap();
-            flip(&mut signature);
-            entry.checkpoint = format!("{head} {}\n", STANDARD.encode(signature));
-        }
-        if self.forges(Part::CheckpointAbsent) {
-            entry.checkpoint.clear();
-        }
-    }
-
-    fn forge_proof(&self, entry: &mut Entry, log: Log) {
-        if self.forges(Part::ProofOfAnotherLeaf) {
-            if matches!(log, Log::RekorV2 | Log::SecondRekorV2) {
-                entry.log_index = entry.other.index;
-            }
-            entry.proof = Some(entry.other.clone());
-        }
-        if self.forges(Part::ProofHash)
-            && let Some(proof) = &mut entry.proof
-        {
-            flip(&mut proof.hashes[0]);
-        }
-        if self.forges(Part::ProofAbsent) {
-            entry.proof = None;
-        }
     }
 }
 
@@ -482,11 +406,4 @@ pub fn another_image() -> Digest {
 /// A signature over `message` by a key that nobody knows.
 pub fn stranger_signature(message: &[u8]) -> Vec<u8> {
     Key::generate(Algorithm::P256).sign(message)
-}
-
-/// Flips the lowest bit of the last byte.
-pub fn flip(bytes: &mut [u8]) {
-    if let Some(last) = bytes.last_mut() {
-        *last ^= 1;
-    }
 }

@@ -38,10 +38,19 @@ impl Tsa {
         let leaf = |suffix| {
             let usage = Extension::extended_key_usage(TIME_STAMPING, true);
             let extensions = vec![Extension::digital_signature(), usage];
-            root.issue(&format!("{name} {suffix}"), Key::generate(algorithm), validity, extensions)
+            root.issue(
+                &format!("{name} {suffix}"),
+                Key::generate(algorithm),
+                validity,
+                extensions,
+            )
         };
         let (leaf, sibling) = (leaf("leaf"), leaf("sibling"));
-        Self { root, leaf, sibling }
+        Self {
+            root,
+            leaf,
+            sibling,
+        }
     }
 
     /// The chain as a trust root lists it: leaf, root.
@@ -51,8 +60,20 @@ impl Tsa {
 
     /// A response that stamps `signature` with `time`. The certificate is included on request.
     pub fn stamp(&self, signature: &[u8], time: Timestamp, with_certificate: bool) -> Vec<u8> {
-        let bag = if with_certificate { vec![self.leaf.certificate.clone()] } else { Vec::new() };
-        respond(&Author { key: &self.leaf.key, named: &self.leaf, bag }, signature, time)
+        let bag = if with_certificate {
+            vec![self.leaf.certificate.clone()]
+        } else {
+            Vec::new()
+        };
+        respond(
+            &Author {
+                key: &self.leaf.key,
+                named: &self.leaf,
+                bag,
+            },
+            signature,
+            time,
+        )
     }
 
     /// A response signed by `forger`, which names this authority's certificate as the signer and
@@ -60,13 +81,32 @@ impl Tsa {
     pub fn stamp_forged(&self, forger: &Self, signature: &[u8], time: Timestamp) -> Vec<u8> {
         let forged = forger.forge_leaf_of(self);
         let bag = vec![forged, self.leaf.certificate.clone()];
-        respond(&Author { key: &forger.leaf.key, named: &self.leaf, bag }, signature, time)
+        respond(
+            &Author {
+                key: &forger.leaf.key,
+                named: &self.leaf,
+                bag,
+            },
+            signature,
+            time,
+        )
     }
 
     /// A response signed by a certificate of the same root that the trust root does not list.
     pub fn stamp_sibling(&self, signature: &[u8], time: Timestamp) -> Vec<u8> {
-        let bag = vec![self.sibling.certificate.clone(), self.leaf.certificate.clone()];
-        respond(&Author { key: &self.sibling.key, named: &self.sibling, bag }, signature, time)
+        let bag = vec![
+            self.sibling.certificate.clone(),
+            self.leaf.certificate.clone(),
+        ];
+        respond(
+            &Author {
+                key: &self.sibling.key,
+                named: &self.sibling,
+                bag,
+            },
+            signature,
+            time,
+        )
     }
 
     fn forge_leaf_of(&self, victim: &Self) -> Vec<u8> {
@@ -75,7 +115,10 @@ impl Tsa {
             serial: victim.leaf.serial.clone(),
             issuer: victim.leaf.issuer.clone(),
             subject: victim.leaf.name.clone(),
-            validity: Validity { from: far("2000-01-01T00:00:00Z"), until: far("2100-01-01T00:00:00Z") },
+            validity: Validity {
+                from: far("2000-01-01T00:00:00Z"),
+                until: far("2100-01-01T00:00:00Z"),
+            },
             spki: self.leaf.key.spki().to_vec(),
             extensions: vec![
                 Extension::digital_signature(),
@@ -94,7 +137,10 @@ fn respond(author: &Author<'_>, signature: &[u8], time: Timestamp) -> Vec<u8> {
     let signed = author.key.sign(&der::set_of(&attributes));
     let signer = der::sequence(&[
         der::integer(&[1]),
-        der::sequence(&[author.named.issuer.clone(), der::integer(&author.named.serial)]),
+        der::sequence(&[
+            author.named.issuer.clone(),
+            der::integer(&author.named.serial),
+        ]),
         hash.clone(),
         der::implicit_set_of(0, &attributes),
         author.key.algorithm().identifier(),
@@ -103,7 +149,10 @@ fn respond(author: &Author<'_>, signature: &[u8], time: Timestamp) -> Vec<u8> {
     let mut content = vec![
         der::integer(&[3]),
         der::set_of(&[hash]),
-        der::sequence(&[der::oid(TST_INFO), der::context(0, &der::octet_string(&info))]),
+        der::sequence(&[
+            der::oid(TST_INFO),
+            der::context(0, &der::octet_string(&info)),
+        ]),
     ];
     if !author.bag.is_empty() {
         // Not sorted: a forger chooses which certificate comes first.
@@ -141,9 +190,8 @@ impl Author<'_> {
     }
 
     fn signed_attributes(&self, info: &[u8], time: Timestamp) -> Vec<Vec<u8>> {
-        let attribute = |oid: &str, value: Vec<u8>| {
-            der::sequence(&[der::oid(oid), der::set_of(&[value])])
-        };
+        let attribute =
+            |oid: &str, value: Vec<u8>| der::sequence(&[der::oid(oid), der::set_of(&[value])]);
         let digest = self.key.algorithm().protobuf_hash(info).1;
         let certificate = der::sequence(&[der::octet_string(&sha256(&self.named.certificate))]);
         let certificates = der::sequence(&[der::sequence(&[certificate])]);
