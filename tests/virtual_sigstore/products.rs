@@ -228,6 +228,43 @@ fn alters_trust_roots() {
 }
 
 #[test]
+fn ships_intermediates_with_the_evidence() {
+    let sigstore = sigstore();
+    let root = sigstore
+        .trusted_root()
+        .without_retired()
+        .without_intermediates()
+        .json();
+    let honest = v1(&sigstore).bundle(Version::V02);
+    assert_eq!(
+        verify(&root, &honest.sign(&image()).bundle, &IMAGE, None),
+        Ok(())
+    );
+    let single = v1(&sigstore).bundle(Version::V03).sign(&image()).bundle;
+    let refusal = verify(&root, &single, &IMAGE, None).unwrap_err();
+    assert!(refusal.contains("UnknownIssuer"), "{refusal}");
+
+    let root = sigstore.trusted_root().without_intermediates().json();
+    let lapsed = honest
+        .tamper(Part::IntermediateExpired)
+        .sign(&image())
+        .bundle;
+    let refusal = verify(&root, &lapsed, &IMAGE, None).unwrap_err();
+    assert!(refusal.contains("CertExpired"), "{refusal}");
+
+    let classic = |signing: super::Signing<'_>| {
+        signing.classic().sign(&image()).annotations[super::annotation::CHAIN].clone()
+    };
+    assert_eq!(classic(v1(&sigstore)), "");
+    let chain = classic(v1(&sigstore).chain_annotation());
+    let [certificate] = &Certificate::load_pem_chain(chain.as_bytes()).unwrap()[..] else {
+        panic!("{chain}");
+    };
+    let subject = certificate.tbs_certificate.subject.to_string();
+    assert!(subject.contains("intermediate"), "{subject}");
+}
+
+#[test]
 fn adds_second_authorities() {
     let sigstore = sigstore();
     let (first, second) = (Log::RekorV1, Log::SecondRekorV1);

@@ -14,6 +14,7 @@ use tegata::evidence::annotation;
 use tegata::image::Digest;
 
 use super::Part;
+use super::der::pem;
 use super::key::sha256;
 use super::make::Content;
 use super::make::Made;
@@ -229,7 +230,15 @@ impl ClassicSigning<'_> {
                     made.credential.pem()
                 },
             );
-            annotate(annotation::CHAIN, String::new());
+            let chain = made
+                .credential
+                .chain
+                .iter()
+                .filter(|_| signing.chain_annotation);
+            annotate(
+                annotation::CHAIN,
+                chain.map(|der| pem("CERTIFICATE", der)).collect(),
+            );
         }
         for entry in &made.entries {
             annotate(annotation::BUNDLE, entry.annotation().to_string());

@@ -80,6 +80,7 @@ pub struct Signing<'a> {
     pub(super) timestamps: usize,
     pub(super) second_timestamps: usize,
     pub(super) tsa_certificate: bool,
+    pub(super) chain_annotation: bool,
     pub(super) predicate: (String, Value),
     pub(super) other_subjects: usize,
     parts: Vec<Part>,
@@ -96,6 +97,7 @@ impl<'a> Signing<'a> {
             timestamps: 0,
             second_timestamps: 0,
             tsa_certificate: false,
+            chain_annotation: false,
             predicate: (COSIGN_SIGN.to_owned(), json!({})),
             other_subjects: 0,
             parts: Vec::new(),
@@ -131,6 +133,13 @@ impl<'a> Signing<'a> {
     /// Includes the authority's certificate in timestamps.
     pub const fn tsa_certificate(mut self) -> Self {
         self.tsa_certificate = true;
+        self
+    }
+
+    /// Writes the intermediate into the chain annotation of a classic signature, which current
+    /// versions of cosign leave empty.
+    pub const fn chain_annotation(mut self) -> Self {
+        self.chain_annotation = true;
         self
     }
 

@@ -37,6 +37,7 @@ pub struct TrustedRootBuilder<'a> {
     omitted: BTreeSet<Authority>,
     seconds: BTreeSet<Authority>,
     retired: bool,
+    intermediates: bool,
 }
 
 impl<'a> TrustedRootBuilder<'a> {
@@ -47,6 +48,7 @@ impl<'a> TrustedRootBuilder<'a> {
             omitted: BTreeSet::new(),
             seconds: BTreeSet::new(),
             retired: true,
+            intermediates: true,
         }
     }
 
@@ -76,6 +78,13 @@ impl<'a> TrustedRootBuilder<'a> {
     /// Leaves out what was retired or has lapsed: one authority of each kind remains.
     pub const fn without_retired(mut self) -> Self {
         self.retired = false;
+        self
+    }
+
+    /// Lists the roots of certificate authorities alone: the intermediates must come with the
+    /// evidence then, as bundles of version 0.1 and 0.2 have them.
+    pub const fn without_intermediates(mut self) -> Self {
+        self.intermediates = false;
         self
     }
 
@@ -131,6 +140,13 @@ impl<'a> TrustedRootBuilder<'a> {
         }
         if self.seconds.contains(&authority) {
             entries.push(entry(&self.sigstore.second, authority, &open));
+        }
+        if authority == Authority::Fulcio && !self.intermediates {
+            for entry in &mut entries {
+                if let Some(chain) = entry["certChain"]["certificates"].as_array_mut() {
+                    chain.remove(0);
+                }
+            }
         }
         entries
     }
