@@ -2,9 +2,11 @@
 use clap::Parser;
 use clap::Subcommand;
 
+pub mod registry;
 pub mod serve;
 pub mod verify;
 
+pub use registry::RegistryArgs;
 pub use serve::ServeArgs;
 pub use verify::VerifyArgs;
 
@@ -35,7 +37,14 @@ pub enum Command {
     /// 2, 1, 3, 0.
     Verify(Box<VerifyArgs>),
     /// Answer admission requests of a Kubernetes API server over HTTPS
-    Serve(Box<ServeArgs>),
+    Serve {
+        /// The server.
+        #[command(flatten)]
+        serve: Box<ServeArgs>,
+        /// Registries and trust.
+        #[command(flatten)]
+        registry: RegistryArgs,
+    },
     /// Print the custom resource definitions as YAML
     Crds,
 }

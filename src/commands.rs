@@ -8,8 +8,11 @@ use crate::args::Command;
 use crate::verdict::Verdict;
 
 pub mod crds;
+mod inputs;
 pub mod serve;
 pub mod verify;
+
+pub use inputs::InputError;
 
 /// How a command ended; its number is the exit code of the process.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,9 +48,15 @@ pub type CommandError = Box<dyn Error + Send + Sync>;
 pub async fn run(args: Args) -> Result<Exit, CommandError> {
     match args.command {
         Command::Verify(args) => Ok(verify::run(&args).await?),
-        Command::Serve(args) => serve::run(*args).await.map(|()| Exit::Success),
+        Command::Serve { serve: args, registry } => {
+            let fetch = inputs::registry(&registry)?;
+            let root = inputs::trust_root(registry.trusted_root.as_deref())?;
+            let load = inputs::loader(args.policies.clone(), root);
+            serve::run(*args, fetch, load).await?;
+            Ok(Exit::Success)
+        }
         Command::Crds => {
-            print(&crds::yaml())?;
+            print(&crds::yaml()?)?;
             Ok(Exit::Success)
         }
     }

@@ -198,17 +198,35 @@ fn examine(
             )?
         }
     };
+    timestamp::check_size(&parsed)?;
     steps.push(StepReport::passed(
         Step::Evidence,
         describe(&parsed, content),
     ));
+    check_kind(&parsed, question)?;
     steps.push(check_demands(&parsed, question)?);
+    log::check_bodies(&parsed.bundle)?;
     let found = match question.key {
         Some(key) => examine_keyed(&parsed, key, question, steps)?,
         None => examine_keyless(&parsed, question, steps)?,
     };
     steps.push(describe_log(&parsed));
     Ok(found)
+}
+
+/// A key's signature where a key is asked for, a certificate's where a certificate is.
+fn check_kind(parsed: &Parsed, question: &Question<'_>) -> Result<(), Failure> {
+    match (question.key, parsed.bundle.signing_certificate()) {
+        (Some(_), None) | (None, Some(_)) => Ok(()),
+        (Some(_), Some(_)) => {
+            let found = "the bundle was signed with a certificate";
+            Err(Failure::new(Reason::CertificateUnexpected, found).wanted("the policy's key"))
+        }
+        (None, None) => {
+            let found = "the signature was made with a key";
+            Err(Failure::new(Reason::CertificateAbsent, found).wanted("a signing certificate"))
+        }
+    }
 }
 
 /// (2) What the policy asks for is attached, and what is attached can be checked.
@@ -318,10 +336,6 @@ fn examine_keyed(
         digest,
         ..
     } = *question;
-    if parsed.bundle.signing_certificate().is_some() {
-        let found = "the bundle was signed with a certificate";
-        return Err(Failure::new(Reason::CertificateUnexpected, found).wanted("the policy's key"));
-    }
     let scheme = check_signature(parsed, key, digest)?;
     let times = if parsed.entries() == 0 && parsed.timestamps() == 0 {
         Vec::new()

@@ -234,6 +234,8 @@ const KEYLESS: &[(Part, Reason)] = &[
     (Part::CheckpointAbsent, Reason::CheckpointInvalid),
     (Part::CheckpointSignature, Reason::CheckpointInvalid),
     (Part::CheckpointRoot, Reason::CheckpointInvalid),
+    (Part::CheckpointOfAnotherLog, Reason::CheckpointInvalid),
+    (Part::LogId, Reason::InclusionPromiseInvalid),
     (Part::TimestampOfAnotherSignature, Reason::TimestampInvalid),
     (Part::TimestampOfUnknownAuthority, Reason::TimestampInvalid),
     (Part::TimestampOutsideWindow, Reason::TimestampOutsideWindow),
@@ -267,6 +269,26 @@ fn rejects_every_forged_part_of_a_keyless_bundle() {
             sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1).timestamp(1).tamper(*part);
         let candidate = pack(signing, Packed::Bundle(Version::V03), &image());
         table.expect(format!("{part:?}"), verify(&candidate, &asked), *wanted);
+    }
+    table.finish();
+}
+
+#[test]
+fn rejects_every_forged_part_of_an_intoto_entry() {
+    let sigstore = VirtualSigstore::new(start());
+    let root = TrustRoot::from_json(&sigstore.trusted_root_json()).unwrap();
+    let asked = Asked { root: &root, key: None, demands: LOGGED };
+    let mut table = Table::default();
+    for (part, wanted) in [
+        (Part::LogEntryOfAnotherSignature, Reason::LogEntryMismatch),
+        (Part::LogEntryOfAnotherCertificate, Reason::LogEntryMismatch),
+        (Part::LogEntryOfAnotherDigest, Reason::LogEntryMismatch),
+        (Part::LogEntryOfAnotherImage, Reason::LogEntryMismatch),
+        (Part::LogBodyMalformed, Reason::LogEntryMalformed),
+    ] {
+        let signing = sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1Intoto).tamper(part);
+        let candidate = pack(signing, Packed::Bundle(Version::V03), &image());
+        table.expect(format!("{part:?}"), verify(&candidate, &asked), wanted);
     }
     table.finish();
 }

@@ -1,7 +1,6 @@
 //! `tegata verify`: images against policies, a key or an identity, explained.
 use std::io;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -15,6 +14,8 @@ use jiff::Timestamp;
 
 use self::sources::Source;
 use super::Exit;
+use super::InputError;
+use super::inputs;
 use crate::admission::Admission;
 use crate::admission::Mutate;
 use crate::admission::NoMatch;
@@ -39,26 +40,15 @@ const CONCURRENT_IMAGES: usize = 4;
 /// Time beyond the deadline after which a check that ignores it is given up.
 const OVERRUN: Duration = Duration::from_secs(2);
 
-/// Largest file read for a flag. Keys are below 1 KiB, trust roots below 64 KiB; a `config.json`
-/// with hundreds of registries is below 1 MiB.
-const MAX_FILE: u64 = 1 << 20;
-
 /// Why `tegata verify` cannot start. Always wrong usage or configuration, never an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// `--as` speaks of one layout.
     #[error("--as needs exactly one image, and it must be an `oci:` layout")]
     AsWithoutLayout,
-    /// A file is not what its flag asks for.
-    #[error("{flag} {}: {problem}", path.display())]
-    File {
-        /// The flag.
-        flag: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What was found, and what was wanted.
-        problem: String,
-    },
+    /// A file that a flag names cannot be used.
+    #[error(transparent)]
+    Input(#[from] InputError),
     /// A flag's value cannot be used.
     #[error("{flag}: {problem}")]
     Flag {
@@ -87,16 +77,6 @@ pub enum VerifyError {
     /// Policies cannot be used.
     #[error("policies cannot be used: {0}")]
     Policies(String),
-    /// A file cannot be read.
-    #[error("{flag}: cannot read {}", path.display())]
-    Read {
-        /// The flag.
-        flag: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// The settings of the registry client cannot be used.
     #[error("{0}")]
     Registry(String),
@@ -118,7 +98,10 @@ struct Subject {
 pub async fn run(args: &VerifyArgs) -> Result<Exit, VerifyError> {
     let snapshot = match args.policies.policies.as_slice() {
         [] => signer::snapshot(&args.signer)?,
-        paths => sources::load_policies(paths)?,
+        paths => {
+            let root = inputs::trust_root(args.signer.trusted_root.as_deref())?;
+            sources::load_policies(paths, &root)?
+        }
     };
     let subjects = subjects(args)?;
     let workload = workload(&args.policies);
@@ -267,30 +250,6 @@ async fn with_progress<T>(work: impl Future<Output = T>, done: &AtomicUsize, tot
     }
 }
 
-/// Reads a file that a flag names.
-fn read(flag: &'static str, path: &std::path::Path) -> Result<String, VerifyError> {
-    use std::io::Read as _;
-    let failed = |source| VerifyError::Read {
-        flag,
-        path: path.to_owned(),
-        source,
-    };
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mut text = String::new();
-    file.take(MAX_FILE + 1)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    if text.len() as u64 > MAX_FILE {
-        let problem = format!("found more than {MAX_FILE} bytes, wanted no more");
-        return Err(VerifyError::File {
-            flag,
-            path: path.to_owned(),
-            problem,
-        });
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,19 +292,6 @@ mod tests {
             (&text("kubernetes.io/metadata.name"), &text("team-a")),
         ];
         assert_eq!(labels, wanted);
-    }
-
-    #[test]
-    fn rejects_files_that_are_too_large() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(MAX_FILE).unwrap();
-        assert_eq!(read("--key", file.path()).unwrap().len() as u64, MAX_FILE);
-        file.as_file().set_len(1 << 40).unwrap();
-        let error = read("--key", file.path()).unwrap_err();
-        assert!(
-            matches!(error, VerifyError::File { flag: "--key", .. }),
-            "{error}"
-        );
     }
 
     #[test]

@@ -79,6 +79,11 @@ impl ImageGlob {
             || self.matches_text(&full)
     }
 
+    /// Whether it may match a reference by its digest alone.
+    pub fn mentions_digest(&self) -> bool {
+        self.text.contains('@')
+    }
+
     fn matches_text(&self, text: &str) -> bool {
         self.regex.is_match(text)
     }

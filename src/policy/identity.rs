@@ -1,4 +1,6 @@
 //! Whom a policy trusts: issuer, subject and claims of a certificate.
+use std::fmt;
+
 use super::pattern::TextMatcher;
 use crate::verdict::Failure;
 use crate::verdict::Reason;
@@ -11,6 +13,13 @@ pub struct IdentityMatcher {
     issuer: TextMatcher,
     subject: TextMatcher,
     claims: Vec<(&'static str, TextMatcher)>,
+}
+
+impl fmt::Display for IdentityMatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { issuer, subject, claims: _ } = self;
+        write!(f, "{subject} of issuer {issuer}")
+    }
 }
 
 /// A claim that no certificate can have.

@@ -1,6 +1,7 @@
 //! All policies of one instant.
 use std::collections::BTreeMap;
 
+use super::ImageGlob;
 use super::PolicyId;
 use super::PolicyState;
 use crate::image::ImageRef;
@@ -46,6 +47,14 @@ impl PolicySnapshot {
             .into_iter()
             .filter(|policy| policy.scope().covers_image(image))
             .collect()
+    }
+
+    /// Whether some policy for `workload` looks at digests, so that a tag must be resolved before
+    /// it is known which policies apply to it.
+    pub fn selects_by_digest(&self, workload: &Workload) -> bool {
+        let mut globs =
+            self.select_workload(workload).into_iter().flat_map(|policy| &policy.scope().images);
+        globs.any(ImageGlob::mentions_digest)
     }
 
     /// Those that apply to `workload` whatever its image: what an image that could not be parsed

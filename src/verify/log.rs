@@ -1,5 +1,6 @@
 //! Log entries beyond what `sigstore-verify` looks at.
 //!
+//! [`check_bodies`] holds each entry's body to its label, and an `intoto` entry to the certificate.
 //! [`check_windows`] holds every log key to its validity window. [`check_entry`] verifies a whole
 //! entry for keys that `sigstore-verify` does not know (P-521, RSA-PSS, Ed25519ph, and P-384 in
 //! entries over SHA-384): proof, checkpoint, SET, and that the body is about this very signature.
@@ -10,6 +11,7 @@ use serde_json::Value;
 use serde_json::json;
 use sigstore_verify::crypto::Checkpoint;
 use sigstore_verify::types::Bundle;
+use sigstore_verify::types::DerCertificate;
 use sigstore_verify::types::KindVersion;
 use sigstore_verify::types::SignatureBytes;
 use sigstore_verify::types::TransparencyLogEntry;
@@ -29,7 +31,44 @@ pub(super) fn is_v2(entry: &TransparencyLogEntry) -> bool {
     entry.kind_version == KindVersion::HashedRekordV002
 }
 
-/// Checks that the log keys behind entries without a SET were valid at every signing time.
+/// Checks that every body is of the kind that stands beside it, and that an `intoto` entry names
+/// this very certificate: `sigstore-verify` reads the body as its label says, and of an `intoto`
+/// entry's certificate it compares the key alone.
+pub(super) fn check_bodies(bundle: &Bundle) -> Result<(), Failure> {
+    for entry in &bundle.verification_material.tlog_entries {
+        let body = parse_body(entry)?;
+        let label = [entry.kind_version.kind(), entry.kind_version.version()];
+        let own = ["/kind", "/apiVersion"].map(|pointer| text(&body, pointer));
+        if own != label {
+            let found = format!("the log entry's body is of kind {}", own.join(" "));
+            return Err(Failure::new(Reason::LogEntryMalformed, found).wanted(label.join(" ")));
+        }
+        let Some(leaf) = bundle.signing_certificate() else { continue };
+        if entry.kind_version == KindVersion::IntotoV002 {
+            let named = text(&body, "/spec/content/envelope/signatures/0/publicKey");
+            let named = STANDARD.decode(named).ok().and_then(|pem| String::from_utf8(pem).ok());
+            let named = named.and_then(|pem| DerCertificate::from_pem(&pem).ok());
+            if named.as_ref() != Some(leaf) {
+                return Err(mismatch("the log entry names another certificate"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn parse_body(entry: &TransparencyLogEntry) -> Result<Value, Failure> {
+    crate::json::parse(entry.canonicalized_body.as_bytes()).map_err(|error| {
+        let found = format!("the log entry's body is not JSON: {error}");
+        Failure::new(Reason::LogEntryMalformed, found)
+    })
+}
+
+fn text<'a>(body: &'a Value, pointer: &str) -> &'a str {
+    body.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Checks that each checkpoint is of the entry's own log, and that the log keys behind entries
+/// without a SET were valid at every signing time.
 ///
 /// A SET states its own time, which `sigstore-verify` holds against the window. A proof does not;
 /// without any signing time the key must be valid now.
@@ -44,13 +83,17 @@ pub(super) fn check_windows(
         let Some(proof) = &entry.inclusion_proof else {
             continue;
         };
-        if entry.inclusion_promise.is_some() && !is_v2(entry) {
-            continue;
-        }
         let Some(checkpoint) = proof.checkpoint.checkpoint() else {
             continue;
         };
         let log = signer(checkpoint, root)?;
+        if !is_v2(entry) && log.id.as_slice() != entry.log_id.key_id.as_bytes() {
+            let found = "the checkpoint is of another log than the entry";
+            return Err(Failure::new(Reason::CheckpointInvalid, found));
+        }
+        if entry.inclusion_promise.is_some() && !is_v2(entry) {
+            continue;
+        }
         if let Some(time) = times.iter().find(|time| !log.valid_at(**time)) {
             let found = format!("the log's key was not valid at {time}");
             return Err(Failure::new(Reason::LogKeyOutsideWindow, found));
@@ -192,8 +235,7 @@ fn check_body(
     scheme: Scheme,
 ) -> Result<(), Failure> {
     let malformed = |found: String| Failure::new(Reason::LogEntryMalformed, found);
-    let body = crate::json::parse(entry.canonicalized_body.as_bytes())
-        .map_err(|error| malformed(format!("the log entry's body is not JSON: {error}")))?;
+    let body = parse_body(entry)?;
     let text = |pointer: &str| {
         let value = body.pointer(pointer).and_then(Value::as_str);
         value.ok_or_else(|| malformed(format!("the log entry's body has no {pointer}")))
@@ -203,14 +245,6 @@ fn check_body(
             .decode(text(pointer)?)
             .map_err(|error| malformed(format!("{pointer} is not base64: {error}")))
     };
-    for (pointer, wanted) in [
-        ("/kind", entry.kind_version.kind()),
-        ("/apiVersion", entry.kind_version.version()),
-    ] {
-        if text(pointer)? != wanted {
-            return Err(mismatch(&format!("the body's {pointer} is not {wanted}")));
-        }
-    }
     let message = parsed.message.as_deref().ok_or_else(|| {
         Failure::new(
             Reason::EvidenceUnsupported,

@@ -2,6 +2,8 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::super::InputError;
+use super::super::inputs;
 use super::VerifyError;
 use super::sources;
 use super::sources::Pattern;
@@ -19,7 +21,6 @@ use crate::policy::PolicySnapshot;
 use crate::policy::PolicyState;
 use crate::policy::Scope;
 use crate::policy::Signer;
-use crate::trust_root::TrustRoot;
 use crate::verify::PublicKey;
 
 /// A snapshot with one policy, for every image, that asks for the signer of the flags.
@@ -35,7 +36,7 @@ pub(super) fn snapshot(args: &SignerArgs) -> Result<PolicySnapshot, VerifyError>
         sources: Vec::new(),
         formats: vec![Format::Legacy, Format::Bundle],
         demands,
-        trust_root: Arc::new(trust_root(args)?),
+        trust_root: inputs::trust_root(args.trusted_root.as_deref())?,
         payload: PayloadKind::Signature,
     };
     let policy = Policy {
@@ -78,18 +79,8 @@ fn demands(args: &SignerArgs) -> Result<Demands, VerifyError> {
 
 fn signer(args: &SignerArgs) -> Result<(&'static str, Signer), VerifyError> {
     if let Some(path) = &args.key {
-        let problem = |problem| VerifyError::File {
-            flag: "--key",
-            path: path.clone(),
-            problem,
-        };
-        let keys = PublicKey::from_pem(&super::read("--key", path)?, None)
-            .map_err(|error| problem(error.to_string()))?;
-        if keys.is_empty() {
-            return Err(problem(
-                "found no key, wanted a PEM block `PUBLIC KEY`".to_owned(),
-            ));
-        }
+        let keys = PublicKey::from_pem(&inputs::read("--key", path)?, None)
+            .map_err(|error| InputError::file("--key", path, &error))?;
         return Ok(("key", Signer::Keys(keys)));
     }
     let SignerArgs {
@@ -131,18 +122,6 @@ fn exact<'a>(flag: &'static str, text: &'a Option<String>) -> Option<Pattern<'a>
 
 fn regex<'a>(flag: &'static str, text: &'a Option<String>) -> Option<Pattern<'a>> {
     text.as_deref().map(|text| Pattern::Regex(flag, text))
-}
-
-fn trust_root(args: &SignerArgs) -> Result<TrustRoot, VerifyError> {
-    let flag = "--trusted-root";
-    let Some(path) = &args.trusted_root else {
-        return Ok(TrustRoot::public_good());
-    };
-    TrustRoot::from_json(&super::read(flag, path)?).map_err(|error| VerifyError::File {
-        flag,
-        path: path.clone(),
-        problem: error.to_string(),
-    })
 }
 
 #[cfg(test)]

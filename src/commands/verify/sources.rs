@@ -3,8 +3,10 @@
 //! One thin function for each, so that the command does not depend on how they are built.
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::super::inputs;
 use super::super::one_line;
 use super::VerifyError;
 use crate::args::VerifyArgs;
@@ -24,6 +26,7 @@ use crate::registry::Layout;
 use crate::registry::LayoutRef;
 use crate::registry::Registry;
 use crate::registry::RegistryOptions;
+use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
 
 /// Where the evidence for an image is.
@@ -69,23 +72,10 @@ fn host(image: &ImageArg) -> Option<String> {
 
 /// The credentials of the file; without one those of Docker, where there are any.
 fn keychain(path: Option<&Path>) -> Result<Keychain, VerifyError> {
-    let flag = "--registry-config";
-    let path = match path {
-        Some(path) => path.to_owned(),
-        None => match docker_config().filter(|path| path.exists()) {
-            Some(path) => path,
-            None => return Ok(Keychain::anonymous()),
-        },
-    };
-    let text = super::read(flag, &path)?;
-    Keychain::from_docker_config(text.as_bytes()).map_err(|error| {
-        let problem = one_line(&error);
-        VerifyError::File {
-            flag,
-            path,
-            problem,
-        }
-    })
+    match path.map(Path::to_owned).or_else(|| docker_config().filter(|path| path.exists())) {
+        Some(path) => Ok(inputs::keychain(&path)?),
+        None => Ok(Keychain::anonymous()),
+    }
 }
 
 /// Where Docker keeps its `config.json` (docker CLI reference, "Configuration files").
@@ -127,8 +117,11 @@ pub(super) fn layout(
 }
 
 /// The policies of these files and folders; the first problem is the error.
-pub(super) fn load_policies(paths: &[PathBuf]) -> Result<PolicySnapshot, VerifyError> {
-    let loaded = files::load(paths);
+pub(super) fn load_policies(
+    paths: &[PathBuf],
+    default: &Arc<TrustRoot>,
+) -> Result<PolicySnapshot, VerifyError> {
+    let loaded = files::load_strict(paths, default);
     let loaded = loaded.map_err(|error| VerifyError::Policies(one_line(&error)))?;
     Ok(loaded.snapshot)
 }

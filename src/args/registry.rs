@@ -1,0 +1,27 @@
+//! Registries and trust, for `tegata serve`.
+use std::path::PathBuf;
+
+/// How registries are reached, and whom to believe
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct RegistryArgs {
+    /// Registry, with its port, that is spoken to over plain HTTP; may be given several times
+    #[arg(
+        long,
+        env = "TEGATA_ALLOW_HTTP_REGISTRY",
+        value_name = "HOST[:PORT]",
+        value_delimiter = ','
+    )]
+    pub allow_http_registry: Vec<String>,
+
+    /// Docker `config.json` with credentials for registries; without it none are used
+    #[arg(long, env = "TEGATA_REGISTRY_CONFIG", value_name = "FILE")]
+    pub registry_config: Option<PathBuf>,
+
+    /// YAML file with settings by registry: mirrors, certificate authorities, private addresses
+    #[arg(long, env = "TEGATA_REGISTRIES", value_name = "FILE")]
+    pub registries: Option<PathBuf>,
+
+    /// `trusted_root.json` to believe instead of the public-good instance
+    #[arg(long, env = "TEGATA_TRUSTED_ROOT", value_name = "FILE")]
+    pub trusted_root: Option<PathBuf>,
+}

@@ -1,0 +1,137 @@
+//! What commands read at their start: files named by flags, credentials, trust roots, registries.
+use std::fs::File;
+use std::io;
+use std::io::Read as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::one_line;
+use crate::args::RegistryArgs;
+use crate::files;
+use crate::files::Loaded;
+use crate::registry::Keychain;
+use crate::registry::Registry;
+use crate::registry::RegistryOptions;
+use crate::server::reload::LoadOutcome;
+use crate::trust_root::TrustRoot;
+
+/// Largest file read for a flag. Keys are below 1 KiB, trust roots below 64 KiB; a `config.json`
+/// with hundreds of registries is below 1 MiB.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Why a file that a flag names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// It is not what the flag asks for.
+    #[error("{flag} {}: {problem}", path.display())]
+    File {
+        /// The flag.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What was found, and what was wanted.
+        problem: String,
+    },
+    /// It cannot be read.
+    #[error("{flag}: cannot read {}", path.display())]
+    Read {
+        /// The flag.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The settings of the registry client cannot be used.
+    #[error("{0}")]
+    Registry(String),
+}
+
+impl InputError {
+    pub(super) fn file(flag: &'static str, path: &Path, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::File { flag, path: path.to_owned(), problem: one_line(error) }
+    }
+}
+
+/// The text of a file that a flag names, of at most [`MAX_FILE`] bytes.
+pub(super) fn read(flag: &'static str, path: &Path) -> Result<String, InputError> {
+    let unreadable = |source| InputError::Read { flag, path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let problem = |problem: &str| InputError::File {
+        flag,
+        path: path.to_owned(),
+        problem: problem.to_owned(),
+    };
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(problem("larger than 1 MiB"));
+    }
+    String::from_utf8(bytes).map_err(|_| problem("not a text in UTF-8"))
+}
+
+/// The trust root of a file; without one the public-good instance's.
+pub(super) fn trust_root(path: Option<&Path>) -> Result<Arc<TrustRoot>, InputError> {
+    const FLAG: &str = "--trusted-root";
+    let Some(path) = path else { return Ok(Arc::new(TrustRoot::public_good())) };
+    let root = TrustRoot::from_json(&read(FLAG, path)?);
+    root.map(Arc::new).map_err(|error| InputError::file(FLAG, path, &error))
+}
+
+/// The credentials of a Docker `config.json`.
+pub(super) fn keychain(path: &Path) -> Result<Keychain, InputError> {
+    const FLAG: &str = "--registry-config";
+    let text = read(FLAG, path)?;
+    Keychain::from_docker_config(text.as_bytes())
+        .map_err(|error| InputError::file(FLAG, path, &error))
+}
+
+/// The registry client of these flags.
+pub(super) fn registry(args: &RegistryArgs) -> Result<Registry, InputError> {
+    const FLAG: &str = "--registries";
+    let RegistryArgs { allow_http_registry, registry_config, registries, trusted_root: _ } = args;
+    let mut options = match registries {
+        None => RegistryOptions::default(),
+        Some(path) => serde_saphyr::from_str(&read(FLAG, path)?)
+            .map_err(|error| InputError::file(FLAG, path, &error))?,
+    };
+    options.allow_http.extend(allow_http_registry.iter().cloned());
+    let keychain = match registry_config {
+        None => Keychain::anonymous(),
+        Some(path) => keychain(path)?,
+    };
+    Registry::new(options, keychain).map_err(|error| InputError::Registry(one_line(&error)))
+}
+
+/// Loads policy files again and again, and falls back on what was good before.
+pub(super) fn loader(
+    paths: Vec<PathBuf>,
+    default: Arc<TrustRoot>,
+) -> impl FnMut() -> Result<LoadOutcome, String> + Send + 'static {
+    let mut last_good = Loaded::default();
+    move || {
+        let loaded = files::load(&paths, &default).map_err(|error| error.to_string())?;
+        let problems = loaded.problems.iter().map(ToString::to_string).collect();
+        last_good = files::merge(&last_good, loaded);
+        Ok(LoadOutcome { snapshot: last_good.snapshot.clone(), problems })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_files_that_are_too_large() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(MAX_FILE).unwrap();
+        assert_eq!(read("--key", file.path()).unwrap().len() as u64, MAX_FILE);
+        file.as_file().set_len(1 << 40).unwrap();
+        let error = read("--key", file.path()).unwrap_err();
+        assert!(
+            matches!(error, InputError::File { flag: "--key", .. }),
+            "{error}"
+        );
+    }
+}
