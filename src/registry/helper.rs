@@ -23,12 +23,21 @@ struct Answer {
 }
 
 /// Asks `docker-credential-<name> get` for `server`; `None` when it has nothing.
-pub(super) async fn run(name: &str, server: &str) -> Result<Option<Arc<Credential>>, RegistryError> {
-    let failed = |problem: String| RegistryError::Credentials { helper: name.to_owned(), problem };
+pub(super) async fn run(
+    name: &str,
+    server: &str,
+) -> Result<Option<Arc<Credential>>, RegistryError> {
+    let failed = |problem: String| RegistryError::Credentials {
+        helper: name.to_owned(),
+        problem,
+    };
     match tokio::time::timeout(HELPER_TIMEOUT, converse(name, server)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(problem)) => Err(failed(problem)),
-        Err(_) => Err(failed(format!("no answer within {} s", HELPER_TIMEOUT.as_secs()))),
+        Err(_) => Err(failed(format!(
+            "no answer within {} s",
+            HELPER_TIMEOUT.as_secs()
+        ))),
     }
 }
 
@@ -54,7 +63,10 @@ async fn converse(name: &str, server: &str) -> Result<Option<Arc<Credential>>, S
     if output.len() > MAX_HELPER_BYTES {
         return Err(format!("its answer exceeds {MAX_HELPER_BYTES} bytes"));
     }
-    let status = child.wait().await.map_err(|error| error.kind().to_string())?;
+    let status = child
+        .wait()
+        .await
+        .map_err(|error| error.kind().to_string())?;
     if !status.success() {
         if String::from_utf8_lossy(&output).trim() == NOT_FOUND {
             return Ok(None);

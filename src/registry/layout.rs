@@ -51,8 +51,10 @@ const IMAGE_NAME: &str = "io.containerd.image.name";
 /// What an entry is, as `cosign save` writes it.
 const KIND: &str = "kind";
 
-const KIND_IMAGES: [&str; 2] =
-    ["dev.cosignproject.cosign/image", "dev.cosignproject.cosign/imageIndex"];
+const KIND_IMAGES: [&str; 2] = [
+    "dev.cosignproject.cosign/image",
+    "dev.cosignproject.cosign/imageIndex",
+];
 
 const KIND_SIGNATURES: &str = "dev.cosignproject.cosign/sigs";
 
@@ -117,15 +119,23 @@ impl Layout {
         let folder = printable(&reference.folder.display().to_string());
         let unreadable = |problem: &dyn std::fmt::Display| {
             let problem = printable(&problem.to_string());
-            LayoutError::Unreadable { folder: folder.clone(), problem }
+            LayoutError::Unreadable {
+                folder: folder.clone(),
+                problem,
+            }
         };
-        let root = reference.folder.canonicalize().map_err(|error| unreadable(&error))?;
+        let root = reference
+            .folder
+            .canonicalize()
+            .map_err(|error| unreadable(&error))?;
         let marker = read_file(&root, "oci-layout", MAX_MARKER_BYTES);
         let marker = marker.map_err(|error| unreadable(&error))?;
         let marker: serde_json::Value = serde_json::from_slice(&marker)
             .map_err(|_| unreadable(&"its file oci-layout is not JSON"))?;
         if marker.get("imageLayoutVersion").and_then(|v| v.as_str()) != Some("1.0.0") {
-            return Err(unreadable(&"its file oci-layout does not say version 1.0.0"));
+            return Err(unreadable(
+                &"its file oci-layout does not say version 1.0.0",
+            ));
         }
         let index = read_file(&root, "index.json", MAX_MANIFEST_BYTES);
         let index = index.map_err(|error| unreadable(&error))?;
@@ -135,10 +145,19 @@ impl Layout {
             let problem = format_args!("its index has more than {MAX_DESCRIPTORS} entries");
             return Err(unreadable(&problem));
         }
-        let chooser = Chooser { folder: &folder, root: &root, entries: &index.manifests };
+        let chooser = Chooser {
+            folder: &folder,
+            root: &root,
+            entries: &index.manifests,
+        };
         let (digest, entry) = chooser.choose(&reference.pick)?;
         let image = chooser.name(entry, &reference.pick, &digest)?;
-        Ok(Self { root, entries: index.manifests, image, digest })
+        Ok(Self {
+            root,
+            entries: index.manifests,
+            image,
+            digest,
+        })
     }
 
     /// The chosen image with its digest, under the name that policies see: the entry's full
@@ -170,7 +189,10 @@ impl FetchEvidence for Layout {
                     .map_err(|error| error.failure(Subject::Image))?;
                 supported(&entry.digest)
             }
-            None => Err(Failure::new(Reason::ImageNotFound, format_args!("no tag {tag} in the layout"))),
+            None => Err(Failure::new(
+                Reason::ImageNotFound,
+                format_args!("no tag {tag} in the layout"),
+            )),
         }
     }
 
@@ -204,11 +226,17 @@ impl Store for Layout {
     /// Every entry whose manifest names `digest` as its subject. An entry that cannot be read may
     /// be one of them: that is a problem, not silence.
     async fn referrers(&self, digest: &Digest) -> Listing {
-        let mut listing = Listing { supported: true, ..Listing::default() };
+        let mut listing = Listing {
+            supported: true,
+            ..Listing::default()
+        };
         for entry in &self.entries {
             match self.subject_of(entry) {
                 Ok(Some((subject, artifact_type))) if subject == *digest => {
-                    listing.descriptors.push(Descriptor { artifact_type, ..entry.clone() });
+                    listing.descriptors.push(Descriptor {
+                        artifact_type,
+                        ..entry.clone()
+                    });
                 }
                 Ok(_) => {}
                 Err(error) => listing.problem = Some(error),
@@ -256,7 +284,11 @@ impl<'a> Chooser<'a> {
                 }
             }
             Pick::Tag(tag) => {
-                let fits = self.entries.iter().filter(|entry| has_tag(entry, tag)).collect();
+                let fits = self
+                    .entries
+                    .iter()
+                    .filter(|entry| has_tag(entry, tag))
+                    .collect();
                 self.only(fits, &format!("tag {tag}"))
             }
         }
@@ -273,7 +305,10 @@ impl<'a> Chooser<'a> {
             return saved;
         }
         let tagged = pick(&|entry| {
-            entry.annotations.get(REF_NAME).is_some_and(|name| !is_attachment(tag_of(name)))
+            entry
+                .annotations
+                .get(REF_NAME)
+                .is_some_and(|name| !is_attachment(tag_of(name)))
         });
         if !tagged.is_empty() {
             return tagged;
@@ -297,10 +332,15 @@ impl<'a> Chooser<'a> {
         found: Vec<&'a Descriptor>,
         wanted: &str,
     ) -> Result<(Digest, Option<&'a Descriptor>), LayoutError> {
-        let Some((first, rest)) = found.split_first() else { return Err(self.missing(wanted)) };
+        let Some((first, rest)) = found.split_first() else {
+            return Err(self.missing(wanted));
+        };
         if rest.iter().any(|entry| entry.digest != first.digest) {
             let folder = self.folder.to_owned();
-            return Err(LayoutError::Ambiguous { folder, found: names(found.into_iter()) });
+            return Err(LayoutError::Ambiguous {
+                folder,
+                found: names(found.into_iter()),
+            });
         }
         Ok((first.digest.clone(), Some(first)))
     }
@@ -308,7 +348,11 @@ impl<'a> Chooser<'a> {
     fn missing(&self, wanted: &str) -> LayoutError {
         let wanted = printable(wanted);
         let found = names(self.entries.iter());
-        LayoutError::Missing { folder: self.folder.to_owned(), wanted, found }
+        LayoutError::Missing {
+            folder: self.folder.to_owned(),
+            wanted,
+            found,
+        }
     }
 
     fn name(
@@ -320,7 +364,9 @@ impl<'a> Chooser<'a> {
         let given = |key: &str| entry.and_then(|entry| entry.annotations.get(key));
         let full = [IMAGE_NAME, REF_NAME].into_iter().filter_map(given);
         // A bare tag would parse as a Docker Hub image: only a name with a path is a reference.
-        let mut full = full.filter(|name| name.contains('/')).filter_map(|name| name.parse().ok());
+        let mut full = full
+            .filter(|name| name.contains('/'))
+            .filter_map(|name| name.parse().ok());
         if let Some(image) = full.next() {
             return Ok(ImageRef::with_digest(&image, digest.clone()));
         }
@@ -329,13 +375,21 @@ impl<'a> Chooser<'a> {
             (_, Some(name)) => Some(tag_of(name).to_owned()),
             _ => None,
         };
-        let base = self.root.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let base = self
+            .root
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         let tagged = tag.map(|tag| format!(":{tag}")).unwrap_or_default();
         let named = |base: &str, tag: &str| format!("localhost/{base}{tag}").parse::<ImageRef>();
         let image = named(&base, &tagged)
             .or_else(|_| named("layout", &tagged))
             .or_else(|_| named("layout", ""))
-            .map_err(|_| LayoutError::Name { folder: self.folder.to_owned(), name: base })?;
+            .map_err(|_| LayoutError::Name {
+                folder: self.folder.to_owned(),
+                name: base,
+            })?;
         Ok(image.with_digest(digest.clone()))
     }
 }
@@ -351,17 +405,27 @@ fn names<'a>(entries: impl Iterator<Item = &'a Descriptor>) -> String {
         })
         .take(NAMES_SHOWN)
         .collect();
-    if names.is_empty() { "nothing".to_owned() } else { printable(&names.join(", ")) }
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        printable(&names.join(", "))
+    }
 }
 
 fn is_kind(entry: &Descriptor, kinds: &[&str]) -> bool {
-    entry.annotations.get(KIND).is_some_and(|kind| kinds.contains(&kind.as_str()))
+    entry
+        .annotations
+        .get(KIND)
+        .is_some_and(|kind| kinds.contains(&kind.as_str()))
 }
 
 fn has_tag(entry: &Descriptor, tag: &str) -> bool {
-    [REF_NAME, IMAGE_NAME]
-        .iter()
-        .any(|key| entry.annotations.get(*key).is_some_and(|name| tag_of(name) == tag))
+    [REF_NAME, IMAGE_NAME].iter().any(|key| {
+        entry
+            .annotations
+            .get(*key)
+            .is_some_and(|name| tag_of(name) == tag)
+    })
 }
 
 /// The tag in `tag`, `name:tag` or `host:port/name:tag`.
@@ -377,7 +441,9 @@ fn tag_of(name: &str) -> &str {
 
 /// Tags that cosign and the referrers fallback use for what is attached to images.
 fn is_attachment(tag: &str) -> bool {
-    let Some(rest) = tag.strip_prefix("sha256-") else { return false };
+    let Some(rest) = tag.strip_prefix("sha256-") else {
+        return false;
+    };
     let hex = rest.split_once('.').map_or(rest, |(hex, _)| hex);
     hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())
 }
@@ -427,7 +493,9 @@ fn read_file(root: &Path, path: &str, cap: usize) -> Result<Bytes, ReadError> {
     }
     let file = File::open(path).map_err(ReadError::Io)?;
     let mut bytes = Vec::new();
-    file.take(cap as u64 + 1).read_to_end(&mut bytes).map_err(ReadError::Io)?;
+    file.take(cap as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(ReadError::Io)?;
     if bytes.len() > cap {
         return Err(ReadError::TooLarge);
     }

@@ -174,7 +174,12 @@ impl FakeRegistry {
         state: Arc<Mutex<Contents>>,
         task: &tokio::task::JoinHandle<()>,
     ) -> Self {
-        Self { address, certificate, state, _stop: Arc::new(Stop(task.abort_handle())) }
+        Self {
+            address,
+            certificate,
+            state,
+            _stop: Arc::new(Stop(task.abort_handle())),
+        }
     }
 
     /// `127.0.0.1:port`, for image references.
@@ -219,7 +224,11 @@ impl FakeRegistry {
 
     /// How many requests had `text` in path or query.
     pub fn count(&self, text: &str) -> usize {
-        self.contents().log.iter().filter(|request| request.path.contains(text)).count()
+        self.contents()
+            .log
+            .iter()
+            .filter(|request| request.path.contains(text))
+            .count()
     }
 
     /// Stores a blob, for all repositories.
@@ -239,7 +248,11 @@ impl FakeRegistry {
     pub fn put_manifest_bytes(&self, repository: &str, bytes: Bytes) -> Digest {
         let digest = Digest::sha256_of(&bytes);
         let parsed: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let default = if parsed["manifests"].is_array() { INDEX_TYPE } else { MANIFEST_TYPE };
+        let default = if parsed["manifests"].is_array() {
+            INDEX_TYPE
+        } else {
+            MANIFEST_TYPE
+        };
         let media_type = parsed["mediaType"].as_str().unwrap_or(default).to_owned();
         let key = (repository.to_owned(), digest.to_string());
         self.contents().manifests.insert(key, (media_type, bytes));
@@ -262,10 +275,13 @@ impl FakeRegistry {
         while let Some(index) = open.pop() {
             for entry in index["manifests"].as_array().into_iter().flatten() {
                 let digest = entry["digest"].as_str().unwrap_or_default();
-                let Some(bytes) = self.contents().blobs.get(digest).cloned() else { continue };
+                let Some(bytes) = self.contents().blobs.get(digest).cloned() else {
+                    continue;
+                };
                 open.push(serde_json::from_slice(&bytes)?);
                 let digest = self.put_manifest_bytes(repository, bytes);
-                if let Some(tag) = entry["annotations"]["org.opencontainers.image.ref.name"].as_str()
+                if let Some(tag) =
+                    entry["annotations"]["org.opencontainers.image.ref.name"].as_str()
                 {
                     self.tag(repository, tag, &digest);
                 }
@@ -288,13 +304,23 @@ fn router(state: Arc<Mutex<Contents>>) -> Router {
 }
 
 async fn serve(State(state): State<Arc<Mutex<Contents>>>, request: Request) -> Response<Body> {
-    let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    let path = request
+        .uri()
+        .path_and_query()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let method = request.method().to_string();
     let headers = request.headers().clone();
-    let form = axum::body::to_bytes(request.into_body(), 64 << 10).await.unwrap_or_default();
+    let form = axum::body::to_bytes(request.into_body(), 64 << 10)
+        .await
+        .unwrap_or_default();
     let mut contents = lock(&state);
     let authorization = text(&headers, header::AUTHORIZATION);
-    contents.log.push(Logged { method, path: path.clone(), authorization });
+    contents.log.push(Logged {
+        method,
+        path: path.clone(),
+        authorization,
+    });
     let faults = contents.faults_for(&path);
     let answer = if path.starts_with("/token") {
         contents.token(&headers, &form)
@@ -310,7 +336,9 @@ async fn serve(State(state): State<Arc<Mutex<Contents>>>, request: Request) -> R
 fn misbehave(mut answer: Response<Body>, (fault, count): (Fault, usize)) -> Response<Body> {
     let endless = || {
         let chunk = Bytes::from(vec![b' '; 64 << 10]);
-        Body::from_stream(stream::repeat_with(move || Ok::<_, io::Error>(chunk.clone())))
+        Body::from_stream(stream::repeat_with(move || {
+            Ok::<_, io::Error>(chunk.clone())
+        }))
     };
     match fault {
         Fault::AnnounceLength(length) => {
@@ -337,7 +365,11 @@ fn misbehave(mut answer: Response<Body>, (fault, count): (Fault, usize)) -> Resp
             });
             *answer.body_mut() = Body::from_stream(drops);
         }
-        Fault::Status { status, times, retry_after } if count <= times => {
+        Fault::Status {
+            status,
+            times,
+            retry_after,
+        } if count <= times => {
             answer = respond(status, Bytes::new());
             if let Some(seconds) = retry_after {
                 put(&mut answer, "retry-after", &seconds.to_string());
@@ -370,7 +402,10 @@ impl Contents {
     }
 
     fn faults_for(&mut self, path: &str) -> Vec<(Fault, usize)> {
-        let faults = self.faults.iter_mut().filter(|(text, ..)| path.contains(text.as_str()));
+        let faults = self
+            .faults
+            .iter_mut()
+            .filter(|(text, ..)| path.contains(text.as_str()));
         faults
             .map(|(_, fault, count)| {
                 *count += 1;
@@ -408,7 +443,10 @@ impl Contents {
 
     /// The token service. Every token replaces the one before it.
     fn token(&mut self, headers: &HeaderMap, form: &[u8]) -> Response<Body> {
-        let Auth::Bearer { user, expires_in, .. } = &self.auth else {
+        let Auth::Bearer {
+            user, expires_in, ..
+        } = &self.auth
+        else {
             return respond(404, Bytes::new());
         };
         let sent = text(headers, header::AUTHORIZATION);
@@ -428,7 +466,9 @@ impl Contents {
 
     fn answer(&self, path: &str) -> Response<Body> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let Some(path) = path.strip_prefix("/v2/") else { return not_found() };
+        let Some(path) = path.strip_prefix("/v2/") else {
+            return not_found();
+        };
         if path.is_empty() {
             return respond(200, "{}".into());
         }
@@ -451,7 +491,9 @@ impl Contents {
     }
 
     fn manifest(&self, repository: &str, reference: &str) -> Response<Body> {
-        let tag = self.tags.get(&(repository.to_owned(), reference.to_owned()));
+        let tag = self
+            .tags
+            .get(&(repository.to_owned(), reference.to_owned()));
         let digest = tag.map_or(reference, String::as_str).to_owned();
         match self.manifests.get(&(repository.to_owned(), digest.clone())) {
             Some((media_type, bytes)) => {
@@ -465,7 +507,10 @@ impl Contents {
     }
 
     fn referrers(&self, repository: &str, digest: &str, query: &str) -> Response<Body> {
-        let page: usize = query.strip_prefix("page=").and_then(|n| n.parse().ok()).unwrap_or(0);
+        let page: usize = query
+            .strip_prefix("page=")
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0);
         let mut entries = Vec::new();
         for ((stored_in, stored), (media_type, bytes)) in &self.manifests {
             let manifest: Value = serde_json::from_slice(bytes).unwrap_or_default();
@@ -474,8 +519,10 @@ impl Contents {
             }
             let config = &manifest["config"]["mediaType"];
             let artifact_type = manifest.get("artifactType").unwrap_or(config);
-            entries.push(json!({"mediaType": media_type, "digest": stored, "size": bytes.len(),
-                "artifactType": artifact_type, "annotations": manifest["annotations"]}));
+            entries.push(
+                json!({"mediaType": media_type, "digest": stored, "size": bytes.len(),
+                "artifactType": artifact_type, "annotations": manifest["annotations"]}),
+            );
         }
         let more = self.page_size == 0 || entries.len() > (page + 1) * self.page_size;
         if self.page_size > 0 {
@@ -516,5 +563,8 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
 }
 
 fn basic(username: &str, password: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+    format!(
+        "Basic {}",
+        STANDARD.encode(format!("{username}:{password}"))
+    )
 }
