@@ -141,7 +141,7 @@ async fn a_slow_body_ends_at_the_request_timeout() {
 }
 
 #[tokio::test]
-async fn a_deadline_in_the_past_sends_nothing_and_ends() {
+async fn a_deadline_in_the_past_ends_at_once() {
     let fixture = Fixture::signed().await;
     let evidence = fixture
         .client()

@@ -9,6 +9,8 @@ use crate::evidence::SIMPLE_SIGNING_MEDIA_TYPE;
 
 use super::*;
 
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
 struct Folder(tempfile::TempDir, Vec<Value>);
 
 impl Folder {
