@@ -31,7 +31,7 @@ mod discover;
 mod endpoint;
 mod error;
 mod helper;
-//LAYOUT pub mod layout;
+pub mod layout;
 pub mod limits;
 pub mod manifest;
 mod options;
@@ -43,9 +43,9 @@ pub use credentials::Keychain;
 pub use credentials::KeychainError;
 pub use error::RegistryError;
 pub use error::Subject;
-//LAYOUT pub use layout::Layout;
-//LAYOUT pub use layout::LayoutError;
-//LAYOUT pub use layout::LayoutRef;
+pub use layout::Layout;
+pub use layout::LayoutError;
+pub use layout::LayoutRef;
 pub use options::HostOptions;
 pub use options::OptionsError;
 pub use options::RegistryOptions;
@@ -94,8 +94,7 @@ impl Registry {
         let default_clients = transport::clients("hosts".into(), HostOptions::default(), agent)?;
         let mut host_clients = HashMap::new();
         for (host, settings) in &options.hosts {
-            let clients =
-                transport::clients(format!("hosts[{host}]"), settings.clone(), agent)?;
+            let clients = transport::clients(format!("hosts[{host}]"), settings.clone(), agent)?;
             host_clients.insert(host.to_lowercase(), clients);
         }
         let shared = Shared {
@@ -105,14 +104,20 @@ impl Registry {
             transport: Transport::new(options.request_timeout),
             options,
         };
-        Ok(Self { shared: Arc::new(shared), keychain: Arc::new(keychain) })
+        Ok(Self {
+            shared: Arc::new(shared),
+            keychain: Arc::new(keychain),
+        })
     }
 
     /// The same client for another tenant. Connections are shared; tokens are shared only where
     /// the credential is the same.
     #[must_use]
     pub fn with_keychain(&self, keychain: Keychain) -> Self {
-        Self { shared: self.shared.clone(), keychain: Arc::new(keychain) }
+        Self {
+            shared: self.shared.clone(),
+            keychain: Arc::new(keychain),
+        }
     }
 
     fn session(
@@ -130,11 +135,20 @@ impl Registry {
         }
         let path = repository.path().to_owned();
         endpoints.push(self.endpoint(repository.registry(), path)?);
-        Ok(Session { registry: self, endpoints, deadline })
+        Ok(Session {
+            registry: self,
+            endpoints,
+            deadline,
+        })
     }
 
     fn endpoint(&self, host: &str, path: String) -> Result<Endpoint, RegistryError> {
-        let Shared { default_clients, host_clients, options, .. } = &*self.shared;
+        let Shared {
+            default_clients,
+            host_clients,
+            options,
+            ..
+        } = &*self.shared;
         let clients = host_clients.get(host).unwrap_or(default_clients).clone();
         let plain = clients.options.plain_http || options.allow_http.iter().any(|h| h == host);
         Endpoint::new(host, path, plain, clients)
@@ -154,7 +168,9 @@ impl FetchEvidence for Registry {
             parse_document(&bytes).map_err(|error| RegistryError::malformed(shown, error))?;
             Ok(digest)
         };
-        found.await.map_err(|error: RegistryError| error.failure(Subject::Image))
+        found
+            .await
+            .map_err(|error: RegistryError| error.failure(Subject::Image))
     }
 
     async fn fetch(&self, query: &EvidenceQuery, deadline: Instant) -> Evidence {
@@ -190,11 +206,17 @@ impl Session<'_> {
         F: Future<Output = Result<T, RegistryError>>,
     {
         let mut left = self.endpoints.len() as u32;
-        let mut outcome = Err(RegistryError::TimedOut { what: "registry".to_owned() });
+        let mut outcome = Err(RegistryError::TimedOut {
+            what: "registry".to_owned(),
+        });
         for endpoint in &self.endpoints {
             // A mirror that hangs leaves as much time to each of those after it.
             let time = self.deadline.saturating_duration_since(Instant::now()) / left.max(1);
-            let until = if left == 1 { self.deadline } else { Instant::now() + time };
+            let until = if left == 1 {
+                self.deadline
+            } else {
+                Instant::now() + time
+            };
             left = left.saturating_sub(1);
             outcome = ask(endpoint.clone(), until).await;
             if outcome.is_ok() {
@@ -213,16 +235,34 @@ impl Session<'_> {
         cap: usize,
         deadline: Instant,
     ) -> Result<Answer, RegistryError> {
-        let Shared { authenticator, transport, .. } = &*self.registry.shared;
-        let source = self.registry.keychain.source(&endpoint.registry, &endpoint.path);
+        let Shared {
+            authenticator,
+            transport,
+            ..
+        } = &*self.registry.shared;
+        let source = self
+            .registry
+            .keychain
+            .source(&endpoint.registry, &endpoint.path);
         let what = error::shown(&url);
-        let call = Call { url, accept, authorization: None, form: None, cap, follow: true };
-        let answer =
-            authenticator.send(transport, endpoint, source.as_ref(), call, deadline).await?;
+        let call = Call {
+            url,
+            accept,
+            authorization: None,
+            form: None,
+            cap,
+            follow: true,
+        };
+        let answer = authenticator
+            .send(transport, endpoint, source.as_ref(), call, deadline)
+            .await?;
         match answer.status {
             StatusCode::OK => Ok(answer),
             StatusCode::NOT_FOUND => Err(RegistryError::Absent { what }),
-            status => Err(RegistryError::Unsupported { what, status: status.as_u16() }),
+            status => Err(RegistryError::Unsupported {
+                what,
+                status: status.as_u16(),
+            }),
         }
     }
 
@@ -235,8 +275,9 @@ impl Session<'_> {
         self.each(|endpoint, until| async move {
             let url = endpoint.url("manifests", reference);
             let what = error::shown(&url);
-            let answer =
-                self.get(&endpoint, url, ACCEPT_MANIFEST, MAX_MANIFEST_BYTES, until).await?;
+            let answer = self
+                .get(&endpoint, url, ACCEPT_MANIFEST, MAX_MANIFEST_BYTES, until)
+                .await?;
             check_announced(&what, &answer)?;
             match expected {
                 Some(expected) => check(&what, expected, &answer.body)?,
@@ -269,14 +310,20 @@ fn check_announced(what: &str, answer: &Answer) -> Result<(), RegistryError> {
         .and_then(|text| text.trim().parse().ok());
     match announced {
         Some(announced) => check(what, &announced, &answer.body),
-        None => Err(RegistryError::malformed(what, "Docker-Content-Digest is not a digest")),
+        None => Err(RegistryError::malformed(
+            what,
+            "Docker-Content-Digest is not a digest",
+        )),
     }
 }
 
 impl Store for Session<'_> {
     async fn tag(&self, tag: &str) -> Result<Option<(Digest, Bytes)>, RegistryError> {
         if !is_tag(tag) {
-            return Err(RegistryError::malformed("signature tag", "wanted a tag of 128 characters"));
+            return Err(RegistryError::malformed(
+                "signature tag",
+                "wanted a tag of 128 characters",
+            ));
         }
         match self.manifest_at(tag, None).await {
             Ok(found) => Ok(Some(found)),
@@ -294,7 +341,9 @@ impl Store for Session<'_> {
         self.each(|endpoint, until| async move {
             let url = endpoint.url("blobs", &digest.to_string());
             let what = error::shown(&url);
-            let answer = self.get(&endpoint, url, "*/*", MAX_BLOB_BYTES, until).await?;
+            let answer = self
+                .get(&endpoint, url, "*/*", MAX_BLOB_BYTES, until)
+                .await?;
             check(&what, digest, &answer.body)?;
             Ok(answer.body)
         })
@@ -332,6 +381,10 @@ impl Store for Broken {
     }
 
     async fn referrers(&self, _: &Digest) -> Listing {
-        Listing { supported: true, descriptors: Vec::new(), problem: Some(self.0.clone()) }
+        Listing {
+            supported: true,
+            descriptors: Vec::new(),
+            problem: Some(self.0.clone()),
+        }
     }
 }

@@ -48,7 +48,11 @@ impl AddressRule {
             Class::Private => "non-public",
             Class::LinkLocal => "link-local",
         };
-        Err(ForbiddenAddress { host: host.to_owned(), address, class })
+        Err(ForbiddenAddress {
+            host: host.to_owned(),
+            address,
+            class,
+        })
     }
 
     /// Checks an address written into a URL; such addresses never reach the resolver.
@@ -115,7 +119,11 @@ fn classify_v4(address: Ipv4Addr) -> Class {
         || (a == 100 && (b & 0xc0) == 64)
         || (a == 192 && b == 0 && c == 0)
         || (a == 198 && (b & 0xfe) == 18);
-    if special { Class::Private } else { Class::Public }
+    if special {
+        Class::Private
+    } else {
+        Class::Public
+    }
 }
 
 fn classify_v6(address: Ipv6Addr) -> Class {
@@ -128,7 +136,11 @@ fn classify_v6(address: Ipv6Addr) -> Class {
     let global = (first & 0xe000) == 0x2000
         && !(first == 0x2001 && (second & 0xfe00) == 0)
         && !(first == 0x2001 && second == 0x0db8);
-    if global { Class::Public } else { Class::Private }
+    if global {
+        Class::Public
+    } else {
+        Class::Private
+    }
 }
 
 /// `fd00:ec2::/32`, where EC2 serves instance metadata over IPv6.
@@ -137,9 +149,7 @@ const AWS_METADATA_PREFIX: [u8; 4] = [0xfd, 0x00, 0x0e, 0xc2];
 /// The IPv4 address inside a mapped, compatible, NAT64 (64:ff9b::/96) or 6to4 (2002::/16) one.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [s0, s1, s2, s3, s4, s5, s6, s7] = address.segments();
-    let join = |high: u16, low: u16| {
-        Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low))
-    };
+    let join = |high: u16, low: u16| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
     match (s0, s1, s2, s3, s4, s5) {
         (0, 0, 0, 0, 0, 0xffff) | (0x64, 0xff9b, 0, 0, 0, 0) => Some(join(s6, s7)),
         (0, 0, 0, 0, 0, 0) if s6 != 0 => Some(join(s6, s7)),
@@ -152,17 +162,45 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 mod tests {
     use super::*;
 
-    const FOREIGN: AddressRule = AddressRule { link_local: false, private: false };
-    const OWN: AddressRule = AddressRule { link_local: false, private: true };
+    const FOREIGN: AddressRule = AddressRule {
+        link_local: false,
+        private: false,
+    };
+    const OWN: AddressRule = AddressRule {
+        link_local: false,
+        private: true,
+    };
 
     #[test]
     fn rejects_every_special_range() {
         for text in [
-            "0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.16.0.1",
-            "192.0.0.8", "192.168.1.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",
-            "::", "::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "fc00::1",
-            "fd12::1", "fe80::1", "fec0::1", "ff02::1", "64:ff9b::a00:1", "2002:7f00:1::",
-            "2001:0:1::1", "2001:db8::1", "fd00:ec2::254",
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "192.0.0.8",
+            "192.168.1.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "::127.0.0.1",
+            "fc00::1",
+            "fd12::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "64:ff9b::a00:1",
+            "2002:7f00:1::",
+            "2001:0:1::1",
+            "2001:db8::1",
+            "fd00:ec2::254",
         ] {
             let address = text.parse().unwrap();
             assert!(FOREIGN.check("x", address).is_err(), "{text}");
@@ -171,7 +209,13 @@ mod tests {
 
     #[test]
     fn accepts_public_addresses() {
-        for text in ["1.1.1.1", "100.128.0.1", "172.32.0.1", "198.20.0.1", "2606:4700::1111"] {
+        for text in [
+            "1.1.1.1",
+            "100.128.0.1",
+            "172.32.0.1",
+            "198.20.0.1",
+            "2606:4700::1111",
+        ] {
             assert_eq!(FOREIGN.check("x", text.parse().unwrap()), Ok(()), "{text}");
         }
     }
@@ -181,7 +225,12 @@ mod tests {
         for text in ["10.1.2.3", "127.0.0.1", "::1", "fd12::1", "::ffff:10.0.0.1"] {
             assert_eq!(OWN.check("x", text.parse().unwrap()), Ok(()), "{text}");
         }
-        for text in ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "fd00:ec2::254"] {
+        for text in [
+            "169.254.169.254",
+            "fe80::1",
+            "::ffff:169.254.169.254",
+            "fd00:ec2::254",
+        ] {
             let error = OWN.check("x", text.parse().unwrap()).unwrap_err();
             assert_eq!(error.class, "link-local", "{text}");
         }
@@ -189,7 +238,11 @@ mod tests {
 
     #[test]
     fn rejects_addresses_in_disguise() {
-        for url in ["http://0x7f.1/", "http://2130706433/", "http://[::ffff:7f00:1]/"] {
+        for url in [
+            "http://0x7f.1/",
+            "http://2130706433/",
+            "http://[::ffff:7f00:1]/",
+        ] {
             let url = Url::parse(url).unwrap();
             assert!(FOREIGN.check_literal(&url).is_err(), "{url}");
         }
