@@ -30,6 +30,9 @@ const KINDS: [&str; 3] = ["ClusterImagePolicy", "ImagePolicy", "TrustRoot"];
 /// The group whose resources ours look like.
 const SIGSTORE_GROUP: &str = "policy.sigstore.dev";
 
+/// Sigstore protobuf specification, `sigstore_trustroot.proto`; a version follows.
+const TRUSTED_ROOT_MEDIA_TYPE: &str = "application/vnd.dev.sigstore.trustedroot";
+
 /// One document and what it says.
 #[derive(Clone, Debug)]
 pub(super) struct Document {
@@ -106,9 +109,19 @@ pub(super) fn read(file: &Path) -> Result<Vec<Document>, FileProblem> {
     })?;
     Ok(nodes
         .into_iter()
+        .filter(|node| !is_trusted_root(&node.to_value()))
         .enumerate()
         .map(|(index, node)| Document { resource: classify(file, index, &node), node })
         .collect())
+}
+
+/// Whether it is a trusted root as such, which a `TrustRoot` beside it names: no policy, and
+/// nothing wrong with it.
+fn is_trusted_root(value: &Value) -> bool {
+    let media_type = value.get("mediaType").and_then(Value::as_str).unwrap_or_default();
+    media_type.starts_with(TRUSTED_ROOT_MEDIA_TYPE)
+        && value.get("kind").is_none()
+        && value.get("apiVersion").is_none()
 }
 
 /// Compiles a trust root, from the file beside it where it names one.

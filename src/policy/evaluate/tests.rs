@@ -127,8 +127,8 @@ fn a_certificate_is_one_signer_whichever_subject_matched() {
 
 #[test]
 fn reports_the_identity_that_got_furthest() {
-    let exact = |text| TextMatcher::exact(text).unwrap();
-    let matcher = |issuer, subject, claim: Option<&str>| {
+    let exact = |text: &str| TextMatcher::exact(text).unwrap();
+    let matcher = |issuer: &str, subject: &str, claim: Option<&str>| {
         let claims = claim.map(|claim| ("buildTrigger".to_owned(), exact(claim)));
         IdentityMatcher::new(exact(issuer), exact(subject), claims.into_iter().collect()).unwrap()
     };
