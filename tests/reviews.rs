@@ -102,16 +102,16 @@ fn crude_images(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                match value {
-                    Value::String(text) if key == "image" => {
-                        found.insert(text.clone());
+                match value.as_str() {
+                    Some(text) if key == "image" => {
+                        found.insert(text.to_owned());
                     }
                     _ => crude_images(value, found),
                 }
             }
         }
         Value::Array(list) => list.iter().for_each(|value| crude_images(value, found)),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -126,8 +126,11 @@ fn assert_all_images(name: &str, review: &Value, request: &Request) {
         .collect();
     assert_eq!(found, wanted, "{name}");
     for image in &request.images {
-        assert!(
-            image.image.is_ok(),
+        // Two are templates whose `$PROJECT_ID` nobody filled in: judged, as no reference.
+        let placeholder = image.text.contains('$');
+        assert_eq!(
+            image.image.is_err(),
+            placeholder,
             "{name}: {} {:?}",
             image.text,
             image.image
@@ -177,7 +180,7 @@ fn reads_or_refuses_each_as_it_stands() {
             (Err(error), _, _) => panic!("{name} was refused: {error}"),
         }
     }
-    assert!(read >= 18, "only {read} were read");
+    assert_eq!(read, vectors.len() - REFUSED.len() - 13, "only {read} were read");
 }
 
 /// What an old version holds, under the name of the new one.
@@ -244,7 +247,7 @@ fn reads_bare_requests_in_an_envelope() {
 fn damaged_bodies_never_panic() {
     let Some(vectors) = vectors() else { return };
     for body in vectors.values() {
-        for cut in (0..body.len()).step_by(97) {
+        for cut in (0..body.trim_ascii_end().len()).step_by(97) {
             assert!(review::parse(&body[..cut]).is_err());
             let mut damaged = body.clone();
             damaged[cut] ^= 0x15;

@@ -353,7 +353,7 @@ fn rejects_bodies_that_are_not_one_json_document() {
         (b"[]".to_vec(), "kind=nothing"),
         (b"{\"kind\":\xff}".to_vec(), "encoding"),
         (format!("{text}{{}}").into_bytes(), "json"),
-        (text[..text.len() - 1].as_bytes().to_vec(), "json"),
+        (text.as_bytes()[..text.len() - 1].to_vec(), "json"),
         (twice.into_bytes(), "json"),
         (deep.into_bytes(), "json"),
     ];
