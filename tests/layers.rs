@@ -20,8 +20,9 @@ enum Layer {
     Io,
 }
 
-/// What the pipeline may name of tokio: work off the async threads, and deadlines.
-const PIPELINE_TOKIO: [&str; 2] = ["tokio::task", "tokio::time"];
+/// What the pipeline may name of tokio: work off the async threads, places in a queue,
+/// deadlines.
+const PIPELINE_TOKIO: [&str; 3] = ["tokio::sync", "tokio::task", "tokio::time"];
 
 /// What modules without I/O may not name.
 const IO_NAMES: [&str; 13] = [
@@ -40,87 +41,45 @@ const IO_NAMES: [&str; 13] = [
     "std::net::Udp",
 ];
 
+/// What the I/O layer may import from: itself and all below.
+const IO_USES: &str = "admission api evidence files image json metrics policy registry server \
+                       telemetry trust_root verdict verify workload";
+
+/// What composes the program may import from: everything.
+const ALL: &str = "admission api args commands evidence files image json metrics policy registry \
+                   server telemetry trust_root verdict verify workload";
+
 /// Each module of the crate: its layer, and which others it may import from.
-const MODULES: [(&str, Layer, &[&str]); 16] = [
-    ("api", Layer::Pure, &[]),
-    ("verdict", Layer::Pure, &["policy"]),
-    ("image", Layer::Pure, &["verdict"]),
-    ("workload", Layer::Pure, &["image", "verdict"]),
-    ("trust_root", Layer::Pure, &["verdict"]),
+const MODULES: [(&str, Layer, &str); 17] = [
+    ("api", Layer::Pure, ""),
+    ("verdict", Layer::Pure, "policy"),
+    ("image", Layer::Pure, "verdict"),
+    ("json", Layer::Pure, "verdict"),
+    ("workload", Layer::Pure, "image verdict"),
+    ("trust_root", Layer::Pure, "json verdict"),
     (
         "verify",
         Layer::Pure,
-        &["evidence", "image", "policy", "trust_root", "verdict"],
+        "evidence image json policy trust_root verdict",
     ),
     (
         "policy",
         Layer::Pure,
-        &[
-            "api",
-            "evidence",
-            "image",
-            "trust_root",
-            "verdict",
-            "verify",
-        ],
+        "api evidence image trust_root verdict verify",
     ),
-    ("evidence", Layer::Pipeline, &["image", "verdict", "verify"]),
+    ("evidence", Layer::Pipeline, "image verdict"),
     (
         "admission",
         Layer::Pipeline,
-        &[
-            "evidence",
-            "image",
-            "policy",
-            "trust_root",
-            "verdict",
-            "verify",
-            "workload",
-        ],
+        "evidence image json policy trust_root verdict verify workload",
     ),
-    ("files", Layer::Io, IO_MAY_USE),
-    ("metrics", Layer::Io, IO_MAY_USE),
-    ("registry", Layer::Io, IO_MAY_USE),
-    ("server", Layer::Io, IO_MAY_USE),
-    ("telemetry", Layer::Io, IO_MAY_USE),
+    ("files", Layer::Io, IO_USES),
+    ("metrics", Layer::Io, IO_USES),
+    ("registry", Layer::Io, IO_USES),
+    ("server", Layer::Io, IO_USES),
+    ("telemetry", Layer::Io, IO_USES),
     ("args", Layer::Io, ALL),
     ("commands", Layer::Io, ALL),
-];
-
-const IO_MAY_USE: &[&str] = &[
-    "admission",
-    "api",
-    "evidence",
-    "files",
-    "image",
-    "metrics",
-    "policy",
-    "registry",
-    "server",
-    "telemetry",
-    "trust_root",
-    "verdict",
-    "verify",
-    "workload",
-];
-
-const ALL: &[&str] = &[
-    "admission",
-    "api",
-    "args",
-    "commands",
-    "evidence",
-    "files",
-    "image",
-    "metrics",
-    "policy",
-    "registry",
-    "server",
-    "telemetry",
-    "trust_root",
-    "verdict",
-    "verify",
-    "workload",
 ];
 
 /// Code without comments, and without what follows `#[cfg(test)]`, which ends a file.
@@ -163,7 +122,7 @@ fn violations(module: &str, depth: usize, source: &str) -> Vec<String> {
     let code = code(source);
     let mut found: Vec<String> = imports(&code, depth)
         .into_iter()
-        .filter(|import| import != module && !may_use.contains(&import.as_str()))
+        .filter(|import| import != module && !may_use.split(' ').any(|name| name == import))
         .map(|import| format!("`{module}` imports from `{import}`"))
         .collect();
     if *layer == Layer::Pure && code.contains("async fn") {
@@ -253,8 +212,8 @@ fn every_public_module_has_a_layer() {
 #[test]
 fn no_layer_may_import_from_one_above_it() {
     for (module, layer, may_use) in MODULES {
-        for other in may_use {
-            let (_, other_layer, _) = MODULES.iter().find(|(name, _, _)| name == other).unwrap();
+        for other in may_use.split_whitespace() {
+            let (_, other_layer, _) = MODULES.iter().find(|(name, _, _)| *name == other).unwrap();
             let io_below = *other_layer == Layer::Io && layer != Layer::Io;
             assert!(!io_below, "`{module}` may not use `{other}`");
         }

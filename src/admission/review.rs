@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use super::Request;
 use crate::image::ImageUse;
+use crate::json;
 use crate::policy::Workload;
 use crate::verdict::printable;
 use crate::workload;
 use crate::workload::Kind;
 
 mod error;
-mod json;
 mod response;
 
 pub use error::ReviewError;
@@ -67,9 +67,14 @@ fn document(body: &[u8]) -> Result<Value, ReviewProblem> {
     if body.len() > MAX_BODY {
         return Err(ReviewProblem::TooLarge { found: body.len() });
     }
-    let text = str::from_utf8(body)
-        .map_err(|error| ReviewProblem::Encoding { index: error.valid_up_to() })?;
-    json::parse(text).map_err(|error| ReviewProblem::Json { problem: printable(&error.to_string()) })
+    if let Err(error) = str::from_utf8(body) {
+        return Err(ReviewProblem::Encoding {
+            index: error.valid_up_to(),
+        });
+    }
+    json::parse(body).map_err(|error| ReviewProblem::Json {
+        problem: printable(&error.to_string()),
+    })
 }
 
 fn envelope(review: &Value) -> Result<&Value, ReviewProblem> {
@@ -80,20 +85,27 @@ fn envelope(review: &Value) -> Result<&Value, ReviewProblem> {
             return Err(ReviewProblem::Envelope { key, found, wanted });
         }
     }
-    review.get("request").filter(|request| request.is_object()).ok_or(ReviewProblem::Field {
-        path: "request",
-        wanted: "an object",
-    })
+    review
+        .get("request")
+        .filter(|request| request.is_object())
+        .ok_or(ReviewProblem::Field {
+            path: "request",
+            wanted: "an object",
+        })
 }
 
 fn uid(request: &Value) -> Result<&str, ReviewProblem> {
     let good = |uid: &&str| {
         (1..=MAX_UID).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_graphic())
     };
-    request.get("uid").and_then(Value::as_str).filter(good).ok_or(ReviewProblem::Field {
-        path: "request.uid",
-        wanted: "a string of 1 to 128 visible ASCII characters",
-    })
+    request
+        .get("uid")
+        .and_then(Value::as_str)
+        .filter(good)
+        .ok_or(ReviewProblem::Field {
+            path: "request.uid",
+            wanted: "a string of 1 to 128 visible ASCII characters",
+        })
 }
 
 /// What the request wants to do, as far as images are concerned.
@@ -109,7 +121,11 @@ fn read(request: &Value, uid: &str) -> Result<Request, ReviewProblem> {
         "CREATE" => Operation::Create,
         "UPDATE" => Operation::Update,
         "DELETE" | "CONNECT" => Operation::Other,
-        found => return Err(ReviewProblem::Operation { found: printable(found) }),
+        found => {
+            return Err(ReviewProblem::Operation {
+                found: printable(found),
+            });
+        }
     };
     let kind = triple(request, "kind", "request.kind")?;
     let resource = triple(request, "resource", "request.resource")?;
@@ -157,9 +173,16 @@ fn images(
     }
     let object = request.get("object").unwrap_or(&Value::Null);
     agree(object, "kind", "request.object.kind", kind.name)?;
-    agree(object, "apiVersion", "request.object.apiVersion", &kind.api_version())?;
+    agree(
+        object,
+        "apiVersion",
+        "request.object.apiVersion",
+        &kind.api_version(),
+    )?;
     let old = match operation {
-        Operation::Update => request.get("oldObject").filter(|old| Kind::of(old) == Ok(kind)),
+        Operation::Update => request
+            .get("oldObject")
+            .filter(|old| Kind::of(old) == Ok(kind)),
         Operation::Create | Operation::Other => None,
     };
     Ok(match old {
@@ -168,12 +191,7 @@ fn images(
     })
 }
 
-fn agree(
-    object: &Value,
-    key: &str,
-    path: &'static str,
-    wanted: &str,
-) -> Result<(), ReviewProblem> {
+fn agree(object: &Value, key: &str, path: &'static str, wanted: &str) -> Result<(), ReviewProblem> {
     match string(object, key, path)? {
         found if found == wanted => Ok(()),
         found => Err(ReviewProblem::Mismatch {
@@ -200,7 +218,10 @@ fn triple<'a>(
     let value = request
         .get(key)
         .filter(|value| value.is_object())
-        .ok_or(ReviewProblem::Field { path, wanted: "an object" })?;
+        .ok_or(ReviewProblem::Field {
+            path,
+            wanted: "an object",
+        })?;
     Ok(Triple {
         group: optional(value, "group", path)?,
         version: string(value, "version", path)?,
@@ -212,7 +233,10 @@ fn string<'a>(value: &'a Value, key: &str, path: &'static str) -> Result<&'a str
     value
         .get(key)
         .and_then(Value::as_str)
-        .ok_or(ReviewProblem::Field { path, wanted: "complete, with a string in it" })
+        .ok_or(ReviewProblem::Field {
+            path,
+            wanted: "complete, with a string in it",
+        })
 }
 
 /// Absent and `null` read as empty, as in Kubernetes.
@@ -226,15 +250,18 @@ fn optional<'a>(value: &'a Value, key: &str, path: &'static str) -> Result<&'a s
 fn dry_run(request: &Value) -> Result<bool, ReviewProblem> {
     match request.get("dryRun") {
         None | Some(Value::Null) => Ok(false),
-        Some(value) => value
-            .as_bool()
-            .ok_or(ReviewProblem::Field { path: "request.dryRun", wanted: "true or false" }),
+        Some(value) => value.as_bool().ok_or(ReviewProblem::Field {
+            path: "request.dryRun",
+            wanted: "true or false",
+        }),
     }
 }
 
 fn labels(object: &Value) -> Result<BTreeMap<String, String>, ReviewProblem> {
-    let error =
-        ReviewProblem::Field { path: "request.object.metadata.labels", wanted: "a map of strings" };
+    let error = ReviewProblem::Field {
+        path: "request.object.metadata.labels",
+        wanted: "a map of strings",
+    };
     let labels = match object.pointer("/metadata/labels") {
         None | Some(Value::Null) => return Ok(BTreeMap::new()),
         Some(Value::Object(labels)) if labels.len() <= MAX_LABELS => labels,
@@ -254,11 +281,19 @@ fn name(request: &Value, object: &Value) -> String {
         text_at(object, "/metadata/name"),
         text_at(object, "/metadata/generateName"),
     ];
-    printable(candidates.into_iter().find(|name| !name.is_empty()).unwrap_or_default())
+    printable(
+        candidates
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .unwrap_or_default(),
+    )
 }
 
 fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -214,16 +214,7 @@ fn reasons(report: &ImageReport) -> BTreeSet<&'static str> {
 /// A JSON list, complete or ending in the number of images that found no room.
 fn short_reports(images: &[FieldReport]) -> String {
     let mut list = String::from("[");
-    for (
-        index,
-        FieldReport {
-            path,
-            pointer: _,
-            pinned: _,
-            report,
-        },
-    ) in images.iter().enumerate()
-    {
+    for (index, FieldReport { path, report, .. }) in images.iter().enumerate() {
         let mut entry = Map::new();
         entry.insert("path".to_owned(), path.as_str().into());
         entry.insert(
@@ -253,18 +244,22 @@ fn short_reports(images: &[FieldReport]) -> String {
 
 /// Test and replacement for one field, or `None` where there is nothing to pin.
 ///
-/// The old text is what stands before the digest, so that the patch cannot go astray; whatever is
-/// not an image field is left alone.
+/// Whatever is not an image field, or would do more than add a digest to it, is left alone.
 fn pin(image: &FieldReport) -> Option<[Value; 2]> {
     let FieldReport {
         path: _,
         pointer,
+        text,
         pinned,
+        unpinned: _,
         report: _,
     } = image;
     let pinned = pinned.as_deref()?;
-    let (text, digest) = pinned.rsplit_once('@')?;
-    digest.parse::<Digest>().ok()?;
+    pinned
+        .strip_prefix(text.as_str())?
+        .strip_prefix('@')?
+        .parse::<Digest>()
+        .ok()?;
     workload::is_image_pointer(pointer).then(|| {
         [
             json!({"op": "test", "path": pointer, "value": text}),

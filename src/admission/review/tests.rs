@@ -344,7 +344,7 @@ fn rejects_bodies_that_are_not_one_json_document() {
     let twice = text.replacen("\"image\":", "\"image\":\"r.io/good:1\",\"image\":", 1);
     let deep = text.replacen(
         "\"web\"",
-        &format!("{}{}", "[".repeat(70), "]".repeat(70)),
+        &format!("{}{}", "[".repeat(200), "]".repeat(200)),
         1,
     );
     let table: [(Vec<u8>, &str); 8] = [

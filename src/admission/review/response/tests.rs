@@ -26,7 +26,9 @@ fn field(pointer: &str, pinned: Option<String>, failure: Option<Failure>) -> Fie
     FieldReport {
         path: "spec.containers[0].image".to_owned(),
         pointer: pointer.to_owned(),
+        text: "r.io/a:1".to_owned(),
         pinned,
+        unpinned: false,
         report: ImageReport {
             image: "r.io/a:1".to_owned(),
             digest: None,
@@ -142,11 +144,14 @@ fn only_an_admission_by_mutate_carries_a_patch() {
 fn the_patch_touches_image_fields_only() {
     let bad = |pointer: &str| field(pointer, Some(pinned_text()), None);
     let mut no_digest = field(POINTER, Some("r.io/a:1@latest".to_owned()), None);
+    let other = pinned_text().replace("r.io/a", "r.io/evil");
+    let other = field(POINTER, Some(other), None);
     let images = vec![
         bad("/spec/containers/0/command"),
         bad("/metadata/labels"),
         bad(""),
         no_digest.clone(),
+        other,
     ];
     assert_eq!(
         answer(&decision(true, images), Endpoint::Mutate).get("patch"),
