@@ -1,90 +1,52 @@
 //! Verification of one candidate signature: pure and synchronous.
-use std::collections::BTreeMap;
-
+//!
+//! [`verify`] stands on the `sigstore-verify` crate, which this module, [`crate::trust_root`] and
+//! nothing else name. Before it come limits and what the payload must say; after it what it leaves
+//! to its callers: chains in time, windows of log keys, keys that it does not know.
 use jiff::Timestamp;
+use sigstore_verify::PublicKeyVerificationPolicy;
+use sigstore_verify::VerificationPolicy;
+use sigstore_verify::types::Artifact;
+use sigstore_verify::types::Bundle;
+use sigstore_verify::types::Sha256Hash;
+use sigstore_verify::types::bundle::VerificationMaterialContent;
 
 use crate::evidence::Candidate;
+use crate::evidence::Content;
+use crate::image::Algorithm;
 use crate::image::Digest;
 use crate::policy::Demands;
+use crate::policy::LogDemand;
 use crate::policy::PayloadKind;
 use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
+use crate::verdict::Reason;
+use crate::verdict::Step;
 use crate::verdict::StepReport;
 
-/// A public key that a policy names.
-#[derive(Clone, Debug)]
-pub struct PublicKey {}
+mod bundle;
+mod certificate;
+mod classic;
+mod explain;
+mod key;
+mod log;
+mod payload;
+mod timestamp;
 
-/// A hash algorithm that a policy may name in `key.hashAlgorithm`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum HashAlgorithm {
-    /// SHA-256.
-    Sha256,
-    /// SHA-384.
-    Sha384,
-    /// SHA-512.
-    Sha512,
-}
+pub use bundle::MAX_BUNDLE_BYTES;
+pub use bundle::MAX_LOG_ENTRIES;
+pub use bundle::MAX_TIMESTAMPS;
+pub use certificate::CLAIM_NAMES;
+pub use certificate::CertificateIdentity;
+pub use classic::MAX_PAYLOAD_BYTES;
+pub use key::HashAlgorithm;
+pub use key::KeyError;
+pub use key::PublicKey;
+pub use payload::MAX_SUBJECTS;
+pub use payload::SIGN_PREDICATE_TYPE;
 
-impl PublicKey {
-    /// Every public key in a PEM text (`PUBLIC KEY`, RFC 5280 SubjectPublicKeyInfo). Without
-    /// `hash`, the hash follows the key, as cosign chooses it.
-    ///
-    /// # Errors
-    /// When the text holds no key, a private key, or a key of a kind or size that is not supported.
-    pub fn from_pem(_pem: &str, _hash: Option<HashAlgorithm>) -> Result<Vec<Self>, KeyError> {
-        todo!()
-    }
-
-    /// SHA-256 of the SubjectPublicKeyInfo, in hexadecimal.
-    pub fn fingerprint(&self) -> &str {
-        todo!()
-    }
-}
-
-/// Why a text is not a public key.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{problem}")]
-pub struct KeyError {
-    /// What is wrong, in one clause.
-    pub problem: String,
-}
-
-/// Who signed, as a verified certificate says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct CertificateIdentity {
-    /// The OIDC issuer (Fulcio OID 1.3.6.1.4.1.57264.1.8, or .1.1 in older certificates).
-    pub issuer: String,
-    /// Every subject alternative name that can be an identity; never empty.
-    pub subjects: Vec<String>,
-    /// Further Fulcio claims by their documented names in lower camel case, for example
-    /// `sourceRepositoryURI`, `sourceRepositoryRef`, `buildSignerURI`, `buildConfigURI`,
-    /// `runnerEnvironment`, `buildTrigger`.
-    pub claims: BTreeMap<&'static str, String>,
-}
-
-/// Every claim name that [`CertificateIdentity::claims`] can hold, for compile-time suggestions.
-pub const CLAIM_NAMES: &[&str] = &[
-    "githubWorkflowTrigger",
-    "githubWorkflowSHA",
-    "githubWorkflowName",
-    "githubWorkflowRepository",
-    "githubWorkflowRef",
-    "buildSignerURI",
-    "buildSignerDigest",
-    "runnerEnvironment",
-    "sourceRepositoryURI",
-    "sourceRepositoryDigest",
-    "sourceRepositoryRef",
-    "sourceRepositoryIdentifier",
-    "sourceRepositoryOwnerURI",
-    "sourceRepositoryOwnerIdentifier",
-    "buildConfigURI",
-    "buildConfigDigest",
-    "buildTrigger",
-    "runInvocationURI",
-    "sourceRepositoryVisibilityAtSigning",
-];
+use certificate::SigningCertificate;
+use key::Scheme;
 
 /// Proof that a signature was verified; made only by [`verify`].
 #[derive(Clone, Debug)]
@@ -137,14 +99,355 @@ pub struct Question<'a> {
 /// The outcome of [`verify`]: the steps that were reached, and the proof or the failure.
 #[derive(Clone, Debug)]
 pub struct Examined {
-    /// Steps in order, up to and including the failed one. The steps `subject`, `identity` and
+    /// Steps in order; the last one may have failed. The steps `subject`, `identity` and
     /// `conditions` are the caller's.
     pub steps: Vec<StepReport>,
     /// The proof, or why there is none.
     pub result: Result<VerifiedSignature, Failure>,
 }
 
+/// A candidate's parts, parsed within limits, about the right image; not believed yet.
+struct Parsed {
+    bundle: Bundle,
+    /// What was signed: the payload, or the envelope's pre-authentication encoding. `None` for a
+    /// signature over the image manifest itself, of which only the digest is known.
+    message: Option<Vec<u8>>,
+    signature: Vec<u8>,
+}
+
+impl Parsed {
+    fn entries(&self) -> usize {
+        self.bundle.verification_material.tlog_entries.len()
+    }
+
+    fn timestamps(&self) -> usize {
+        let material = &self.bundle.verification_material;
+        material
+            .timestamp_verification_data
+            .rfc3161_timestamps
+            .len()
+    }
+}
+
+/// What a successful verification found, for the explanation.
+struct Found {
+    signer: VerifiedSigner,
+    times: Vec<Timestamp>,
+    certificate: StepReport,
+    signature: String,
+}
+
 /// Verifies one candidate.
-pub fn verify(_candidate: &Candidate, _question: &Question<'_>) -> Examined {
-    todo!()
+///
+/// Steps, numbered as explanations list them: (2) a log entry is attached where one is asked for;
+/// (3) its proof, checkpoint and SET, and that it is about this signature, key or certificate and
+/// payload; (4) the evidence parses within limits and is about this image; (5) the certificate's
+/// chain at every signing time, its usage and its SCT; (6) the signature; (7) every signing time
+/// lies within the validity of certificate and keys. Sigstore client specification, section 4.
+pub fn verify(candidate: &Candidate, question: &Question<'_>) -> Examined {
+    let mut steps = Vec::new();
+    let result = examine(candidate, question, &mut steps).map(|found| {
+        let Found {
+            signer,
+            times,
+            certificate,
+            signature,
+        } = found;
+        steps.push(certificate);
+        steps.push(StepReport::passed(Step::Signature, signature));
+        steps.push(match times.as_slice() {
+            [] => StepReport::not_required(Step::Time, "a key needs no signing time"),
+            [first, ..] => StepReport::passed(Step::Time, format!("signed at {first}")),
+        });
+        VerifiedSignature {
+            signer,
+            signing_times: times,
+        }
+    });
+    if let Err(failure) = &result {
+        steps.push(StepReport::failed(failure));
+    }
+    steps.sort_by_key(|step| step.step);
+    Examined { steps, result }
+}
+
+fn examine(
+    candidate: &Candidate,
+    question: &Question<'_>,
+    steps: &mut Vec<StepReport>,
+) -> Result<Found, Failure> {
+    if question.digest.algorithm() != Algorithm::Sha256 {
+        let found = format!("the image is named by {}", question.digest);
+        return Err(Failure::new(Reason::ImageDigestUnsupported, found).wanted("a sha256 digest"));
+    }
+    let content = candidate.content.as_ref().map_err(Clone::clone)?;
+    let parsed = match content {
+        Content::Bundle(bytes) => bundle::parse(bytes, question.payload, question.digest)?,
+        Content::SimpleSigning {
+            payload,
+            annotations,
+        } => {
+            let keyed = question.key.is_some();
+            classic::parse(
+                payload,
+                annotations,
+                keyed,
+                question.payload,
+                question.digest,
+            )?
+        }
+    };
+    steps.push(StepReport::passed(
+        Step::Evidence,
+        describe(&parsed, content),
+    ));
+    steps.push(check_demands(&parsed, question)?);
+    let found = match question.key {
+        Some(key) => examine_keyed(&parsed, key, question, steps)?,
+        None => examine_keyless(&parsed, question, steps)?,
+    };
+    steps.push(describe_log(&parsed));
+    Ok(found)
+}
+
+/// (2) What the policy asks for is attached, and what is attached can be checked.
+fn check_demands(parsed: &Parsed, question: &Question<'_>) -> Result<StepReport, Failure> {
+    let Demands { log, timestamp } = question.demands;
+    let entries = &parsed.bundle.verification_material.tlog_entries;
+    if entries.is_empty() && log != LogDemand::Optional {
+        return Err(
+            Failure::new(Reason::LogEntryAbsent, "no log entry is attached")
+                .wanted("a transparency log entry"),
+        );
+    }
+    let v0_1 = parsed.bundle.media_type == sigstore_verify::types::MediaType::Bundle0_1;
+    for entry in entries {
+        let proven = entry.inclusion_proof.is_some();
+        let promised = entry.inclusion_promise.is_some() && !log::is_v2(entry);
+        if !proven && (log == LogDemand::Proof || !promised || !v0_1) {
+            let found = "a log entry without an inclusion proof";
+            return Err(Failure::new(Reason::InclusionProofAbsent, found)
+                .wanted("an inclusion proof with a checkpoint"));
+        }
+    }
+    if timestamp && parsed.timestamps() == 0 {
+        return Err(
+            Failure::new(Reason::TimestampAbsent, "no RFC 3161 timestamp is attached")
+                .wanted("a timestamp of a trusted authority"),
+        );
+    }
+    Ok(match entries.len() {
+        0 => StepReport::not_required(Step::LogLookup, "none attached, none asked for"),
+        1 => StepReport::passed(Step::LogLookup, "attached"),
+        many => StepReport::passed(Step::LogLookup, format!("{many} attached")),
+    })
+}
+
+/// (3) to (7) for a certificate.
+fn examine_keyless(
+    parsed: &Parsed,
+    question: &Question<'_>,
+    steps: &mut Vec<StepReport>,
+) -> Result<Found, Failure> {
+    let Question {
+        trust_root,
+        now,
+        digest,
+        ..
+    } = *question;
+    let leaf = parsed.bundle.signing_certificate().ok_or_else(|| {
+        Failure::new(
+            Reason::CertificateAbsent,
+            "the signature was made with a key",
+        )
+        .wanted("a signing certificate")
+    })?;
+    let certificate = SigningCertificate::parse(leaf.as_bytes())?;
+    let policy = VerificationPolicy::any_identity();
+    let policy = if parsed.entries() == 0 {
+        policy.skip_tlog_unsafe()
+    } else {
+        policy
+    };
+    let hash = sha256(digest)?;
+    let artifact = artifact(parsed, &hash);
+    let verified = trust_root
+        .verifier()
+        .verify(artifact, &parsed.bundle, &policy)
+        .map_err(|error| {
+            let explained = explain::explain(&error, parsed, Some(&certificate), trust_root, now);
+            steps.extend(
+                explained
+                    .passed
+                    .iter()
+                    .map(|step| StepReport::passed(*step, "")),
+            );
+            explained.failure
+        })?;
+    let times = verified.verified_timestamps().to_vec();
+    check_times(&times, now)?;
+    if times.is_empty() || !verified.certificate_verified() || !verified.sct_verified() {
+        let found = "the certificate was not verified in full";
+        return Err(Failure::new(Reason::CertificateUntrusted, found));
+    }
+    let brought = brought(&parsed.bundle);
+    for time in &times {
+        certificate::check_chain(leaf.as_bytes(), &brought, trust_root, *time)?;
+    }
+    log::check_windows(&parsed.bundle, trust_root, &times, now)?;
+    let SigningCertificate { identity, .. } = certificate;
+    Ok(Found {
+        certificate: StepReport::passed(Step::Certificate, "chain, usage and SCT"),
+        signature: "under the certificate's key, over this image".to_owned(),
+        signer: VerifiedSigner::Certificate(identity),
+        times,
+    })
+}
+
+/// (3), (6) and (7) for a key.
+fn examine_keyed(
+    parsed: &Parsed,
+    key: &PublicKey,
+    question: &Question<'_>,
+    steps: &mut Vec<StepReport>,
+) -> Result<Found, Failure> {
+    let Question {
+        trust_root,
+        now,
+        digest,
+        ..
+    } = *question;
+    if parsed.bundle.signing_certificate().is_some() {
+        let found = "the bundle was signed with a certificate";
+        return Err(Failure::new(Reason::CertificateUnexpected, found).wanted("the policy's key"));
+    }
+    let scheme = check_signature(parsed, key, digest)?;
+    let times = if parsed.entries() == 0 && parsed.timestamps() == 0 {
+        Vec::new()
+    } else if known_to_library(scheme) {
+        let policy = PublicKeyVerificationPolicy::new(key.spki());
+        let policy = if parsed.entries() == 0 {
+            policy.skip_tlog_unsafe()
+        } else {
+            policy
+        };
+        let hash = sha256(digest)?;
+        let artifact = artifact(parsed, &hash);
+        let verified = trust_root
+            .verifier()
+            .verify(artifact, &parsed.bundle, &policy)
+            .map_err(|error| {
+                steps.push(StepReport::passed(
+                    Step::Signature,
+                    format!("{scheme}, this image"),
+                ));
+                explain::explain(&error, parsed, None, trust_root, now).failure
+            })?;
+        verified.verified_timestamps().to_vec()
+    } else {
+        steps.push(StepReport::passed(
+            Step::Signature,
+            format!("{scheme}, this image"),
+        ));
+        let mut times = timestamp::verify(parsed, trust_root)?;
+        for entry in &parsed.bundle.verification_material.tlog_entries {
+            times.extend(log::check_entry(entry, parsed, key, scheme, trust_root)?);
+        }
+        steps.retain(|step| step.step != Step::Signature);
+        times
+    };
+    check_times(&times, now)?;
+    log::check_windows(&parsed.bundle, trust_root, &times, now)?;
+    let fingerprint = key.fingerprint().to_owned();
+    Ok(Found {
+        signer: VerifiedSigner::Key { fingerprint },
+        times,
+        certificate: StepReport::not_required(Step::Certificate, "a key, no certificate"),
+        signature: format!("{scheme}, under the policy's key, over this image"),
+    })
+}
+
+/// (6) for a key: the scheme under which the signature verifies.
+fn check_signature(parsed: &Parsed, key: &PublicKey, digest: &Digest) -> Result<Scheme, Failure> {
+    let scheme = match &parsed.message {
+        Some(message) => key.verify(message, &parsed.signature),
+        None => key.verify_digest(sha256(digest)?.as_bytes(), &parsed.signature),
+    };
+    scheme.ok_or_else(|| {
+        let found = "the signature does not verify under the key";
+        let fingerprint = key.fingerprint();
+        Failure::new(Reason::SignatureInvalid, found)
+            .wanted(format!("a signature by the key with SHA-256 {fingerprint}"))
+    })
+}
+
+/// Whether `sigstore-verify` checks signature and log entry of this scheme as signers write them.
+const fn known_to_library(scheme: Scheme) -> bool {
+    matches!(
+        scheme,
+        Scheme::EcdsaP256(HashAlgorithm::Sha256) | Scheme::RsaPkcs1(HashAlgorithm::Sha256)
+    )
+}
+
+/// (7) No signing time lies in the future.
+fn check_times(times: &[Timestamp], now: Timestamp) -> Result<(), Failure> {
+    match times.iter().find(|time| **time > now) {
+        Some(time) => Err(
+            Failure::new(Reason::SigningTimeInFuture, format!("signed at {time}"))
+                .wanted(format!("a time before {now}")),
+        ),
+        None => Ok(()),
+    }
+}
+
+fn sha256(digest: &Digest) -> Result<Sha256Hash, Failure> {
+    Sha256Hash::from_hex(digest.hex())
+        .map_err(|error| Failure::new(Reason::ImageDigestUnsupported, error))
+}
+
+/// What a message signature is over: the classic payload, or the image by its digest.
+fn artifact<'a>(parsed: &'a Parsed, hash: &Sha256Hash) -> Artifact<'a> {
+    use sigstore_verify::types::SignatureContent;
+    match (&parsed.bundle.content, &parsed.message) {
+        (SignatureContent::MessageSignature(_), Some(message)) => Artifact::Blob(message),
+        _ => Artifact::from_digest(*hash),
+    }
+}
+
+/// The certificates that came along with the signing certificate.
+fn brought(bundle: &Bundle) -> Vec<Vec<u8>> {
+    match &bundle.verification_material.content {
+        VerificationMaterialContent::X509CertificateChain { certificates } => certificates
+            .iter()
+            .skip(1)
+            .map(|one| one.raw_bytes.as_bytes().to_vec())
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn describe(parsed: &Parsed, content: &Content) -> String {
+    let kind = match content {
+        Content::Bundle(_) => "bundle",
+        Content::SimpleSigning { .. } => "simple signing",
+    };
+    match parsed.timestamps() {
+        0 => kind.to_owned(),
+        1 => format!("{kind} with a timestamp"),
+        many => format!("{kind} with {many} timestamps"),
+    }
+}
+
+fn describe_log(parsed: &Parsed) -> StepReport {
+    let entries = &parsed.bundle.verification_material.tlog_entries;
+    let Some(entry) = entries.first() else {
+        return StepReport::not_required(Step::LogEntry, "no log entry");
+    };
+    let proof = match (&entry.inclusion_promise, &entry.inclusion_proof) {
+        (Some(_), Some(_)) => "signed entry timestamp and inclusion proof",
+        (Some(_), None) => "signed entry timestamp",
+        (None, _) => "inclusion proof",
+    };
+    let index = entry.log_index.get();
+    StepReport::passed(Step::LogEntry, format!("index {index}, {proof}"))
 }

@@ -1,0 +1,233 @@
+//! Errors of `sigstore-verify` as our reasons, and how far it had come.
+//!
+//! The one place that knows its error types. It verifies in another order than explanations list:
+//! times, chain, SCT, log entries, signature, then that the entries are about the signature. So an
+//! error also says which steps had been passed.
+use jiff::Timestamp;
+use sigstore_verify::CertificateError;
+use sigstore_verify::Error;
+use sigstore_verify::TimestampError;
+use sigstore_verify::TransparencyLogError;
+use sigstore_verify::bundle::Error as BundleError;
+use sigstore_verify::types::TransparencyLogEntry;
+
+use super::Parsed;
+use super::certificate::SigningCertificate;
+use super::timestamp;
+use crate::trust_root::TrustRoot;
+use crate::verdict::Failure;
+use crate::verdict::Reason;
+use crate::verdict::Step;
+
+/// What went wrong, and the steps that had been passed before.
+pub(super) struct Explained {
+    pub(super) failure: Failure,
+    pub(super) passed: &'static [Step],
+}
+
+/// Explains an error of `sigstore-verify` about `parsed`.
+pub(super) fn explain(
+    error: &Error,
+    parsed: &Parsed,
+    certificate: Option<&SigningCertificate>,
+    root: &TrustRoot,
+    now: Timestamp,
+) -> Explained {
+    let failure = match error {
+        Error::SignatureInvalid(_) => Failure::new(
+            Reason::SignatureInvalid,
+            "the signature does not verify under the key",
+        ),
+        // The payload's naming of the image was checked before: what is left is the log's.
+        Error::ArtifactMismatch(detail) => Failure::new(Reason::LogEntryMismatch, detail),
+        Error::Certificate(error) => explain_certificate(error, parsed, certificate, root),
+        Error::TransparencyLog(error) => explain_log(error, parsed, root, now),
+        Error::Timestamp(error) => explain_timestamp(error),
+        Error::Bundle(error) => explain_bundle(error),
+        Error::UnsupportedBundle(_) | Error::UnsupportedArtifact(_) => {
+            Failure::new(Reason::EvidenceUnsupported, error)
+        }
+        Error::Crypto(_) => Failure::new(Reason::KeyUnsupported, error),
+        _ => Failure::new(Reason::EvidenceMalformed, error),
+    };
+    let passed = passed(failure.reason);
+    Explained { failure, passed }
+}
+
+/// The steps that are complete when a failure of this reason comes out of `sigstore-verify`.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "any other failure comes before all checks"
+)]
+const fn passed(reason: Reason) -> &'static [Step] {
+    match reason {
+        Reason::InclusionProofInvalid | Reason::CheckpointInvalid => {
+            &[Step::Certificate, Step::Time]
+        }
+        Reason::SignatureInvalid => &[Step::Certificate, Step::Time],
+        Reason::LogEntryMismatch => &[Step::Certificate, Step::Time, Step::Signature],
+        _ => &[],
+    }
+}
+
+fn explain_certificate(
+    error: &CertificateError,
+    parsed: &Parsed,
+    certificate: Option<&SigningCertificate>,
+    root: &TrustRoot,
+) -> Failure {
+    match error {
+        CertificateError::Malformed(detail) => Failure::new(Reason::CertificateMalformed, detail),
+        CertificateError::NoValidAuthority { time } => Failure::new(
+            Reason::CertificateAuthorityExpired,
+            format!("no certificate authority of the trust root was valid at {time}"),
+        ),
+        CertificateError::Sct(detail) => Failure::new(Reason::SctInvalid, detail),
+        CertificateError::NotYetValid { .. } | CertificateError::Expired { .. } => {
+            Failure::new(Reason::SigningTimeOutsideCertificate, error)
+        }
+        // A chain that is broken in time only: the certificate's own validity says so.
+        CertificateError::ChainInvalid(detail) => certificate
+            .and_then(|certificate| outside_validity(parsed, certificate, root))
+            .unwrap_or_else(|| Failure::new(Reason::CertificateUntrusted, detail)),
+        _ => Failure::new(Reason::CertificateUntrusted, error),
+    }
+}
+
+fn outside_validity(
+    parsed: &Parsed,
+    certificate: &SigningCertificate,
+    root: &TrustRoot,
+) -> Option<Failure> {
+    let entries = &parsed.bundle.verification_material.tlog_entries;
+    let promised = entries
+        .iter()
+        .filter(|entry| entry.inclusion_promise.is_some());
+    let mut times: Vec<Timestamp> = promised.filter_map(|entry| entry.integrated_time).collect();
+    times.extend(timestamp::verify(parsed, root).unwrap_or_default());
+    let SigningCertificate {
+        not_before,
+        not_after,
+        ..
+    } = certificate;
+    let time = times
+        .iter()
+        .find(|time| *time < not_before || *time > not_after)?;
+    let found = format!("signed at {time}");
+    Some(
+        Failure::new(Reason::SigningTimeOutsideCertificate, found)
+            .wanted(format!("a time from {not_before} to {not_after}")),
+    )
+}
+
+fn explain_log(
+    error: &TransparencyLogError,
+    parsed: &Parsed,
+    root: &TrustRoot,
+    now: Timestamp,
+) -> Failure {
+    match error {
+        TransparencyLogError::UnknownLog { log_id } => unknown_log(log_id),
+        TransparencyLogError::InclusionProof(detail) => {
+            Failure::new(Reason::InclusionProofInvalid, detail)
+        }
+        TransparencyLogError::Checkpoint(detail) => explain_checkpoint(parsed, root)
+            .unwrap_or_else(|| Failure::new(Reason::CheckpointInvalid, detail)),
+        TransparencyLogError::InclusionPromise(detail) => explain_promise(parsed, root)
+            .unwrap_or_else(|| Failure::new(Reason::InclusionPromiseInvalid, detail)),
+        TransparencyLogError::EntryMismatch(detail) => {
+            Failure::new(Reason::LogEntryMismatch, detail)
+        }
+        TransparencyLogError::IntegratedTime(detail) => {
+            let entries = &parsed.bundle.verification_material.tlog_entries;
+            let future = entries
+                .iter()
+                .filter_map(|entry| entry.integrated_time)
+                .max()
+                > Some(now);
+            let reason = if future {
+                Reason::SigningTimeInFuture
+            } else {
+                Reason::SigningTimeOutsideCertificate
+            };
+            Failure::new(reason, detail)
+        }
+        _ => Failure::new(Reason::LogEntryMalformed, error),
+    }
+}
+
+/// A checkpoint that no key of the trust root was even asked about is of an unknown log.
+fn explain_checkpoint(parsed: &Parsed, root: &TrustRoot) -> Option<Failure> {
+    let entries = &parsed.bundle.verification_material.tlog_entries;
+    let checkpoints = entries.iter().filter_map(|entry| {
+        entry
+            .inclusion_proof
+            .as_ref()
+            .and_then(|proof| proof.checkpoint.checkpoint())
+    });
+    for checkpoint in checkpoints {
+        let known = checkpoint.signatures().iter().any(|signature| {
+            root.logs()
+                .iter()
+                .any(|log| log.id.starts_with(signature.key_id.as_bytes()))
+        });
+        if !known {
+            return Some(unknown_log(checkpoint.origin()));
+        }
+    }
+    None
+}
+
+fn explain_promise(parsed: &Parsed, root: &TrustRoot) -> Option<Failure> {
+    let entries = &parsed.bundle.verification_material.tlog_entries;
+    let outside = |entry: &TransparencyLogEntry| {
+        let id = entry.log_id.key_id.as_bytes();
+        let Some(log) = root.logs().iter().find(|log| log.id.as_slice() == id) else {
+            return Some(unknown_log(&hex::encode(id)));
+        };
+        let time = entry.integrated_time.filter(|time| !log.valid_at(*time))?;
+        let found = format!("the log's key was not valid at {time}");
+        Some(Failure::new(Reason::LogKeyOutsideWindow, found))
+    };
+    entries
+        .iter()
+        .filter(|entry| entry.inclusion_promise.is_some())
+        .find_map(outside)
+}
+
+fn unknown_log(log: &str) -> Failure {
+    Failure::new(Reason::LogUnknown, format!("the entry is of the log {log}"))
+        .wanted("a log of the trust root")
+}
+
+pub(super) fn explain_timestamp(error: &TimestampError) -> Failure {
+    match error {
+        TimestampError::OutsideAuthorityValidity { .. } => {
+            Failure::new(Reason::TimestampOutsideWindow, error)
+        }
+        TimestampError::NoVerifiedTimestamp(_) => Failure::new(
+            Reason::TimestampAbsent,
+            "neither a signed entry timestamp nor an RFC 3161 timestamp is attached",
+        ),
+        _ => Failure::new(Reason::TimestampInvalid, error),
+    }
+}
+
+fn explain_bundle(error: &BundleError) -> Failure {
+    let reason = match error {
+        BundleError::MissingInclusionPromise(_) | BundleError::MissingSigningTimeEvidence => {
+            Reason::LogEntryAbsent
+        }
+        BundleError::MissingInclusionProof(_) => Reason::InclusionProofAbsent,
+        BundleError::MissingCheckpoint | BundleError::CheckpointRootMismatch => {
+            Reason::CheckpointInvalid
+        }
+        BundleError::LogIndexOutOfRange { .. } => Reason::InclusionProofInvalid,
+        BundleError::MissingTimestamp => Reason::TimestampAbsent,
+        BundleError::UnsupportedMediaType(_) | BundleError::UnsupportedVerificationMaterial => {
+            Reason::EvidenceUnsupported
+        }
+        _ => Reason::EvidenceMalformed,
+    };
+    Failure::new(reason, error)
+}

@@ -1,0 +1,319 @@
+//! Log entries beyond what `sigstore-verify` looks at.
+//!
+//! [`check_windows`] holds every log key to its validity window. [`check_entry`] verifies a whole
+//! entry for keys that `sigstore-verify` does not know (P-521, RSA-PSS, Ed25519ph, and P-384 in
+//! entries over SHA-384): proof, checkpoint, SET, and that the body is about this very signature.
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::Value;
+use serde_json::json;
+use sigstore_verify::crypto::Checkpoint;
+use sigstore_verify::types::Bundle;
+use sigstore_verify::types::KindVersion;
+use sigstore_verify::types::SignatureBytes;
+use sigstore_verify::types::TransparencyLogEntry;
+use sigstore_verify::types::bundle::InclusionProof;
+
+use super::Parsed;
+use super::key::HashAlgorithm;
+use super::key::PublicKey;
+use super::key::Scheme;
+use crate::trust_root::Log;
+use crate::trust_root::TrustRoot;
+use crate::verdict::Failure;
+use crate::verdict::Reason;
+
+/// Whether the entry is from Rekor v2: no SET, no time of its own, unauthenticated log ID.
+pub(super) fn is_v2(entry: &TransparencyLogEntry) -> bool {
+    entry.kind_version == KindVersion::HashedRekordV002
+}
+
+/// Checks that the log keys behind entries without a SET were valid at every signing time.
+///
+/// A SET states its own time, which `sigstore-verify` holds against the window. A proof does not;
+/// without any signing time the key must be valid now.
+pub(super) fn check_windows(
+    bundle: &Bundle,
+    root: &TrustRoot,
+    times: &[Timestamp],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let times = if times.is_empty() { &[now] } else { times };
+    for entry in &bundle.verification_material.tlog_entries {
+        let Some(proof) = &entry.inclusion_proof else {
+            continue;
+        };
+        if entry.inclusion_promise.is_some() && !is_v2(entry) {
+            continue;
+        }
+        let Some(checkpoint) = proof.checkpoint.checkpoint() else {
+            continue;
+        };
+        let log = signer(checkpoint, root)?;
+        if let Some(time) = times.iter().find(|time| !log.valid_at(**time)) {
+            let found = format!("the log's key was not valid at {time}");
+            return Err(Failure::new(Reason::LogKeyOutsideWindow, found));
+        }
+    }
+    Ok(())
+}
+
+/// The log whose key signed the checkpoint (C2SP `tlog-checkpoint`, `signed-note`).
+fn signer<'a>(checkpoint: &Checkpoint, root: &'a TrustRoot) -> Result<&'a Log, Failure> {
+    let mut hinted = false;
+    for signature in checkpoint.signatures() {
+        let hint = signature.key_id.as_bytes();
+        for log in root.logs().iter().filter(|log| log.id.starts_with(hint)) {
+            hinted = true;
+            if log
+                .key
+                .verify(checkpoint.signed_data(), &signature.signature)
+                .is_ok()
+            {
+                return Ok(log);
+            }
+        }
+    }
+    if hinted {
+        Err(Failure::new(
+            Reason::CheckpointInvalid,
+            "the checkpoint's signature does not verify",
+        ))
+    } else {
+        let origin = checkpoint.origin();
+        Err(Failure::new(
+            Reason::LogUnknown,
+            format!("the checkpoint is of the log `{origin}`"),
+        )
+        .wanted("a log of the trust root"))
+    }
+}
+
+/// Verifies one entry in full. Returns the time of its SET, where it has one.
+pub(super) fn check_entry(
+    entry: &TransparencyLogEntry,
+    parsed: &Parsed,
+    key: &PublicKey,
+    scheme: Scheme,
+    root: &TrustRoot,
+) -> Result<Option<Timestamp>, Failure> {
+    if let Some(proof) = &entry.inclusion_proof {
+        check_proof(entry, proof, root)?;
+    }
+    let time = match &entry.inclusion_promise {
+        Some(promise) if !is_v2(entry) => {
+            check_set(entry, promise.signed_entry_timestamp.as_bytes(), root)?;
+            entry.integrated_time
+        }
+        _ => None,
+    };
+    check_body(entry, parsed, key, scheme)?;
+    Ok(time)
+}
+
+fn check_proof(
+    entry: &TransparencyLogEntry,
+    proof: &InclusionProof,
+    root: &TrustRoot,
+) -> Result<(), Failure> {
+    let checkpoint = proof.checkpoint.checkpoint().ok_or_else(|| {
+        Failure::new(
+            Reason::CheckpointInvalid,
+            "the inclusion proof has no checkpoint",
+        )
+    })?;
+    signer(checkpoint, root)?;
+    if !is_v2(entry) && *checkpoint.root_hash() != proof.root_hash {
+        let found = "the proof's root is not the checkpoint's";
+        return Err(Failure::new(Reason::CheckpointInvalid, found));
+    }
+    let index = if is_v2(entry) {
+        entry.log_index
+    } else {
+        proof.log_index
+    };
+    let leaf = sigstore_merkle::hash_leaf(entry.canonicalized_body.as_bytes());
+    sigstore_merkle::verify_inclusion_proof(
+        &leaf,
+        index.get(),
+        checkpoint.tree_size(),
+        &proof.hashes,
+        checkpoint.root_hash(),
+    )
+    .map_err(|error| Failure::new(Reason::InclusionProofInvalid, error))
+}
+
+/// Verifies a signed entry timestamp: RFC 8785 JSON of the four fields, under the log's key.
+fn check_set(entry: &TransparencyLogEntry, set: &[u8], root: &TrustRoot) -> Result<(), Failure> {
+    let id = entry.log_id.key_id.as_bytes();
+    let log = root
+        .logs()
+        .iter()
+        .find(|log| log.id.as_slice() == id)
+        .ok_or_else(|| {
+            Failure::new(
+                Reason::LogUnknown,
+                format!("the log is {}", hex::encode(id)),
+            )
+            .wanted("a log of the trust root")
+        })?;
+    let time = entry.integrated_time.ok_or_else(|| {
+        Failure::new(
+            Reason::LogEntryMalformed,
+            "the log entry states no time of integration",
+        )
+    })?;
+    if !log.valid_at(time) {
+        let found = format!("the log's key was not valid at {time}");
+        return Err(Failure::new(Reason::LogKeyOutsideWindow, found));
+    }
+    // serde_json sorts the names, and none of the values needs an escape: RFC 8785 as it stands.
+    let signed = json!({
+        "body": STANDARD.encode(entry.canonicalized_body.as_bytes()),
+        "integratedTime": time.as_second(),
+        "logID": hex::encode(id),
+        "logIndex": entry.log_index.get(),
+    });
+    let set = SignatureBytes::new(set.to_vec());
+    log.key.verify(signed.to_string(), &set).map_err(|_| {
+        Failure::new(
+            Reason::InclusionPromiseInvalid,
+            "the signed entry timestamp does not verify",
+        )
+    })
+}
+
+/// Checks that the body names this signature, this key and this message (CVE-2022-36056).
+fn check_body(
+    entry: &TransparencyLogEntry,
+    parsed: &Parsed,
+    key: &PublicKey,
+    scheme: Scheme,
+) -> Result<(), Failure> {
+    let malformed = |found: String| Failure::new(Reason::LogEntryMalformed, found);
+    let body = crate::json::parse(entry.canonicalized_body.as_bytes())
+        .map_err(|error| malformed(format!("the log entry's body is not JSON: {error}")))?;
+    let text = |pointer: &str| {
+        let value = body.pointer(pointer).and_then(Value::as_str);
+        value.ok_or_else(|| malformed(format!("the log entry's body has no {pointer}")))
+    };
+    let bytes = |pointer: &str| {
+        STANDARD
+            .decode(text(pointer)?)
+            .map_err(|error| malformed(format!("{pointer} is not base64: {error}")))
+    };
+    for (pointer, wanted) in [
+        ("/kind", entry.kind_version.kind()),
+        ("/apiVersion", entry.kind_version.version()),
+    ] {
+        if text(pointer)? != wanted {
+            return Err(mismatch(&format!("the body's {pointer} is not {wanted}")));
+        }
+    }
+    let message = parsed.message.as_deref().ok_or_else(|| {
+        Failure::new(
+            Reason::EvidenceUnsupported,
+            "a logged signature over the image itself",
+        )
+    })?;
+    let (hash, signature, verifier) = match entry.kind_version {
+        KindVersion::HashedRekordV001 => (
+            (
+                text("/spec/data/hash/algorithm")?,
+                hex::decode(text("/spec/data/hash/value")?).ok(),
+            ),
+            bytes("/spec/signature/content")?,
+            pem_key(&bytes("/spec/signature/publicKey/content")?)?,
+        ),
+        KindVersion::HashedRekordV002 => (
+            (
+                v2_hash(text("/spec/hashedRekordV002/data/algorithm")?),
+                Some(bytes("/spec/hashedRekordV002/data/digest")?),
+            ),
+            bytes("/spec/hashedRekordV002/signature/content")?,
+            bytes("/spec/hashedRekordV002/signature/verifier/publicKey/rawBytes")?,
+        ),
+        KindVersion::DsseV001 => {
+            return check_dsse(parsed, key, &body, bytes("/spec/signatures/0/verifier")?);
+        }
+        _ => {
+            let found = format!("a log entry of kind {}", entry.kind_version.kind());
+            return Err(Failure::new(Reason::EvidenceUnsupported, found));
+        }
+    };
+    if hash.0 != scheme.hash().as_str() || hash.1 != Some(scheme.hash().digest(message)) {
+        return Err(mismatch("the log entry is about another payload"));
+    }
+    check_signer(parsed, key, &signature, &verifier)
+}
+
+fn check_dsse(
+    parsed: &Parsed,
+    key: &PublicKey,
+    body: &Value,
+    verifier: Vec<u8>,
+) -> Result<(), Failure> {
+    let text = |pointer: &str| {
+        body.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let signatures = body
+        .pointer("/spec/signatures")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
+    if signatures != 1 {
+        return Err(mismatch(&format!(
+            "the log entry holds {signatures} signatures"
+        )));
+    }
+    let sigstore_verify::types::SignatureContent::DsseEnvelope(envelope) = &parsed.bundle.content
+    else {
+        return Err(mismatch("the log entry is about an envelope"));
+    };
+    let payload = hex::encode(HashAlgorithm::Sha256.digest(envelope.payload.as_bytes()));
+    if text("/spec/payloadHash/algorithm") != "sha256" || text("/spec/payloadHash/value") != payload
+    {
+        return Err(mismatch("the log entry is about another payload"));
+    }
+    let signature = STANDARD
+        .decode(text("/spec/signatures/0/signature"))
+        .unwrap_or_default();
+    check_signer(parsed, key, &signature, &pem_key(&verifier)?)
+}
+
+fn check_signer(
+    parsed: &Parsed,
+    key: &PublicKey,
+    signature: &[u8],
+    verifier: &[u8],
+) -> Result<(), Failure> {
+    if signature != parsed.signature {
+        return Err(mismatch("the log entry is about another signature"));
+    }
+    if verifier != key.spki().as_bytes() {
+        return Err(mismatch("the log entry names another key"));
+    }
+    Ok(())
+}
+
+fn v2_hash(algorithm: &str) -> &str {
+    match algorithm {
+        "SHA2_256" => "sha256",
+        "SHA2_384" => "sha384",
+        "SHA2_512" => "sha512",
+        other => other,
+    }
+}
+
+fn pem_key(pem: &[u8]) -> Result<Vec<u8>, Failure> {
+    let text = std::str::from_utf8(pem).unwrap_or_default();
+    sigstore_verify::types::DerPublicKey::from_pem(text)
+        .map(|key| key.as_bytes().to_vec())
+        .map_err(|_| mismatch("the log entry names no public key"))
+}
+
+fn mismatch(found: &str) -> Failure {
+    Failure::new(Reason::LogEntryMismatch, found)
+}

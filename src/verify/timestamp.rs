@@ -1,0 +1,40 @@
+//! RFC 3161 timestamps for signatures that `sigstore-verify` cannot take whole.
+use jiff::Timestamp;
+use sigstore_verify::tsa;
+use sigstore_verify::types::SignatureBytes;
+
+use super::Parsed;
+use crate::trust_root::TrustRoot;
+use crate::verdict::Failure;
+use crate::verdict::Reason;
+
+/// The times of all timestamps that are attached; every one must verify under an authority of the
+/// trust root that was valid at that time.
+pub(super) fn verify(parsed: &Parsed, root: &TrustRoot) -> Result<Vec<Timestamp>, Failure> {
+    let signature = SignatureBytes::new(parsed.signature.clone());
+    let material = &parsed.bundle.verification_material;
+    let tokens = &material.timestamp_verification_data.rfc3161_timestamps;
+    tokens
+        .iter()
+        .map(|token| {
+            let mut failure = Failure::new(
+                Reason::TimestampInvalid,
+                "the trust root has no timestamp authority",
+            );
+            for authority in root.timestamp_authorities() {
+                let token = &token.signed_timestamp;
+                match tsa::verify_timestamp_for_authority(token, &signature, authority) {
+                    Ok(time) => return Ok(time),
+                    Err(error @ tsa::Error::TimestampOutsideValidity { .. }) => {
+                        failure = Failure::new(Reason::TimestampOutsideWindow, error);
+                    }
+                    Err(error) if failure.reason == Reason::TimestampInvalid => {
+                        failure = Failure::new(Reason::TimestampInvalid, error);
+                    }
+                    Err(_) => {}
+                }
+            }
+            Err(failure)
+        })
+        .collect()
+}
