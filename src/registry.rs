@@ -1,1 +1,337 @@
 //! Evidence from OCI registries and layout folders.
+//!
+//! [`Registry`] is a read-only client of the OCI distribution specification, written for two
+//! things that general clients leave out. It treats registries as hostile: every length, count
+//! and wait is bounded ([`limits`]), no redirect or token service leads to addresses that are not
+//! public ([`address`]), credentials never cross hosts, and bytes are hashed before they count.
+//! And it treats them politely: tokens are shared, `Retry-After` is obeyed, requests are budgeted.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use reqwest::StatusCode;
+use reqwest::header::HeaderName;
+use url::Url;
+
+use crate::evidence::Evidence;
+use crate::evidence::EvidenceQuery;
+use crate::evidence::FetchEvidence;
+use crate::image::Algorithm;
+use crate::image::Digest;
+use crate::image::ImageRef;
+use crate::image::Repository;
+use crate::verdict::Failure;
+use crate::verdict::Reason;
+
+pub mod address;
+mod auth;
+mod credentials;
+mod discover;
+mod endpoint;
+mod error;
+mod helper;
+//LAYOUT pub mod layout;
+pub mod limits;
+pub mod manifest;
+mod options;
+mod referrers;
+mod transport;
+
+pub use credentials::Credential;
+pub use credentials::Keychain;
+pub use credentials::KeychainError;
+pub use error::RegistryError;
+pub use error::Subject;
+//LAYOUT pub use layout::Layout;
+//LAYOUT pub use layout::LayoutError;
+//LAYOUT pub use layout::LayoutRef;
+pub use options::HostOptions;
+pub use options::OptionsError;
+pub use options::RegistryOptions;
+
+use auth::Authenticator;
+use discover::Listing;
+use discover::Store;
+use discover::discover;
+use endpoint::Endpoint;
+use endpoint::mirrored;
+use limits::MAX_BLOB_BYTES;
+use limits::MAX_MANIFEST_BYTES;
+use manifest::ACCEPT_MANIFEST;
+use manifest::parse_document;
+use transport::Answer;
+use transport::Call;
+use transport::Clients;
+use transport::Transport;
+
+/// A registry's word on the digest of its answer.
+const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// A client for all registries, acting for one keychain. Clones share connections and tokens.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    shared: Arc<Shared>,
+    keychain: Arc<Keychain>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    authenticator: Authenticator,
+    default_clients: Arc<Clients>,
+    host_clients: HashMap<String, Arc<Clients>>,
+    options: RegistryOptions,
+    transport: Transport,
+}
+
+impl Registry {
+    /// A client with these settings and credentials. Needs no runtime, and contacts nobody.
+    ///
+    /// # Errors
+    /// When a certificate authority in the settings cannot be read.
+    pub fn new(options: RegistryOptions, keychain: Keychain) -> Result<Self, OptionsError> {
+        let agent = &options.user_agent;
+        let default_clients = transport::clients("hosts".into(), HostOptions::default(), agent)?;
+        let mut host_clients = HashMap::new();
+        for (host, settings) in &options.hosts {
+            let clients =
+                transport::clients(format!("hosts[{host}]"), settings.clone(), agent)?;
+            host_clients.insert(host.to_lowercase(), clients);
+        }
+        let shared = Shared {
+            authenticator: Authenticator::new(),
+            default_clients,
+            host_clients,
+            transport: Transport::new(options.request_timeout),
+            options,
+        };
+        Ok(Self { shared: Arc::new(shared), keychain: Arc::new(keychain) })
+    }
+
+    /// The same client for another tenant. Connections are shared; tokens are shared only where
+    /// the credential is the same.
+    #[must_use]
+    pub fn with_keychain(&self, keychain: Keychain) -> Self {
+        Self { shared: self.shared.clone(), keychain: Arc::new(keychain) }
+    }
+
+    fn session(
+        &self,
+        repository: &Repository,
+        deadline: Instant,
+    ) -> Result<Session<'_>, RegistryError> {
+        let Shared { host_clients, .. } = &*self.shared;
+        let mut endpoints = Vec::new();
+        if let Some(clients) = host_clients.get(repository.registry()) {
+            for mirror in &clients.options.mirrors {
+                let (host, path) = mirrored(mirror, repository);
+                endpoints.push(self.endpoint(&host, path)?);
+            }
+        }
+        let path = repository.path().to_owned();
+        endpoints.push(self.endpoint(repository.registry(), path)?);
+        Ok(Session { registry: self, endpoints, deadline })
+    }
+
+    fn endpoint(&self, host: &str, path: String) -> Result<Endpoint, RegistryError> {
+        let Shared { default_clients, host_clients, options, .. } = &*self.shared;
+        let clients = host_clients.get(host).unwrap_or(default_clients).clone();
+        let plain = clients.options.plain_http || options.allow_http.iter().any(|h| h == host);
+        Endpoint::new(host, path, plain, clients)
+    }
+}
+
+impl FetchEvidence for Registry {
+    async fn resolve(&self, image: &ImageRef, deadline: Instant) -> Result<Digest, Failure> {
+        if let Some(digest) = image.digest() {
+            return supported(digest);
+        }
+        let tag = image.tag().unwrap_or("latest");
+        let found = async {
+            let session = self.session(image.repository(), deadline)?;
+            let (digest, bytes) = session.manifest_at(tag, None).await?;
+            let shown = format_args!("manifest of {image}");
+            parse_document(&bytes).map_err(|error| RegistryError::malformed(shown, error))?;
+            Ok(digest)
+        };
+        found.await.map_err(|error: RegistryError| error.failure(Subject::Image))
+    }
+
+    async fn fetch(&self, query: &EvidenceQuery, deadline: Instant) -> Evidence {
+        match self.session(&query.repository, deadline) {
+            Ok(session) => discover(&session, query).await,
+            Err(error) => discover(&Broken(error), query).await,
+        }
+    }
+}
+
+/// A digest that signatures can cover.
+pub(crate) fn supported(digest: &Digest) -> Result<Digest, Failure> {
+    match digest.algorithm() {
+        Algorithm::Sha256 => Ok(digest.clone()),
+        Algorithm::Sha512 => {
+            let failure = Failure::new(Reason::ImageDigestUnsupported, digest);
+            Err(failure.wanted("a sha256 digest"))
+        }
+    }
+}
+
+/// One question to one repository, on the registry and its mirrors.
+struct Session<'a> {
+    registry: &'a Registry,
+    endpoints: Vec<Endpoint>,
+    deadline: Instant,
+}
+
+impl Session<'_> {
+    /// Asks the mirrors in turn, then the registry itself, whose word is final.
+    async fn each<T, F>(&self, ask: impl Fn(Endpoint, Instant) -> F) -> Result<T, RegistryError>
+    where
+        F: Future<Output = Result<T, RegistryError>>,
+    {
+        let mut left = self.endpoints.len() as u32;
+        let mut outcome = Err(RegistryError::TimedOut { what: "registry".to_owned() });
+        for endpoint in &self.endpoints {
+            // A mirror that hangs leaves as much time to each of those after it.
+            let time = self.deadline.saturating_duration_since(Instant::now()) / left.max(1);
+            let until = if left == 1 { self.deadline } else { Instant::now() + time };
+            left = left.saturating_sub(1);
+            outcome = ask(endpoint.clone(), until).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// A GET with the credential for this server. 404 is `Absent`, other refusals `Unsupported`.
+    async fn get(
+        &self,
+        endpoint: &Endpoint,
+        url: Url,
+        accept: &'static str,
+        cap: usize,
+        deadline: Instant,
+    ) -> Result<Answer, RegistryError> {
+        let Shared { authenticator, transport, .. } = &*self.registry.shared;
+        let source = self.registry.keychain.source(&endpoint.registry, &endpoint.path);
+        let what = error::shown(&url);
+        let call = Call { url, accept, authorization: None, form: None, cap, follow: true };
+        let answer =
+            authenticator.send(transport, endpoint, source.as_ref(), call, deadline).await?;
+        match answer.status {
+            StatusCode::OK => Ok(answer),
+            StatusCode::NOT_FOUND => Err(RegistryError::Absent { what }),
+            status => Err(RegistryError::Unsupported { what, status: status.as_u16() }),
+        }
+    }
+
+    /// The manifest under a tag or digest, with the digest of the bytes received.
+    async fn manifest_at(
+        &self,
+        reference: &str,
+        expected: Option<&Digest>,
+    ) -> Result<(Digest, Bytes), RegistryError> {
+        self.each(|endpoint, until| async move {
+            let url = endpoint.url("manifests", reference);
+            let what = error::shown(&url);
+            let answer =
+                self.get(&endpoint, url, ACCEPT_MANIFEST, MAX_MANIFEST_BYTES, until).await?;
+            check_announced(&what, &answer)?;
+            match expected {
+                Some(expected) => check(&what, expected, &answer.body)?,
+                None => {}
+            }
+            Ok((Digest::sha256_of(&answer.body), answer.body))
+        })
+        .await
+    }
+}
+
+/// Bytes that are not those of `expected` are refused.
+fn check(what: &str, expected: &Digest, bytes: &[u8]) -> Result<(), RegistryError> {
+    if expected.matches(bytes) {
+        return Ok(());
+    }
+    Err(RegistryError::DigestMismatch {
+        what: what.to_owned(),
+        expected: expected.to_string(),
+        actual: Digest::sha256_of(bytes).to_string(),
+    })
+}
+
+/// The header is never believed; one that contradicts the bytes shows that something is wrong.
+fn check_announced(what: &str, answer: &Answer) -> Result<(), RegistryError> {
+    if !answer.headers.contains_key(&DOCKER_CONTENT_DIGEST) {
+        return Ok(());
+    }
+    let announced: Option<Digest> = transport::header_text(&answer.headers, &DOCKER_CONTENT_DIGEST)
+        .and_then(|text| text.trim().parse().ok());
+    match announced {
+        Some(announced) => check(what, &announced, &answer.body),
+        None => Err(RegistryError::malformed(what, "Docker-Content-Digest is not a digest")),
+    }
+}
+
+impl Store for Session<'_> {
+    async fn tag(&self, tag: &str) -> Result<Option<(Digest, Bytes)>, RegistryError> {
+        if !is_tag(tag) {
+            return Err(RegistryError::malformed("signature tag", "wanted a tag of 128 characters"));
+        }
+        match self.manifest_at(tag, None).await {
+            Ok(found) => Ok(Some(found)),
+            Err(RegistryError::Absent { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn manifest(&self, digest: &Digest) -> Result<Bytes, RegistryError> {
+        let (_, bytes) = self.manifest_at(&digest.to_string(), Some(digest)).await?;
+        Ok(bytes)
+    }
+
+    async fn blob(&self, digest: &Digest) -> Result<Bytes, RegistryError> {
+        self.each(|endpoint, until| async move {
+            let url = endpoint.url("blobs", &digest.to_string());
+            let what = error::shown(&url);
+            let answer = self.get(&endpoint, url, "*/*", MAX_BLOB_BYTES, until).await?;
+            check(&what, digest, &answer.body)?;
+            Ok(answer.body)
+        })
+        .await
+    }
+
+    async fn referrers(&self, digest: &Digest) -> Listing {
+        referrers::list(self, digest).await
+    }
+}
+
+/// OCI distribution specification, "Pulling manifests": the grammar of a tag.
+fn is_tag(tag: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let mut bytes = tag.bytes();
+    tag.len() <= 128
+        && bytes.next().is_some_and(word)
+        && bytes.all(|b| word(b) || matches!(b, b'.' | b'-'))
+}
+
+/// A repository that cannot even be asked: every place fails with the same error.
+struct Broken(RegistryError);
+
+impl Store for Broken {
+    async fn tag(&self, _: &str) -> Result<Option<(Digest, Bytes)>, RegistryError> {
+        Err(self.0.clone())
+    }
+
+    async fn manifest(&self, _: &Digest) -> Result<Bytes, RegistryError> {
+        Err(self.0.clone())
+    }
+
+    async fn blob(&self, _: &Digest) -> Result<Bytes, RegistryError> {
+        Err(self.0.clone())
+    }
+
+    async fn referrers(&self, _: &Digest) -> Listing {
+        Listing { supported: true, descriptors: Vec::new(), problem: Some(self.0.clone()) }
+    }
+}

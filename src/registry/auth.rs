@@ -1,0 +1,388 @@
+//! Authentication: challenges, token services, and the cache of what they granted.
+//!
+//! Distribution specification, "Token Authentication": a challenge names a realm and a service;
+//! the scope is ours, always `repository:<path>:pull`, whatever the challenge asks for.
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_auth::ChallengeRef;
+use moka::future::Cache;
+use reqwest::StatusCode;
+use reqwest::header;
+use reqwest::header::HeaderMap;
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+use url::Url;
+use url::form_urlencoded;
+
+use super::credentials::Credential;
+use super::credentials::CredentialSource;
+use super::endpoint::Endpoint;
+use super::endpoint::authority;
+use super::error::RegistryError;
+use super::error::shown;
+use super::helper;
+use super::limits::DEFAULT_TOKEN_LIFE;
+use super::limits::HELPER_LIFE;
+use super::limits::MAX_HEADER_BYTES;
+use super::limits::MAX_REGISTRIES;
+use super::limits::MAX_TOKEN_BYTES;
+use super::limits::MAX_TOKEN_LIFE;
+use super::limits::MAX_TOKENS;
+use super::transport::Answer;
+use super::transport::Call;
+use super::transport::Transport;
+
+/// How this program introduces itself to token services.
+const CLIENT_ID: &str = "tegata";
+
+/// What an authorization is good for: one repository on one server, with one credential.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Key {
+    server: String,
+    path: String,
+    source: Option<CredentialSource>,
+}
+
+/// What a server grants: a header to send, or leave to send none.
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    header: Option<HeaderValue>,
+    life: Duration,
+}
+
+/// Obtains and keeps authorizations.
+#[derive(Debug)]
+pub(super) struct Authenticator {
+    grants: Cache<Key, Arc<Grant>>,
+    helpers: Cache<CredentialSource, Option<Arc<Credential>>>,
+}
+
+struct GrantExpiry;
+
+impl moka::Expiry<Key, Arc<Grant>> for GrantExpiry {
+    fn expire_after_create(&self, _: &Key, grant: &Arc<Grant>, _: Instant) -> Option<Duration> {
+        Some(grant.life)
+    }
+}
+
+impl Authenticator {
+    pub(super) fn new() -> Self {
+        let grants = Cache::builder().max_capacity(MAX_TOKENS).expire_after(GrantExpiry).build();
+        let helpers =
+            Cache::builder().max_capacity(MAX_REGISTRIES).time_to_live(HELPER_LIFE).build();
+        Self { grants, helpers }
+    }
+
+    /// Sends `call` with the authorization of `source`, obtaining one where it is needed.
+    ///
+    /// # Errors
+    /// As [`Transport::send`]; `Unauthorised` when the server refuses with 401 or 403.
+    pub(super) async fn send(
+        &self,
+        transport: &Transport,
+        endpoint: &Endpoint,
+        source: Option<&CredentialSource>,
+        call: Call,
+        deadline: Instant,
+    ) -> Result<Answer, RegistryError> {
+        let asker = Asker { authenticator: self, transport, endpoint, source };
+        let mut grant = asker.known(deadline).await?;
+        for last in [false, true] {
+            let authorization = grant.as_ref().and_then(|grant| grant.header.clone());
+            let call = Call { authorization, ..call.clone() };
+            let answer = transport.send(endpoint, &call, deadline).await?;
+            match answer.status {
+                StatusCode::UNAUTHORIZED if !last => {
+                    let challenge = Challenge::parse(&answer.headers);
+                    grant = Some(asker.renew(grant.as_ref(), challenge, deadline).await?);
+                }
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    return Err(unauthorised(&call.url, &answer));
+                }
+                _ => return Ok(answer),
+            }
+        }
+        Err(RegistryError::Unauthorised { what: shown(&call.url), problem: "status 401".into() })
+    }
+}
+
+/// One caller's need for an authorization.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    authenticator: &'a Authenticator,
+    transport: &'a Transport,
+    endpoint: &'a Endpoint,
+    source: Option<&'a CredentialSource>,
+}
+
+impl Asker<'_> {
+    fn key(&self) -> Key {
+        let Endpoint { base, path, .. } = self.endpoint;
+        Key { server: base.to_string(), path: path.clone(), source: self.source.cloned() }
+    }
+
+    /// What is known already. With a credential the server is asked for its challenge first, as
+    /// some answer 404 to strangers instead of 401.
+    async fn known(&self, deadline: Instant) -> Result<Option<Arc<Grant>>, RegistryError> {
+        let grants = &self.authenticator.grants;
+        let key = self.key();
+        if let Some(grant) = grants.get(&key).await {
+            return Ok(Some(grant));
+        }
+        if self.source.is_none() {
+            return Ok(None);
+        }
+        self.shared(key, deadline, self.ping()).await.map(Some)
+    }
+
+    /// A new grant after `used` was refused, unless another caller has got one already.
+    async fn renew(
+        &self,
+        used: Option<&Arc<Grant>>,
+        challenge: Option<Challenge>,
+        deadline: Instant,
+    ) -> Result<Arc<Grant>, RegistryError> {
+        let grants = &self.authenticator.grants;
+        let key = self.key();
+        if let Some(present) = grants.get(&key).await {
+            if used.is_none_or(|used| !Arc::ptr_eq(used, &present)) {
+                return Ok(present);
+            }
+            grants.invalidate(&key).await;
+        }
+        self.shared(key, deadline, self.answer(challenge)).await
+    }
+
+    /// Runs `load` once for all who wait for the same key. Its time is its own: a caller with
+    /// little time left does not fail those with more.
+    async fn shared(
+        &self,
+        key: Key,
+        deadline: Instant,
+        load: impl Future<Output = Result<Grant, RegistryError>>,
+    ) -> Result<Arc<Grant>, RegistryError> {
+        let load = async { load.await.map(Arc::new) };
+        let shared = self.authenticator.grants.try_get_with(key, load);
+        match tokio::time::timeout_at(deadline.into(), shared).await {
+            Ok(Ok(grant)) => Ok(grant),
+            Ok(Err(error)) => Err((*error).clone()),
+            Err(_) => Err(RegistryError::TimedOut { what: shown(&self.endpoint.base) }),
+        }
+    }
+
+    fn own_deadline(&self) -> Instant {
+        Instant::now() + self.transport.request_timeout()
+    }
+
+    async fn ping(&self) -> Result<Grant, RegistryError> {
+        let call = Call {
+            url: self.endpoint.ping_url(),
+            accept: "application/json",
+            authorization: None,
+            form: None,
+            cap: MAX_TOKEN_BYTES,
+            follow: true,
+        };
+        let answer = self.transport.send(self.endpoint, &call, self.own_deadline()).await?;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            return self.answer(Challenge::parse(&answer.headers)).await;
+        }
+        Ok(Grant { header: None, life: DEFAULT_TOKEN_LIFE })
+    }
+
+    async fn answer(&self, challenge: Option<Challenge>) -> Result<Grant, RegistryError> {
+        let what = shown(&self.endpoint.base);
+        let refuse = |problem: &str| {
+            let problem = problem.to_owned();
+            RegistryError::Unauthorised { what: what.clone(), problem }
+        };
+        let credential = self.credential().await?;
+        match (challenge, credential.as_deref()) {
+            (None, _) => Err(refuse("status 401 without a Basic or Bearer challenge")),
+            (Some(_), Some(Credential::RegistryToken(token))) => {
+                Ok(Grant { header: Some(bearer(token, &what)?), life: MAX_TOKEN_LIFE })
+            }
+            (Some(Challenge::Basic), Some(Credential::Basic { username, password })) => {
+                Ok(Grant { header: Some(basic(username, password)?), life: MAX_TOKEN_LIFE })
+            }
+            (Some(Challenge::Basic), Some(Credential::IdentityToken(_))) => {
+                Err(refuse("it wants user name and password, and we have an identity token"))
+            }
+            (Some(Challenge::Basic), None) => Err(refuse("it wants user name and password")),
+            (Some(Challenge::Bearer { realm, service }), credential) => {
+                self.token(&realm, service.as_deref(), credential).await
+            }
+        }
+    }
+
+    async fn credential(&self) -> Result<Option<Arc<Credential>>, RegistryError> {
+        match self.source {
+            None => Ok(None),
+            Some(CredentialSource::Entry(credential)) => Ok(Some(credential.clone())),
+            Some(source @ CredentialSource::Helper { name, server }) => {
+                let run = helper::run(name, server);
+                let helpers = &self.authenticator.helpers;
+                helpers.try_get_with(source.clone(), run).await.map_err(|error| (*error).clone())
+            }
+        }
+    }
+
+    /// Asks the token service at `realm`.
+    async fn token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        credential: Option<&Credential>,
+    ) -> Result<Grant, RegistryError> {
+        let realm = self.realm(realm, credential.is_some())?;
+        let scope = format!("repository:{}:pull", self.endpoint.path);
+        let mut call = Call {
+            url: realm.clone(),
+            accept: "application/json",
+            authorization: None,
+            form: None,
+            cap: MAX_TOKEN_BYTES,
+            follow: false,
+        };
+        if let Some(Credential::IdentityToken(token)) = credential {
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            form.append_pair("grant_type", "refresh_token").append_pair("client_id", CLIENT_ID);
+            form.append_pair("scope", &scope).append_pair("refresh_token", token);
+            form.extend_pairs(service.map(|service| ("service", service)));
+            call.form = Some(form.finish());
+        } else {
+            let mut query = call.url.query_pairs_mut();
+            query.extend_pairs(service.map(|service| ("service", service)));
+            query.append_pair("scope", &scope);
+        }
+        if let Some(Credential::Basic { username, password }) = credential {
+            call.authorization = Some(basic(username, password)?);
+        }
+        let answer = self.transport.send(self.endpoint, &call, self.own_deadline()).await?;
+        match answer.status {
+            StatusCode::OK => grant(&answer, &shown(&realm)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(unauthorised(&realm, &answer)),
+            status => {
+                let problem = format!("the token service answers with status {}", status.as_u16());
+                Err(RegistryError::Unauthorised { what: shown(&realm), problem })
+            }
+        }
+    }
+
+    /// The realm's address, if it may be asked: with credentials only where they belong, without
+    /// them anywhere over HTTPS.
+    fn realm(&self, realm: &str, credentials: bool) -> Result<Url, RegistryError> {
+        let what = shown(&self.endpoint.base);
+        let url = Url::parse(realm)
+            .map_err(|_| RegistryError::malformed(&what, "its token service has no address"))?;
+        let trusted = self.endpoint.trusts_realm(&url);
+        let refuse = |why: &str| {
+            let address = format!("the token service {}, {why}", authority(&url));
+            Err(RegistryError::ForbiddenAddress { what: what.clone(), address })
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse("with credentials in its address");
+        }
+        if credentials && !trusted {
+            return refuse("which must not see this registry's credentials");
+        }
+        if url.scheme() != "https" && !trusted {
+            return refuse("without TLS");
+        }
+        Ok(url)
+    }
+}
+
+/// The challenge of a 401 answer that we can meet.
+#[derive(Debug)]
+enum Challenge {
+    Basic,
+    Bearer { realm: String, service: Option<String> },
+}
+
+impl Challenge {
+    /// Bearer before Basic: a token is worth less to a thief than a password.
+    fn parse(headers: &HeaderMap) -> Option<Self> {
+        let mut found = None;
+        for value in headers.get_all(header::WWW_AUTHENTICATE) {
+            let Some(text) = value.to_str().ok().filter(|text| text.len() <= MAX_HEADER_BYTES)
+            else {
+                continue;
+            };
+            for challenge in http_auth::parse_challenges(text).unwrap_or_default() {
+                if challenge.scheme.eq_ignore_ascii_case("bearer") {
+                    let Some(realm) = param(&challenge, "realm") else { continue };
+                    return Some(Self::Bearer { realm, service: param(&challenge, "service") });
+                }
+                if challenge.scheme.eq_ignore_ascii_case("basic") {
+                    found = Some(Self::Basic);
+                }
+            }
+        }
+        found
+    }
+}
+
+fn param(challenge: &ChallengeRef<'_>, name: &str) -> Option<String> {
+    let mut params = challenge.params.iter();
+    params.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_unescaped())
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<f64>,
+}
+
+fn grant(answer: &Answer, what: &str) -> Result<Grant, RegistryError> {
+    let malformed = |problem: &str| RegistryError::malformed(what, problem);
+    let TokenAnswer { token, access_token, expires_in } = serde_json::from_slice(&answer.body)
+        .map_err(|_| malformed("the token service's answer is not JSON with a token"))?;
+    let token = token
+        .or(access_token)
+        .filter(|token| !token.is_empty())
+        .ok_or_else(|| malformed("the token service's answer holds no token"))?;
+    let life = expires_in.map_or(DEFAULT_TOKEN_LIFE, |seconds| {
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
+    });
+    // A tenth less, so that a token does not expire on its way.
+    let life = life.min(MAX_TOKEN_LIFE).mul_f64(0.9);
+    Ok(Grant { header: Some(bearer(&token, what)?), life })
+}
+
+fn bearer(token: &str, what: &str) -> Result<HeaderValue, RegistryError> {
+    secret(format!("Bearer {token}"))
+        .ok_or_else(|| RegistryError::malformed(what, "the token holds control characters"))
+}
+
+fn basic(username: &str, password: &str) -> Result<HeaderValue, RegistryError> {
+    let encoded = STANDARD.encode(format!("{username}:{password}"));
+    secret(format!("Basic {encoded}"))
+        .ok_or_else(|| RegistryError::malformed("user name and password", "cannot be sent"))
+}
+
+fn secret(text: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// `Unauthorised`, with the error code of the answer's body where it has one.
+fn unauthorised(url: &Url, answer: &Answer) -> RegistryError {
+    let status = answer.status.as_u16();
+    let code = error_code(&answer.body).map(|code| format!(" {code}")).unwrap_or_default();
+    RegistryError::Unauthorised { what: shown(url), problem: format!("status {status}{code}") }
+}
+
+/// The first code of an OCI error body (distribution specification, "Error Codes").
+fn error_code(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let code = body.get("errors")?.get(0)?.get("code")?.as_str()?;
+    let plain = code.len() <= 40 && code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    plain.then(|| code.to_owned())
+}

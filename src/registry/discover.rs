@@ -1,0 +1,383 @@
+//! Finding what is attached to an image: the same for registries and for layout folders.
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use tokio::sync::OnceCell;
+
+use crate::evidence::Candidate;
+use crate::evidence::Content;
+use crate::evidence::Evidence;
+use crate::evidence::EvidenceQuery;
+use crate::evidence::Format;
+use crate::evidence::MAX_CANDIDATES;
+use crate::evidence::Place;
+use crate::evidence::Problem;
+use crate::evidence::SIMPLE_SIGNING_MEDIA_TYPE;
+use crate::image::Digest;
+use crate::verdict::Failure;
+use crate::verdict::Reason;
+
+use super::error::RegistryError;
+use super::error::Subject;
+use super::limits::MAX_BLOB_BYTES;
+use super::limits::MAX_EVIDENCE_BYTES;
+use super::manifest::Descriptor;
+use super::manifest::Document;
+use super::manifest::Manifest;
+use super::manifest::parse_document;
+use super::manifest::parse_index;
+
+/// Artifact and configuration type of classic signatures that are attached as referrers.
+const COSIGN_SIGNATURE_TYPE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
+
+/// What every Sigstore bundle's media type starts with, whatever its version.
+const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
+
+/// Artifact types that say nothing: a registry may fill them in for lack of a better one.
+const UNCLEAR_TYPES: &[&str] = &[
+    "application/vnd.oci.empty.v1+json",
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+];
+
+/// A place that holds manifests and blobs. Everything named by a digest is checked against it.
+pub(super) trait Store: Send + Sync {
+    /// The manifest that a tag names, with the digest of its bytes; `None` when there is none.
+    fn tag(
+        &self,
+        tag: &str,
+    ) -> impl Future<Output = Result<Option<(Digest, Bytes)>, RegistryError>> + Send;
+
+    /// A manifest.
+    fn manifest(&self, digest: &Digest)
+    -> impl Future<Output = Result<Bytes, RegistryError>> + Send;
+
+    /// A blob of at most [`MAX_BLOB_BYTES`].
+    fn blob(&self, digest: &Digest) -> impl Future<Output = Result<Bytes, RegistryError>> + Send;
+
+    /// What names `digest` as its subject.
+    fn referrers(&self, digest: &Digest) -> impl Future<Output = Listing> + Send;
+}
+
+/// A list of referrers, as far as it could be had.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listing {
+    /// Whether there is a referrers API at all.
+    pub(super) supported: bool,
+    /// The descriptors read.
+    pub(super) descriptors: Vec<Descriptor>,
+    /// Why it is not the whole list.
+    pub(super) problem: Option<RegistryError>,
+}
+
+/// Collects everything attached to the query's digest, from every place at once.
+pub(super) async fn discover<S: Store>(store: &S, query: &EvidenceQuery) -> Evidence {
+    let finder = Finder {
+        store,
+        query,
+        blobs: Mutex::default(),
+        manifests: Mutex::default(),
+        spent: AtomicUsize::new(0),
+    };
+    // Three chains that do not wait for each other: a place that hangs takes down itself only.
+    let (classic, (referrers, supported), fallback) =
+        futures::join!(finder.classic(), finder.referrers(), finder.fallback());
+    let fallback = match (supported, fallback.problems.is_empty()) {
+        (true, false) => Found::default(),
+        _ => fallback,
+    };
+    assemble(query, [classic, referrers, fallback])
+}
+
+fn assemble(query: &EvidenceQuery, places: [Found; 3]) -> Evidence {
+    let (mut candidates, mut problems) = (Vec::new(), Vec::new());
+    let mut seen: BTreeSet<Digest> = BTreeSet::new();
+    for found in places {
+        let known = seen.clone();
+        for candidate in found.candidates {
+            if known.contains(&candidate.manifest) {
+                continue;
+            }
+            seen.insert(candidate.manifest.clone());
+            if candidates.len() == MAX_CANDIDATES {
+                problems.push(surplus(candidate.place));
+                break;
+            }
+            candidates.push(candidate);
+        }
+        problems.extend(found.problems);
+    }
+    problems.dedup();
+    Evidence { query: query.clone(), candidates, problems }
+}
+
+/// What one place holds.
+#[derive(Debug, Default)]
+struct Found {
+    candidates: Vec<Candidate>,
+    problems: Vec<Problem>,
+}
+
+impl Found {
+    fn problem(place: Place, error: &RegistryError) -> Self {
+        let failure = error.failure(Subject::Evidence);
+        Self { candidates: Vec::new(), problems: vec![Problem { place, failure }] }
+    }
+}
+
+fn surplus(place: Place) -> Problem {
+    let found = format_args!("more than {MAX_CANDIDATES} signatures or referrers in one place");
+    let failure = Failure::new(Reason::EvidenceTooLarge, found);
+    Problem { place, failure: failure.wanted(format_args!("at most {MAX_CANDIDATES}")) }
+}
+
+/// Results by digest: each thing is read once, however many places list it.
+type Memo = Mutex<HashMap<Digest, Arc<OnceCell<Result<Bytes, RegistryError>>>>>;
+
+struct Finder<'a, S> {
+    store: &'a S,
+    query: &'a EvidenceQuery,
+    blobs: Memo,
+    manifests: Memo,
+    spent: AtomicUsize,
+}
+
+impl<S: Store> Finder<'_, S> {
+    async fn classic(&self) -> Found {
+        let EvidenceQuery { digest, tag_prefix, .. } = self.query;
+        let place = Place::SignatureTag;
+        let tag = format!("{tag_prefix}{}.sig", digest.tag_form());
+        match self.store.tag(&tag).await {
+            Ok(None) => Found::default(),
+            Ok(Some((digest, bytes))) => match self.charge(bytes) {
+                Ok(bytes) => self.examine(place, &digest, &bytes).await,
+                Err(error) => Found::problem(place, &error),
+            },
+            Err(error) => Found::problem(place, &error),
+        }
+    }
+
+    async fn referrers(&self) -> (Found, bool) {
+        let place = Place::Referrers;
+        let Listing { supported, descriptors, problem } =
+            self.store.referrers(&self.query.digest).await;
+        let mut found = self.listed(place, descriptors).await;
+        let failure = problem.map(|error| error.failure(Subject::Evidence));
+        found.problems.extend(failure.map(|failure| Problem { place, failure }));
+        (found, supported)
+    }
+
+    async fn fallback(&self) -> Found {
+        let place = Place::FallbackTag;
+        let tag = self.query.digest.tag_form();
+        let bytes = match self.store.tag(&tag).await {
+            Ok(None) => return Found::default(),
+            Ok(Some((_, bytes))) => self.charge(bytes),
+            Err(error) => return Found::problem(place, &error),
+        };
+        let index = bytes.and_then(|bytes| {
+            parse_index(&bytes).map_err(|error| RegistryError::malformed(format_args!("tag {tag}"), error))
+        });
+        match index {
+            Ok(index) => {
+                let mut found = self.listed(place, index.manifests).await;
+                if index.surplus > 0 {
+                    found.problems.push(surplus(place));
+                }
+                found
+            }
+            Err(error) => Found::problem(place, &error),
+        }
+    }
+
+    /// Looks at every listed manifest that may be a signature.
+    async fn listed(&self, place: Place, descriptors: Vec<Descriptor>) -> Found {
+        let mut seen = BTreeSet::new();
+        let possible: Vec<Descriptor> = descriptors
+            .into_iter()
+            .filter(|descriptor| may_be_signature(descriptor.artifact_type.as_deref()))
+            .filter(|descriptor| seen.insert(descriptor.digest.clone()))
+            .collect();
+        let kept = possible.iter().take(MAX_CANDIDATES);
+        let found = join_all(kept.map(|descriptor| self.referrer(place, descriptor))).await;
+        let mut all = Found::default();
+        for Found { candidates, problems } in found {
+            all.candidates.extend(candidates);
+            all.problems.extend(problems);
+        }
+        if possible.len() > MAX_CANDIDATES {
+            all.problems.push(surplus(place));
+        }
+        all
+    }
+
+    async fn referrer(&self, place: Place, descriptor: &Descriptor) -> Found {
+        let digest = &descriptor.digest;
+        let read = async { self.store.manifest(digest).await };
+        match self.once(&self.manifests, digest, read).await {
+            Ok(bytes) => self.examine(place, digest, &bytes).await,
+            Err(error) => {
+                let failure = error.failure(Subject::Evidence);
+                let format = match descriptor.artifact_type.as_deref() {
+                    Some(COSIGN_SIGNATURE_TYPE) => Format::Legacy,
+                    _ => Format::Bundle,
+                };
+                Found { candidates: vec![failed(place, digest, format, failure)], problems: vec![] }
+            }
+        }
+    }
+
+    /// Turns one manifest into candidates.
+    async fn examine(&self, place: Place, digest: &Digest, bytes: &[u8]) -> Found {
+        let document = parse_document(bytes);
+        let classic = place == Place::SignatureTag;
+        let manifest = match document {
+            Ok(Document::Manifest(manifest)) => manifest,
+            Ok(Document::Index(_)) if !classic => return Found::default(),
+            Ok(Document::Index(_)) => {
+                let found = "the signature tag names an index";
+                let failure = Failure::new(Reason::EvidenceUnsupported, found);
+                return single(failed(place, digest, Format::Legacy, failure));
+            }
+            Err(error) => {
+                let format = if classic { Format::Legacy } else { Format::Bundle };
+                let failure = Failure::new(Reason::EvidenceMalformed, error);
+                return single(failed(place, digest, format, failure));
+            }
+        };
+        let Some(format) = manifest_format(&manifest, classic) else { return Found::default() };
+        if !classic && manifest.subject.as_ref() != Some(&self.query.digest) {
+            let subject = manifest.subject.map_or_else(|| "nothing".into(), |s| s.to_string());
+            let found = format_args!("listed as a referrer, and its manifest refers to {subject}");
+            let failure = Failure::new(Reason::EvidenceMalformed, found);
+            let failure = failure.wanted(&self.query.digest);
+            return single(failed(place, digest, format, failure));
+        }
+        let kept = manifest.layers.iter().take(MAX_CANDIDATES);
+        let layers = kept.map(|layer| self.layer(place, digest, format, layer));
+        let mut candidates = join_all(layers).await;
+        if candidates.is_empty() {
+            let failure = Failure::new(Reason::EvidenceMalformed, "a signature without layers");
+            candidates.push(failed(place, digest, format, failure));
+        }
+        let over = manifest.surplus > 0 || manifest.layers.len() > MAX_CANDIDATES;
+        Found { candidates, problems: over.then(|| surplus(place)).into_iter().collect() }
+    }
+
+    async fn layer(
+        &self,
+        place: Place,
+        manifest: &Digest,
+        expected: Format,
+        layer: &Descriptor,
+    ) -> Candidate {
+        let (format, content) = match layer_format(&layer.media_type) {
+            Some(format) => {
+                let blob = self.blob(layer).await;
+                let content = blob.map_err(|error| error.failure(Subject::Evidence));
+                (format, content.map(|bytes| content_of(format, bytes, layer)))
+            }
+            None => {
+                let found = format_args!("a layer of type {}", layer.media_type);
+                let failure = Failure::new(Reason::EvidenceUnsupported, found);
+                let wanted = format_args!("{SIMPLE_SIGNING_MEDIA_TYPE} or a Sigstore bundle");
+                (expected, Err(failure.wanted(wanted)))
+            }
+        };
+        let (manifest, layer) = (manifest.clone(), layer.digest.clone());
+        Candidate { place, manifest, layer, format, content }
+    }
+
+    async fn blob(&self, layer: &Descriptor) -> Result<Bytes, RegistryError> {
+        let Descriptor { digest, size, .. } = layer;
+        if size.is_some_and(|size| size > MAX_BLOB_BYTES as u64) {
+            let limit = format_args!("{MAX_BLOB_BYTES} bytes");
+            return Err(RegistryError::too_large(format_args!("layer {digest}"), limit));
+        }
+        self.once(&self.blobs, digest, async { self.store.blob(digest).await }).await
+    }
+
+    async fn once(
+        &self,
+        memo: &Memo,
+        digest: &Digest,
+        read: impl Future<Output = Result<Bytes, RegistryError>>,
+    ) -> Result<Bytes, RegistryError> {
+        let cell = {
+            let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
+            memo.entry(digest.clone()).or_default().clone()
+        };
+        let read = async {
+            self.charge(Bytes::new())?;
+            self.charge(read.await?)
+        };
+        cell.get_or_init(|| read).await.clone()
+    }
+
+    /// Counts bytes toward the limit for the whole image.
+    fn charge(&self, bytes: Bytes) -> Result<Bytes, RegistryError> {
+        let spent = self.spent.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+        if spent > MAX_EVIDENCE_BYTES {
+            let what = format_args!("evidence of {}", self.query.digest);
+            let limit = format_args!("{MAX_EVIDENCE_BYTES} bytes in all");
+            return Err(RegistryError::too_large(what, limit));
+        }
+        Ok(bytes)
+    }
+}
+
+fn single(candidate: Candidate) -> Found {
+    Found { candidates: vec![candidate], problems: Vec::new() }
+}
+
+fn failed(place: Place, manifest: &Digest, format: Format, failure: Failure) -> Candidate {
+    let (manifest, layer) = (manifest.clone(), manifest.clone());
+    Candidate { place, manifest, layer, format, content: Err(failure) }
+}
+
+fn content_of(format: Format, bytes: Bytes, layer: &Descriptor) -> Content {
+    match format {
+        Format::Bundle => Content::Bundle(bytes),
+        Format::Legacy => {
+            Content::SimpleSigning { payload: bytes, annotations: layer.annotations.clone() }
+        }
+    }
+}
+
+/// Whether a listed manifest is worth reading: all but those that clearly are something else. The
+/// type in a list is a hint; only the manifest says what it is.
+fn may_be_signature(artifact_type: Option<&str>) -> bool {
+    artifact_type.is_none_or(|artifact_type| {
+        UNCLEAR_TYPES.contains(&artifact_type)
+            || artifact_type == COSIGN_SIGNATURE_TYPE
+            || artifact_type.starts_with(BUNDLE_PREFIX)
+    })
+}
+
+/// What a manifest holds; `None` when it is no signature.
+fn manifest_format(manifest: &Manifest, classic: bool) -> Option<Format> {
+    let Manifest { artifact_type, config_media_type, layers, .. } = manifest;
+    let types = [artifact_type.as_deref(), config_media_type.as_deref()];
+    if types.iter().flatten().any(|text| text.starts_with(BUNDLE_PREFIX)) {
+        return Some(Format::Bundle);
+    }
+    if classic || types.contains(&Some(COSIGN_SIGNATURE_TYPE)) {
+        return Some(Format::Legacy);
+    }
+    layers.iter().find_map(|layer| layer_format(&layer.media_type))
+}
+
+fn layer_format(media_type: &str) -> Option<Format> {
+    if media_type.starts_with(BUNDLE_PREFIX) {
+        return Some(Format::Bundle);
+    }
+    (media_type == SIMPLE_SIGNING_MEDIA_TYPE).then_some(Format::Legacy)
+}

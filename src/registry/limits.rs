@@ -1,0 +1,84 @@
+//! Every bound on what a registry may make us read, follow or wait for.
+use std::time::Duration;
+
+/// Largest manifest or index, in bytes. The OCI distribution specification asks registries to
+/// accept at least this much, and clients to expect no more ("Pushing Manifests").
+pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
+
+/// Largest payload or bundle, in bytes. A bundle with a certificate, a log entry and a timestamp
+/// takes 10 KiB; an attestation of a large build some hundred. Verification has the same bound.
+pub const MAX_BLOB_BYTES: usize = 1 << 20;
+
+/// Most bytes of manifests and blobs read for one image. A hundred bundles of ordinary size take
+/// two; it keeps 128 candidates of the largest size from adding up.
+pub const MAX_EVIDENCE_BYTES: usize = 32 << 20;
+
+/// Largest answer of a token service, in bytes. Tokens with many group claims reach 16 KiB.
+pub const MAX_TOKEN_BYTES: usize = 64 << 10;
+
+/// Most bytes read of an error's body: enough for the error code in it.
+pub const MAX_ERROR_BYTES: usize = 8 << 10;
+
+/// Longest `WWW-Authenticate`, `Link` or `Location` header that is looked at, in bytes. Presigned
+/// storage addresses are the longest in use, at about 2 KiB.
+pub const MAX_HEADER_BYTES: usize = 8 << 10;
+
+/// Most header lines in an answer. Registries behind two proxies send about thirty.
+pub const MAX_HEADERS: usize = 100;
+
+/// Most pages of referrers read for one image. Registries put 50 to 1,000 on a page.
+pub const MAX_REFERRERS_PAGES: usize = 16;
+
+/// Most descriptors kept of an index or of all pages of referrers. A multi-platform image with
+/// SBOMs, provenance and weekly signatures for years stays below.
+pub const MAX_DESCRIPTORS: usize = 1_024;
+
+/// Most annotations kept of a layer or descriptor. cosign writes five, users add a few.
+pub const MAX_ANNOTATIONS: usize = 64;
+
+/// Most redirects followed for one request. Storage back ends need one, geographic routing two.
+pub const MAX_REDIRECTS: usize = 5;
+
+/// Most times that one request is sent: two retries ride out a restart, more would only delay the
+/// answer for which the API server waits.
+pub const MAX_TRIES: u32 = 3;
+
+/// First pause before a retry where the registry names none; it doubles each time.
+pub const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Longest `Retry-After` obeyed. The API server gives webhooks at most 30 seconds.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Time for one request with its answer where the settings give none. Half of the ten seconds
+/// that an admission request has by default, so that one retry fits.
+pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time for connecting: a reachable registry needs two round trips and a TLS handshake.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Requests under way at one registry at a time; container runtimes use 3 to 10 for one image.
+pub const MAX_CONCURRENT_REQUESTS: usize = 16;
+
+/// Registries whose request budgets are remembered at a time; a cluster uses some ten.
+pub const MAX_REGISTRIES: u64 = 1_024;
+
+/// Tokens kept: one a repository and credential in use. Each takes a few KiB.
+pub const MAX_TOKENS: u64 = 4_096;
+
+/// Life of a token that names none (distribution specification, token authentication: 60 s).
+pub const DEFAULT_TOKEN_LIFE: Duration = Duration::from_secs(60);
+
+/// Longest time that a token is used, whatever it says, so that a revoked credential ends soon.
+pub const MAX_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// Largest Docker configuration or pull secret, in bytes: Kubernetes limits secrets to 1 MiB.
+pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+
+/// Time for a credential helper. Cloud helpers make one or two requests.
+pub const HELPER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Largest answer of a credential helper, in bytes: a user name and a token.
+pub const MAX_HELPER_BYTES: usize = 64 << 10;
+
+/// How long a credential helper's answer is used. Cloud tokens live for an hour or more.
+pub const HELPER_LIFE: Duration = Duration::from_secs(5 * 60);

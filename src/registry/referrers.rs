@@ -1,0 +1,151 @@
+//! The referrers API: pages, each pointing at the next (distribution specification, "Listing
+//! Referrers").
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use reqwest::header;
+use reqwest::header::HeaderMap;
+use url::Url;
+
+use crate::image::Digest;
+
+use super::Session;
+use super::discover::Listing;
+use super::endpoint::Endpoint;
+use super::error::RegistryError;
+use super::error::shown;
+use super::limits::MAX_DESCRIPTORS;
+use super::limits::MAX_MANIFEST_BYTES;
+use super::limits::MAX_REFERRERS_PAGES;
+use super::manifest::INDEX_MEDIA_TYPE;
+use super::manifest::parse_index;
+use super::transport::header_text;
+
+/// Statuses by which registries say that they do not know the API: 404 by the specification, the
+/// others in practice.
+const UNKNOWN_API: &[u16] = &[400, 404, 405, 406, 410, 415, 501];
+
+/// Lists what refers to `digest`. A mirror's list counts when there is something in it; otherwise
+/// the registry is asked, because a mirror may hold the image alone.
+pub(super) async fn list(session: &Session<'_>, digest: &Digest) -> Listing {
+    let mut left = session.endpoints.len() as u32;
+    let mut listing = Listing::default();
+    for endpoint in &session.endpoints {
+        let time = session.deadline.saturating_duration_since(Instant::now()) / left.max(1);
+        let until = if left == 1 { session.deadline } else { Instant::now() + time };
+        left = left.saturating_sub(1);
+        listing = pages(session, endpoint, digest, until).await;
+        if listing.problem.is_none() && !listing.descriptors.is_empty() {
+            break;
+        }
+    }
+    listing
+}
+
+async fn pages(
+    session: &Session<'_>,
+    endpoint: &Endpoint,
+    digest: &Digest,
+    until: Instant,
+) -> Listing {
+    let mut listing = Listing { supported: true, ..Listing::default() };
+    let mut url = endpoint.url("referrers", &digest.to_string());
+    let mut seen = BTreeSet::new();
+    loop {
+        let first = seen.is_empty();
+        let step = page(session, endpoint, &url, until).await;
+        let (index, next) = match step {
+            Ok(found) => found,
+            Err(error) if first && is_unknown(&error) => {
+                listing.supported = false;
+                return listing;
+            }
+            Err(error) => {
+                listing.problem = Some(error);
+                return listing;
+            }
+        };
+        seen.insert(url.to_string());
+        let room = MAX_DESCRIPTORS - listing.descriptors.len();
+        let over = index.manifests.len() > room || index.surplus > 0;
+        listing.descriptors.extend(index.manifests.into_iter().take(room));
+        let Some(next) = next.filter(|_| !over) else {
+            listing.problem = over.then(|| {
+                RegistryError::too_large(shown(&url), format_args!("{MAX_DESCRIPTORS} referrers"))
+            });
+            return listing;
+        };
+        if seen.contains(next.as_str()) {
+            let problem = "its pages lead in a circle";
+            listing.problem = Some(RegistryError::malformed(shown(&url), problem));
+            return listing;
+        }
+        if seen.len() >= MAX_REFERRERS_PAGES {
+            let limit = format_args!("{MAX_REFERRERS_PAGES} pages");
+            listing.problem = Some(RegistryError::too_large(shown(&url), limit));
+            return listing;
+        }
+        url = next;
+    }
+}
+
+async fn page(
+    session: &Session<'_>,
+    endpoint: &Endpoint,
+    url: &Url,
+    until: Instant,
+) -> Result<(super::manifest::Index, Option<Url>), RegistryError> {
+    let answer =
+        session.get(endpoint, url.clone(), INDEX_MEDIA_TYPE, MAX_MANIFEST_BYTES, until).await?;
+    let index = parse_index(&answer.body)
+        .map_err(|error| RegistryError::malformed(shown(url), error))?;
+    let next = next_page(url, &answer.headers)?;
+    if let Some(next) = &next
+        && (!endpoint.is_own(next) || next.scheme() != endpoint.base.scheme())
+    {
+        let address = format!("{}, another server", shown(next));
+        return Err(RegistryError::ForbiddenAddress { what: shown(url), address });
+    }
+    Ok((index, next))
+}
+
+const fn is_unknown(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::Absent { .. } => true,
+        RegistryError::Unsupported { status, .. } => {
+            let mut known = UNKNOWN_API;
+            while let [first, rest @ ..] = known {
+                if *first == *status {
+                    return true;
+                }
+                known = rest;
+            }
+            false
+        }
+        _ => false,
+    }
+}
+
+/// The target of `Link: <…>; rel="next"` (RFC 8288), against the page's own address.
+fn next_page(url: &Url, headers: &HeaderMap) -> Result<Option<Url>, RegistryError> {
+    if !headers.contains_key(header::LINK) {
+        return Ok(None);
+    }
+    let malformed = || RegistryError::malformed(shown(url), "its Link header is unreadable");
+    let text = header_text(headers, &header::LINK).ok_or_else(malformed)?;
+    for link in text.split(',') {
+        let Some((target, params)) = link.trim().strip_prefix('<').and_then(|l| l.split_once('>'))
+        else {
+            continue;
+        };
+        let is_next = params.split(';').any(|param| {
+            let (name, value) = param.split_once('=').unwrap_or((param, ""));
+            name.trim().eq_ignore_ascii_case("rel")
+                && value.trim().trim_matches('"').split(' ').any(|rel| rel == "next")
+        });
+        if is_next {
+            return url.join(target).map(Some).map_err(|_| malformed());
+        }
+    }
+    Ok(None)
+}

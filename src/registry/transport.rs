@@ -1,0 +1,382 @@
+//! One HTTP exchange after another: redirects by hand, capped bodies, retries, deadlines.
+//!
+//! Nothing here trusts the other side: not its lengths, not its encodings, not where it sends us.
+use std::error::Error as StdError;
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use reqwest::Method;
+use reqwest::Response;
+use reqwest::StatusCode;
+use reqwest::header;
+use reqwest::header::HeaderMap;
+use reqwest::header::HeaderName;
+use reqwest::header::HeaderValue;
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::address::AddressRule;
+use super::address::ForbiddenAddress;
+use super::address::GuardedResolver;
+use super::endpoint::Endpoint;
+use super::endpoint::authority;
+use super::error::RegistryError;
+use super::error::shown;
+use super::limits::CONNECT_TIMEOUT;
+use super::limits::MAX_CONCURRENT_REQUESTS;
+use super::limits::MAX_ERROR_BYTES;
+use super::limits::MAX_HEADER_BYTES;
+use super::limits::MAX_HEADERS;
+use super::limits::MAX_REDIRECTS;
+use super::limits::MAX_REGISTRIES;
+use super::limits::MAX_RETRY_AFTER;
+use super::limits::MAX_TRIES;
+use super::limits::RETRY_PAUSE;
+use super::options::HostOptions;
+use super::options::OptionsError;
+
+/// The HTTP clients for one host's settings.
+#[derive(Debug)]
+pub(super) struct Clients {
+    /// For the registry itself, which may lie at a private address.
+    own: reqwest::Client,
+    /// For wherever it sends us.
+    foreign: reqwest::Client,
+    pub(super) options: HostOptions,
+}
+
+impl Clients {
+    pub(super) fn new(options: HostOptions, user_agent: &str) -> Result<Self, String> {
+        Ok(Self {
+            own: client(&options, user_agent, own_rule(&options))?,
+            foreign: client(&options, user_agent, foreign_rule(&options))?,
+            options,
+        })
+    }
+}
+
+const fn own_rule(options: &HostOptions) -> AddressRule {
+    AddressRule { link_local: options.allow_link_local, private: true }
+}
+
+const fn foreign_rule(options: &HostOptions) -> AddressRule {
+    AddressRule { link_local: options.allow_link_local, private: options.allow_private }
+}
+
+fn client(
+    options: &HostOptions,
+    user_agent: &str,
+    rule: AddressRule,
+) -> Result<reqwest::Client, String> {
+    let pem = options.ca_pem.as_deref().unwrap_or_default();
+    let extra = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
+    let extra = extra.map_err(|error| format!("not certificates in PEM: {error}"))?;
+    if options.ca_pem.is_some() && extra.is_empty() {
+        return Err("no certificate in it, wanted PEM".to_owned());
+    }
+    let builder = || {
+        reqwest::Client::builder()
+            .user_agent(user_agent)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http1_max_headers(MAX_HEADERS)
+            .dns_resolver(Arc::new(GuardedResolver(rule)))
+    };
+    // Without any system certificates only the extra ones are trusted; with neither, every TLS
+    // connection fails, and registries over plain HTTP still work.
+    builder()
+        .tls_certs_merge(extra.clone())
+        .build()
+        .or_else(|_| builder().tls_certs_only(extra).build())
+        .map_err(|error| chain(&error))
+}
+
+/// What to send, and how much of the answer to take.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) url: Url,
+    pub(super) accept: &'static str,
+    /// Sent to this server only, never after a redirect elsewhere.
+    pub(super) authorization: Option<HeaderValue>,
+    /// A form to post; `None` is a GET.
+    pub(super) form: Option<String>,
+    /// Most bytes of a successful answer.
+    pub(super) cap: usize,
+    /// Whether redirects are followed.
+    pub(super) follow: bool,
+}
+
+/// A complete answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// Sends requests; shared by all callers.
+#[derive(Debug)]
+pub(super) struct Transport {
+    budgets: moka::future::Cache<String, Arc<Semaphore>>,
+    request_timeout: Duration,
+}
+
+impl Transport {
+    pub(super) fn new(request_timeout: Duration) -> Self {
+        Self { budgets: moka::future::Cache::new(MAX_REGISTRIES), request_timeout }
+    }
+
+    pub(super) const fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
+    /// Sends `call`, again after errors that a short wait may mend, until an answer of any other
+    /// kind is there.
+    ///
+    /// # Errors
+    /// When no complete answer is there by `deadline`, or the answer breaks a rule. Statuses other
+    /// than 429 and 5xx are answers.
+    pub(super) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<Answer, RegistryError> {
+        let mut attempt = 1;
+        loop {
+            let outcome = self.send_once(endpoint, call, deadline).await;
+            let (error, pause) = match outcome.and_then(|answer| judge(&call.url, answer)) {
+                Ok(Judged::Final(answer)) => return Ok(answer),
+                Ok(Judged::Again(error, pause)) => (error, pause),
+                Err(error @ RegistryError::Unreachable { .. }) => (error, None),
+                Err(error) => return Err(error),
+            };
+            let pause = pause.unwrap_or_else(|| jittered(RETRY_PAUSE * (1 << (attempt - 1))));
+            let left = deadline.saturating_duration_since(Instant::now());
+            if attempt >= MAX_TRIES || pause >= left || pause > MAX_RETRY_AFTER {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    async fn send_once(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<Answer, RegistryError> {
+        let until = deadline.min(Instant::now() + self.request_timeout);
+        match tokio::time::timeout_at(until.into(), self.follow(endpoint, call)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(RegistryError::TimedOut { what: shown(&call.url) }),
+        }
+    }
+
+    async fn follow(&self, endpoint: &Endpoint, call: &Call) -> Result<Answer, RegistryError> {
+        let mut url = call.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let answer = self.exchange(endpoint, call, &url).await?;
+            if !call.follow || !is_redirect(answer.status) {
+                return Ok(answer);
+            }
+            let next = location(&url, &answer.headers)?;
+            if url.scheme() == "https" && next.scheme() != "https" {
+                let address = format!("{}, without TLS", shown(&next));
+                return Err(RegistryError::ForbiddenAddress { what: shown(&url), address });
+            }
+            url = next;
+        }
+        let problem = format!("more than {MAX_REDIRECTS} redirects");
+        Err(RegistryError::malformed(shown(&call.url), problem))
+    }
+
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        url: &Url,
+    ) -> Result<Answer, RegistryError> {
+        let own = endpoint.is_own(url);
+        let Clients { own: own_client, foreign, options } = &*endpoint.clients;
+        let (client, rule) = if own {
+            (own_client, own_rule(options))
+        } else {
+            (foreign, foreign_rule(options))
+        };
+        rule.check_literal(url).map_err(|error| forbidden(&call.url, &error))?;
+        let budget = self
+            .budgets
+            .get_with(authority(url), async { Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS)) })
+            .await;
+        let _permit = budget.acquire().await.map_err(|_| unreachable_at(url, "shutting down"))?;
+        let method = if call.form.is_some() { Method::POST } else { Method::GET };
+        let mut request = client
+            .request(method, url.clone())
+            .header(header::ACCEPT, call.accept)
+            .header(header::ACCEPT_ENCODING, "identity");
+        // The call's own address decides, not the registry: a token service has its credentials.
+        if let Some(value) = call.authorization.as_ref().filter(|_| same_server(url, &call.url)) {
+            request = request.header(header::AUTHORIZATION, value.clone());
+        }
+        if let Some(form) = &call.form {
+            request = request
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form.clone());
+        }
+        let response = request.send().await.map_err(|error| connect_error(&call.url, url, error))?;
+        read(response, url, call.cap).await
+    }
+}
+
+/// Reads the answer, no further than `cap`, whatever length it announces.
+async fn read(mut response: Response, url: &Url, cap: usize) -> Result<Answer, RegistryError> {
+    let status = response.status();
+    let headers = std::mem::take(response.headers_mut());
+    if !status.is_success() {
+        let body = read_error(&mut response).await;
+        return Ok(Answer { status, headers, body });
+    }
+    let encoded = headers.get_all(header::CONTENT_ENCODING).iter();
+    if encoded.into_iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(RegistryError::malformed(shown(url), "compressed, wanted it as it is stored"));
+    }
+    let too_large = || RegistryError::too_large(shown(url), format_args!("{cap} bytes"));
+    let announced = header_text(&headers, &header::CONTENT_LENGTH).and_then(|v| v.parse().ok());
+    if announced.is_some_and(|length: u64| length > cap as u64) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| unreachable_at(url, &chain(&error)))?
+    {
+        if body.len() + chunk.len() > cap {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, headers, body: body.freeze() })
+}
+
+/// As much of an error's body as may be read; what cannot be read is left out.
+async fn read_error(response: &mut Response) -> Bytes {
+    let mut body = BytesMut::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let room = MAX_ERROR_BYTES - body.len();
+        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        if body.len() == MAX_ERROR_BYTES {
+            break;
+        }
+    }
+    body.freeze()
+}
+
+enum Judged {
+    Final(Answer),
+    Again(RegistryError, Option<Duration>),
+}
+
+fn judge(url: &Url, answer: Answer) -> Result<Judged, RegistryError> {
+    let pause = retry_after(&answer.headers);
+    let what = shown(url);
+    if answer.status == StatusCode::TOO_MANY_REQUESTS {
+        let error = RegistryError::RateLimited { what, retry_after: pause };
+        return Ok(Judged::Again(error, pause));
+    }
+    // 501 says that the request is not known; asking again does not help.
+    if answer.status.is_server_error() && answer.status != StatusCode::NOT_IMPLEMENTED {
+        let problem = format!("status {}", answer.status.as_u16());
+        return Ok(Judged::Again(RegistryError::Unreachable { what, problem }, pause));
+    }
+    Ok(Judged::Final(answer))
+}
+
+/// `Retry-After` in seconds (RFC 9110, 10.2.3). A date is treated as none: it would need a clock
+/// that agrees with the registry's.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u32 = header_text(headers, &header::RETRY_AFTER)?.trim().parse().ok()?;
+    Some(Duration::from_secs(u64::from(seconds)))
+}
+
+/// Between half and all of `pause`, so that callers that failed together do not return together.
+fn jittered(pause: Duration) -> Duration {
+    let random = std::hash::RandomState::new().hash_one(0u8);
+    pause / 2 + (pause / 2).mul_f64((random % 1_000) as f64 / 1_000.0)
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+fn location(url: &Url, headers: &HeaderMap) -> Result<Url, RegistryError> {
+    let malformed = |problem| RegistryError::malformed(shown(url), problem);
+    let text = header_text(headers, &header::LOCATION)
+        .ok_or_else(|| malformed("a redirect without a readable address"))?;
+    let next = url.join(text).map_err(|_| malformed("a redirect to what is no address"))?;
+    if !matches!(next.scheme(), "http" | "https") {
+        return Err(malformed("a redirect to another scheme than http and https"));
+    }
+    if !next.username().is_empty() || next.password().is_some() {
+        return Err(malformed("a redirect with credentials in its address"));
+    }
+    Ok(next)
+}
+
+/// A header's text, if it is text of bounded length.
+pub(super) fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let value = headers.get(name)?.to_str().ok()?;
+    (value.len() <= MAX_HEADER_BYTES).then_some(value)
+}
+
+fn same_server(left: &Url, right: &Url) -> bool {
+    left.scheme() == right.scheme()
+        && left.host() == right.host()
+        && left.port_or_known_default() == right.port_or_known_default()
+}
+
+fn connect_error(asked: &Url, url: &Url, error: reqwest::Error) -> RegistryError {
+    let mut source: Option<&(dyn StdError + 'static)> = Some(&error);
+    while let Some(current) = source {
+        if let Some(refused) = current.downcast_ref::<ForbiddenAddress>() {
+            return forbidden(asked, refused);
+        }
+        source = current.source();
+    }
+    unreachable_at(url, &chain(&error.without_url()))
+}
+
+fn forbidden(asked: &Url, refused: &ForbiddenAddress) -> RegistryError {
+    RegistryError::ForbiddenAddress { what: shown(asked), address: refused.to_string() }
+}
+
+fn unreachable_at(url: &Url, problem: &str) -> RegistryError {
+    RegistryError::Unreachable { what: shown(url), problem: problem.to_owned() }
+}
+
+/// The innermost cause, which names the problem; the outer ones name layers of the HTTP client.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// Clients for the settings of `field`.
+pub(super) fn clients(
+    field: String,
+    options: HostOptions,
+    user_agent: &str,
+) -> Result<Arc<Clients>, OptionsError> {
+    Clients::new(options, user_agent)
+        .map(Arc::new)
+        .map_err(|problem| OptionsError { field, problem })
+}
