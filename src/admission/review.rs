@@ -215,18 +215,19 @@ fn triple<'a>(
     key: &str,
     path: &'static str,
 ) -> Result<Triple<'a>, ReviewProblem> {
-    let value = request
-        .get(key)
-        .filter(|value| value.is_object())
-        .ok_or(ReviewProblem::Field {
-            path,
-            wanted: "an object",
-        })?;
-    Ok(Triple {
-        group: optional(value, "group", path)?,
-        version: string(value, "version", path)?,
-        name: string(value, key, path)?,
-    })
+    let error = ReviewProblem::Field {
+        path,
+        wanted: "an object of group, version and name",
+    };
+    let read = || {
+        let value = request.get(key)?;
+        Some(Triple {
+            group: optional(value, "group", path).ok()?,
+            version: string(value, "version", path).ok()?,
+            name: string(value, key, path).ok()?,
+        })
+    };
+    read().ok_or(error)
 }
 
 fn string<'a>(value: &'a Value, key: &str, path: &'static str) -> Result<&'a str, ReviewProblem> {
@@ -235,7 +236,7 @@ fn string<'a>(value: &'a Value, key: &str, path: &'static str) -> Result<&'a str
         .and_then(Value::as_str)
         .ok_or(ReviewProblem::Field {
             path,
-            wanted: "complete, with a string in it",
+            wanted: "a string",
         })
 }
 
@@ -260,7 +261,7 @@ fn dry_run(request: &Value) -> Result<bool, ReviewProblem> {
 fn labels(object: &Value) -> Result<BTreeMap<String, String>, ReviewProblem> {
     let error = ReviewProblem::Field {
         path: "request.object.metadata.labels",
-        wanted: "a map of strings",
+        wanted: "a map of at most 1000 strings",
     };
     let labels = match object.pointer("/metadata/labels") {
         None | Some(Value::Null) => return Ok(BTreeMap::new()),
