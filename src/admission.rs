@@ -93,9 +93,15 @@ pub struct FieldReport {
     /// The same as a JSON pointer, for the patch.
     #[serde(skip)]
     pub pointer: String,
-    /// The field's text with the verified digest added, where it has none and one was verified.
+    /// The field's text, exactly.
+    #[serde(skip)]
+    pub text: String,
+    /// The field's text with the verified digest added, where `/mutate` is to write it.
     #[serde(skip)]
     pub pinned: Option<String>,
+    /// Whether the field names a tag that nothing will pin.
+    #[serde(skip)]
+    pub unpinned: bool,
     /// What was found out about its image.
     #[serde(flatten)]
     pub report: ImageReport,

@@ -2,6 +2,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+mod error;
+mod parse;
+
+pub use error::ImageRefError;
+pub use parse::MAX_REFERENCE_LENGTH;
+
 /// A content digest, for example `sha256:…` with 64 lower-case hexadecimal digits.
 ///
 /// OCI image specification, `descriptor.md#digests`. Only the registered algorithms `sha256` and
@@ -92,6 +98,8 @@ impl FromStr for Digest {
 
 /// A repository on a registry, normalised: host in lower case, default port dropped, Docker Hub's
 /// aliases unified as `docker.io`, `library/` filled in.
+///
+/// Two spellings of one repository are equal, so that a policy cannot be evaded by spelling.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Repository {
     registry: String,
@@ -99,7 +107,8 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// The registry's host, with a port where it is not 443.
+    /// The registry's host, with a port where it is not 443 or where the host has no dot and would
+    /// read as a path component without one (`intranet:443`).
     pub fn registry(&self) -> &str {
         &self.registry
     }
@@ -113,14 +122,6 @@ impl Repository {
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.registry, self.path)
-    }
-}
-
-impl FromStr for Repository {
-    type Err = ImageRefError;
-
-    fn from_str(_text: &str) -> Result<Self, Self::Err> {
-        todo!("helper: a reference without tag and digest")
     }
 }
 
@@ -171,25 +172,6 @@ impl fmt::Display for ImageRef {
         }
         Ok(())
     }
-}
-
-impl FromStr for ImageRef {
-    type Err = ImageRefError;
-
-    fn from_str(_text: &str) -> Result<Self, Self::Err> {
-        todo!("helper")
-    }
-}
-
-/// Why a text is not an image reference.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum ImageRefError {
-    /// The digest is not `sha256:` with 64 or `sha512:` with 128 lower-case hexadecimal digits.
-    #[error("`{found}` is not a digest: wanted sha256: and 64 lower-case hexadecimal digits")]
-    Digest {
-        /// The text.
-        found: String,
-    },
 }
 
 /// One image that an object names, and where.

@@ -14,7 +14,7 @@
 //! | layer | modules | may use |
 //! |---|---|---|
 //! | wire | [`api`] | nothing |
-//! | pure | [`image`], [`workload`], [`trust_root`], [`verify`], [`policy`], [`verdict`] | the layers above |
+//! | pure | [`image`], [`json`], [`workload`], [`trust_root`], [`verify`], [`policy`], [`verdict`] | the layers above |
 //! | pipeline | [`evidence`], [`admission`] | wire and pure |
 //! | I/O | [`registry`], [`files`], [`server`], [`telemetry`], [`metrics`] | all of these |
 //! | composition | [`args`], [`commands`] | everything |
@@ -27,6 +27,7 @@ pub mod commands;
 pub mod evidence;
 pub mod files;
 pub mod image;
+pub mod json;
 pub mod metrics;
 pub mod policy;
 pub mod registry;

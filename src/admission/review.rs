@@ -1,1 +1,300 @@
-//! `admission.k8s.io/v1` AdmissionReview: bytes to [`super::Request`], [`super::Decision`] to bytes.
+//! `admission.k8s.io/v1` AdmissionReview: bytes to [`super::Request`], [`super::Decision`] to JSON.
+//!
+//! Only images decide. Owner references, annotations, `deletionTimestamp`, replicas, user names and
+//! subresources are never a reason to look away.
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Request;
+use crate::image::ImageUse;
+use crate::json;
+use crate::policy::Workload;
+use crate::verdict::printable;
+use crate::workload;
+use crate::workload::Kind;
+
+mod error;
+mod response;
+
+pub use error::ReviewError;
+pub use error::ReviewProblem;
+pub use response::Endpoint;
+pub use response::refuse;
+pub use response::respond;
+
+/// Largest body, in bytes. An API server takes requests of up to 3 MiB and etcd stores 1.5 MiB by
+/// default; a review of an update holds new and old object, with room for either limit raised.
+pub const MAX_BODY: usize = 8 * 1024 * 1024;
+
+/// Longest `uid`, in bytes. The API server sends 36; the value is echoed and logged.
+pub const MAX_UID: usize = 128;
+
+/// Most labels read from an object. They stay in memory while the request is judged; 1,000 are far
+/// more than selectors can use.
+const MAX_LABELS: usize = 1000;
+
+/// The only version that is spoken.
+pub(super) const API_VERSION: &str = "admission.k8s.io/v1";
+
+/// The kind of both the question and the answer.
+pub(super) const REVIEW_KIND: &str = "AdmissionReview";
+
+/// Kinds behind subresources of workloads that hold no image, as group and name: rules such as
+/// `pods/*` send them, and refusing them would stop scheduling and eviction.
+const IMAGELESS: [(&str, &str); 4] = [
+    ("", "Binding"),
+    ("authentication.k8s.io", "TokenRequest"),
+    ("autoscaling", "Scale"),
+    ("policy", "Eviction"),
+];
+
+/// Parses the body of an admission request, and lists the images to judge: all that a new object
+/// names; of an update those that it adds; none of a deletion or a connection.
+///
+/// # Errors
+/// When the body is not one JSON document without duplicate keys, is not an AdmissionReview of
+/// [`API_VERSION`], or its object is not of a covered kind and shape. Each is to be answered as a
+/// denial ([`refuse`]) where the error knows the `uid`, with HTTP status 400 otherwise.
+pub fn parse(body: &[u8]) -> Result<Request, ReviewError> {
+    let review = document(body)?;
+    let request = envelope(&review)?;
+    let uid = uid(request)?;
+    read(request, uid).map_err(|problem| ReviewError::of_request(uid, problem))
+}
+
+fn document(body: &[u8]) -> Result<Value, ReviewProblem> {
+    if body.len() > MAX_BODY {
+        return Err(ReviewProblem::TooLarge { found: body.len() });
+    }
+    if let Err(error) = str::from_utf8(body) {
+        return Err(ReviewProblem::Encoding {
+            index: error.valid_up_to(),
+        });
+    }
+    json::parse(body).map_err(|error| ReviewProblem::Json {
+        problem: printable(&error.to_string()),
+    })
+}
+
+fn envelope(review: &Value) -> Result<&Value, ReviewProblem> {
+    for (key, wanted) in [("kind", REVIEW_KIND), ("apiVersion", API_VERSION)] {
+        let found = review.get(key).and_then(Value::as_str);
+        if found != Some(wanted) {
+            let found = found.map_or_else(|| "nothing".to_owned(), printable);
+            return Err(ReviewProblem::Envelope { key, found, wanted });
+        }
+    }
+    review
+        .get("request")
+        .filter(|request| request.is_object())
+        .ok_or(ReviewProblem::Field {
+            path: "request",
+            wanted: "an object",
+        })
+}
+
+fn uid(request: &Value) -> Result<&str, ReviewProblem> {
+    let good = |uid: &&str| {
+        (1..=MAX_UID).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_graphic())
+    };
+    request
+        .get("uid")
+        .and_then(Value::as_str)
+        .filter(good)
+        .ok_or(ReviewProblem::Field {
+            path: "request.uid",
+            wanted: "a string of 1 to 128 visible ASCII characters",
+        })
+}
+
+/// What the request wants to do, as far as images are concerned.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Operation {
+    Create,
+    Update,
+    Other,
+}
+
+fn read(request: &Value, uid: &str) -> Result<Request, ReviewProblem> {
+    let operation = match string(request, "operation", "request.operation")? {
+        "CREATE" => Operation::Create,
+        "UPDATE" => Operation::Update,
+        "DELETE" | "CONNECT" => Operation::Other,
+        found => {
+            return Err(ReviewProblem::Operation {
+                found: printable(found),
+            });
+        }
+    };
+    let kind = triple(request, "kind", "request.kind")?;
+    let resource = triple(request, "resource", "request.resource")?;
+    let object = request.get("object").unwrap_or(&Value::Null);
+    let images = match operation {
+        Operation::Other => Vec::new(),
+        Operation::Create | Operation::Update => images(request, operation, &kind, &resource)?,
+    };
+    Ok(Request {
+        uid: uid.to_owned(),
+        workload: Workload {
+            namespace: optional(request, "namespace", "request.namespace")?.to_owned(),
+            namespace_labels: BTreeMap::new(),
+            group: resource.group.to_owned(),
+            version: resource.version.to_owned(),
+            resource: resource.name.to_owned(),
+            labels: labels(object)?,
+        },
+        kind: printable(kind.name),
+        name: name(request, object),
+        user: printable(text_at(request, "/userInfo/username")),
+        dry_run: dry_run(request)?,
+        images,
+    })
+}
+
+fn images(
+    request: &Value,
+    operation: Operation,
+    kind: &Triple<'_>,
+    resource: &Triple<'_>,
+) -> Result<Vec<ImageUse>, ReviewProblem> {
+    if IMAGELESS.contains(&(kind.group, kind.name)) {
+        return Ok(Vec::new());
+    }
+    let kind = Kind::find(kind.group, kind.version, kind.name)?;
+    if (resource.group, resource.version, resource.name)
+        != (kind.group, kind.version, kind.resource)
+    {
+        return Err(ReviewProblem::Mismatch {
+            path: "request.resource.resource",
+            found: printable(resource.name),
+            wanted: kind.resource.to_owned(),
+        });
+    }
+    let object = request.get("object").unwrap_or(&Value::Null);
+    agree(object, "kind", "request.object.kind", kind.name)?;
+    agree(
+        object,
+        "apiVersion",
+        "request.object.apiVersion",
+        &kind.api_version(),
+    )?;
+    let old = match operation {
+        Operation::Update => request
+            .get("oldObject")
+            .filter(|old| Kind::of(old) == Ok(kind)),
+        Operation::Create | Operation::Other => None,
+    };
+    Ok(match old {
+        Some(old) => workload::added_images(kind, object, old)?,
+        None => workload::images(kind, object)?,
+    })
+}
+
+fn agree(object: &Value, key: &str, path: &'static str, wanted: &str) -> Result<(), ReviewProblem> {
+    match string(object, key, path)? {
+        found if found == wanted => Ok(()),
+        found => Err(ReviewProblem::Mismatch {
+            path,
+            found: printable(found),
+            wanted: wanted.to_owned(),
+        }),
+    }
+}
+
+/// A GroupVersionKind or GroupVersionResource.
+struct Triple<'a> {
+    group: &'a str,
+    version: &'a str,
+    name: &'a str,
+}
+
+/// Reads `{group, version, <key>}` at `key`.
+fn triple<'a>(
+    request: &'a Value,
+    key: &str,
+    path: &'static str,
+) -> Result<Triple<'a>, ReviewProblem> {
+    let value = request
+        .get(key)
+        .filter(|value| value.is_object())
+        .ok_or(ReviewProblem::Field {
+            path,
+            wanted: "an object",
+        })?;
+    Ok(Triple {
+        group: optional(value, "group", path)?,
+        version: string(value, "version", path)?,
+        name: string(value, key, path)?,
+    })
+}
+
+fn string<'a>(value: &'a Value, key: &str, path: &'static str) -> Result<&'a str, ReviewProblem> {
+    value
+        .get(key)
+        .and_then(Value::as_str)
+        .ok_or(ReviewProblem::Field {
+            path,
+            wanted: "complete, with a string in it",
+        })
+}
+
+/// Absent and `null` read as empty, as in Kubernetes.
+fn optional<'a>(value: &'a Value, key: &str, path: &'static str) -> Result<&'a str, ReviewProblem> {
+    match value.get(key) {
+        None | Some(Value::Null) => Ok(""),
+        Some(_) => string(value, key, path),
+    }
+}
+
+fn dry_run(request: &Value) -> Result<bool, ReviewProblem> {
+    match request.get("dryRun") {
+        None | Some(Value::Null) => Ok(false),
+        Some(value) => value.as_bool().ok_or(ReviewProblem::Field {
+            path: "request.dryRun",
+            wanted: "true or false",
+        }),
+    }
+}
+
+fn labels(object: &Value) -> Result<BTreeMap<String, String>, ReviewProblem> {
+    let error = ReviewProblem::Field {
+        path: "request.object.metadata.labels",
+        wanted: "a map of strings",
+    };
+    let labels = match object.pointer("/metadata/labels") {
+        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+        Some(Value::Object(labels)) if labels.len() <= MAX_LABELS => labels,
+        Some(_) => return Err(error),
+    };
+    labels
+        .iter()
+        .map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect::<Option<_>>()
+        .ok_or(error)
+}
+
+/// For people: the first of the places that say what the object is or will be called.
+fn name(request: &Value, object: &Value) -> String {
+    let candidates = [
+        text_at(request, "/name"),
+        text_at(object, "/metadata/name"),
+        text_at(object, "/metadata/generateName"),
+    ];
+    printable(
+        candidates
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .unwrap_or_default(),
+    )
+}
+
+fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

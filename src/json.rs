@@ -1,0 +1,137 @@
+//! JSON as signers and clusters write it, read strictly: one meaning for one text.
+//!
+//! RFC 8259 leaves duplicate names to the reader, so two readers may see two documents in the same
+//! bytes. Here a duplicate name is an error, as is anything after the document.
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::de::DeserializeSeed;
+use serde::de::Error as _;
+use serde::de::MapAccess;
+use serde::de::SeqAccess;
+use serde::de::Visitor;
+use serde_json::Map;
+use serde_json::Number;
+use serde_json::Value;
+
+/// Parses one JSON document.
+///
+/// Nesting is bounded by `serde_json` (128 levels).
+///
+/// # Errors
+/// When the bytes are no JSON, hold a name twice in one object, or go on after the document.
+pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let Strict(value) = Strict::deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Seed.deserialize(deserializer).map(Self)
+    }
+}
+
+struct Seed;
+
+impl<'de> DeserializeSeed<'de> for Seed {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element_seed(Self)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(name) = access.next_key::<String>()? {
+            if map.contains_key(&name) {
+                let name = crate::verdict::printable(&name);
+                return Err(A::Error::custom(format!("the name `{name}` stands twice")));
+            }
+            let value = access.next_value_seed(Self)?;
+            map.insert(name, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_what_serde_json_accepts() {
+        let text = br#"{"a":[1,-2,3.5,true,null,"x"],"b":{"a":{}}}"#;
+        let wanted: Value = serde_json::from_slice(text).unwrap();
+        assert_eq!(parse(text).unwrap(), wanted);
+    }
+
+    #[test]
+    fn rejects_duplicates_at_any_depth() {
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"[{"b":{"a":1,"a":2}}]"#,
+            r#"{"a":1,"\u0061":2}"#,
+        ] {
+            let error = parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("stands twice"), "{error}");
+        }
+    }
+
+    #[test]
+    fn rejects_what_follows_and_what_is_too_deep() {
+        assert!(parse(b"{} {}").is_err());
+        assert!(parse("[".repeat(100_000).as_bytes()).is_err());
+        assert!(parse(b"\xff").is_err());
+    }
+}
