@@ -25,6 +25,7 @@ use serde_json::json;
 use tegata::admission::Decision;
 use tegata::admission::FieldReport;
 use tegata::admission::Request;
+use tegata::admission::review::MAX_BODY;
 use tegata::args::serve::ServeArgs;
 use tegata::commands::serve;
 use tegata::commands::serve::Addresses;
@@ -36,7 +37,6 @@ use tegata::server;
 use tegata::server::Admit;
 use tegata::server::AppState;
 use tegata::server::Limits;
-use tegata::server::MAX_BODY;
 use tegata::server::listen::ConnectionLimits;
 use tegata::server::reload::LoadOutcome;
 use tegata::verdict::ImageReport;
@@ -115,7 +115,9 @@ fn report(image: &str) -> FieldReport {
     FieldReport {
         path: "spec.containers[0].image".to_owned(),
         pointer: "/spec/containers/0/image".to_owned(),
+        text: image.to_owned(),
         pinned: None,
+        unpinned: false,
         report: ImageReport {
             image: image.to_owned(),
             digest: None,
@@ -326,6 +328,27 @@ async fn rejects_what_is_no_admission_review() {
 }
 
 #[tokio::test]
+async fn denies_with_the_uid_what_cannot_be_judged() {
+    let app = app(4);
+    let mut malformed = review("odd");
+    malformed["request"]["object"]["spec"]["containers"] = json!("none");
+    let mut many = review("many");
+    let container = json!({ "name": "c", "image": "registry.example/app:1" });
+    many["request"]["object"]["spec"]["containers"] = vec![container; 10_000].into();
+    for (review, name, code) in [(malformed, "odd", 400), (many, "many", 403)] {
+        let (status, text) = app.send(post("/validate", review.to_string())).await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        let response = response_of(&text, name);
+        assert_eq!(response["allowed"], false, "{text}");
+        assert_eq!(response["status"]["code"], code, "{text}");
+    }
+    assert_eq!(app.fake.asked.load(Ordering::SeqCst), 0);
+    let metrics = app.metrics();
+    let line = r#"tegata_decisions_total{endpoint="validate",allowed="false",verdict="rejected",reason="image-field-limit"} 1"#;
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test]
 async fn accepts_a_content_type_with_parameters() {
     let app = app(4);
     let request = HttpRequest::post("/validate")
@@ -375,6 +398,7 @@ async fn denies_before_the_api_servers_time_out_when_the_pipeline_hangs() {
     let elapsed = start.elapsed();
     assert!(elapsed > Duration::from_millis(400), "{elapsed:?}");
     assert!(elapsed < Duration::from_millis(600), "{elapsed:?}");
+    tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(
         app.fake.abandoned.load(Ordering::SeqCst),
         1,
@@ -434,7 +458,7 @@ async fn sheds_at_once_what_is_beyond_the_most_in_flight() {
     let mut large = review("large");
     large["request"]["object"]["metadata"]["annotations"] = json!({ "x": "y".repeat(4 << 20) });
     let text = serde_json::to_string(&large).unwrap();
-    // serde_json sorts members; the API server writes the uid first.
+    // Members are sorted here; the API server writes the uid first.
     let text = text.replacen("\"request\":{", "\"request\":{\"uid\":\"uid-large\",", 1);
     let (status, answer) = app.send(post("/validate", text)).await;
     assert_eq!(status, StatusCode::OK, "{answer}");

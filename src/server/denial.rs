@@ -22,7 +22,9 @@ pub(super) fn denial(
         .map(|image| FieldReport {
             path: image.path.clone(),
             pointer: image.pointer.clone(),
+            text: image.text.clone(),
             pinned: None,
+            unpinned: false,
             report: ImageReport {
                 image: crate::verdict::printable(&image.text),
                 digest: None,
