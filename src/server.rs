@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use crate::admission::Admission;
 use crate::admission::Decision;
 use crate::admission::Request;
+use crate::admission::review::Endpoint;
 use crate::evidence::FetchEvidence;
 use crate::metrics::Metrics;
 use crate::policy::PolicySnapshot;
@@ -41,9 +42,7 @@ pub mod reload;
 pub mod timeout;
 pub mod tls;
 mod webhook;
-mod wire;
 
-pub use body::MAX_BODY;
 pub use body::MAX_BUFFERED;
 
 /// The pipeline, as the server calls it: [`Admission`], or a fake in tests.
@@ -165,11 +164,11 @@ pub fn router<A: Admit>(state: AppState<A>) -> Router {
 }
 
 async fn mutate<A: Admit>(State(state): State<AppState<A>>, request: HttpRequest) -> Response {
-    webhook::answer(state, wire::Endpoint::Mutate, request).await
+    webhook::answer(state, Endpoint::Mutate, request).await
 }
 
 async fn validate<A: Admit>(State(state): State<AppState<A>>, request: HttpRequest) -> Response {
-    webhook::answer(state, wire::Endpoint::Validate, request).await
+    webhook::answer(state, Endpoint::Validate, request).await
 }
 
 async fn method_not_allowed<A: Admit>(State(state): State<AppState<A>>) -> Response {

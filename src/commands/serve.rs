@@ -159,7 +159,10 @@ async fn start(
     readiness.ready(POLICIES);
     let count = policies.borrow().policies().len();
     let reloading = reloader.run(snapshots, poll.unwrap_or(reload::POLL));
-    parts.spawn(async move { ("policy reload", Ok(reloading.await)) });
+    parts.spawn(async move {
+        reloading.await;
+        ("policy reload", Ok(()))
+    });
 
     let source = certificate(&args)?;
     let served = source.load(server::now()).await?;
@@ -167,7 +170,10 @@ async fn start(
     readiness.ready(CERTIFICATE);
     let every = poll.unwrap_or(tls::POLL);
     let renewing = tls::watch(source, served, acceptor.clone(), metrics.clone(), every);
-    parts.spawn(async move { ("certificate reload", Ok(renewing.await)) });
+    parts.spawn(async move {
+        renewing.await;
+        ("certificate reload", Ok(()))
+    });
 
     let limits = Limits {
         default_timeout: args.default_timeout,
@@ -247,7 +253,7 @@ fn certificate(args: &ServeArgs) -> Result<tls::Source, ServeError> {
             if let Some(path) = &args.tls_ca_out {
                 authority.export(path)?;
             }
-            Ok(tls::Source::SelfSigned(authority))
+            Ok(tls::Source::SelfSigned(Box::new(authority)))
         }
         (Some(_), None) | (None, Some(_)) => Err(ServeError::HalfPair),
     }

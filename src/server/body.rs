@@ -14,9 +14,8 @@ use serde::de::Visitor;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
-/// Most bytes of one AdmissionReview. It holds `object` and `oldObject`; the API server reads
-/// objects of at most 3 MiB each (`MaxRequestBodyBytes`), and base64 fields may grow by a third.
-pub const MAX_BODY: usize = 8 << 20;
+use crate::admission::review::MAX_BODY;
+use crate::admission::review::MAX_UID;
 
 /// Most bytes that all bodies together may hold while they are received and parsed: what sixteen
 /// requests of the largest size take, or thousands of usual ones. Beyond it requests are shed.
@@ -25,9 +24,6 @@ pub const MAX_BUFFERED: usize = 16 * MAX_BODY;
 /// How much of a body is kept when it is received only for its `uid`. The API server writes the
 /// `uid` first in `request`, within the first 200 bytes.
 const HEAD: usize = 8 << 10;
-
-/// Longest `uid` that is echoed. The API server's are UUIDs of 36 characters.
-const MAX_UID: usize = 128;
 
 /// Bytes that one permit of the buffer budget stands for.
 const BUFFER_UNIT: usize = 1 << 10;
@@ -134,7 +130,9 @@ pub(super) fn probe_uid(head: &[u8]) -> Option<String> {
         inner: Uid(&mut found),
     }
     .deserialize(&mut deserializer);
-    found.filter(|uid| !uid.is_empty() && uid.len() <= MAX_UID)
+    found.filter(|uid| {
+        (1..=MAX_UID).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_graphic())
+    })
 }
 
 /// Looks for the member `name` of an object and hands its value to `inner`.
@@ -274,6 +272,7 @@ mod tests {
             "{\"request\":[]}",
             "{\"request\":{\"uid\":7}}",
             "{\"request\":{\"uid\":\"\"}}",
+            "{\"request\":{\"uid\":\"a\\nb\"}}",
             "\u{fffd}",
         ] {
             assert_eq!(probe_uid(text.as_bytes()), None, "{text}");

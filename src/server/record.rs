@@ -2,9 +2,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::wire::Endpoint;
 use crate::admission::Decision;
 use crate::admission::Request;
+use crate::admission::review::Endpoint;
+use crate::admission::review::ReviewError;
 use crate::metrics::Decided;
 use crate::metrics::Metrics;
 use crate::metrics::Stage;
@@ -64,6 +65,35 @@ pub(super) fn record(
         let explanation = self::explanation(decision);
         tracing::debug!(uid = %printable(uid), explanation, "Explained");
     }
+}
+
+/// Logs and counts a request that cannot be judged.
+pub(super) fn record_refusal(
+    metrics: &Metrics,
+    endpoint: Endpoint,
+    error: &ReviewError,
+    elapsed: Duration,
+) {
+    metrics.stage(Stage::Total, elapsed);
+    let endpoint = endpoint_name(endpoint);
+    match error.reason() {
+        Some(reason) => metrics.decided(Decided {
+            endpoint,
+            allowed: false,
+            verdict: reason.verdict(),
+            reason: Some(reason),
+        }),
+        None => metrics.refused(error.status()),
+    }
+    tracing::info!(
+        endpoint,
+        uid = error.uid().unwrap_or_default(),
+        allowed = false,
+        reasons = error.reason().map_or("request-malformed", Reason::code),
+        elapsed_ms = elapsed.as_secs_f64() * 1000.0,
+        error = %printable(&error.to_string()),
+        "Refused",
+    );
 }
 
 const fn endpoint_name(endpoint: Endpoint) -> &'static str {
@@ -171,7 +201,9 @@ mod tests {
         FieldReport {
             path: "spec.containers[0].image".to_owned(),
             pointer: String::new(),
+            text: "app".to_owned(),
             pinned: None,
+            unpinned: false,
             report: ImageReport {
                 image: "app\n".to_owned(),
                 digest: None,

@@ -42,7 +42,7 @@ pub enum Source {
         key: PathBuf,
     },
     /// Our own authority in memory.
-    SelfSigned(SelfSigned),
+    SelfSigned(Box<SelfSigned>),
 }
 
 /// A certificate with its key, ready to serve.

@@ -20,16 +20,17 @@ use super::Admit;
 use super::AppState;
 use super::body;
 use super::body::BodyError;
-use super::body::MAX_BODY;
 use super::body::Received;
 use super::denial::denial;
 use super::record;
 use super::refuse;
 use super::timeout::Deadlines;
-use super::wire;
-use super::wire::Endpoint;
 use crate::admission::Decision;
 use crate::admission::Request;
+use crate::admission::review;
+use crate::admission::review::Endpoint;
+use crate::admission::review::MAX_BODY;
+use crate::admission::review::ReviewError;
 use crate::metrics::Shed;
 use crate::metrics::Stage;
 use crate::verdict::Reason;
@@ -147,7 +148,7 @@ impl<A: Admit> Exchange<A> {
         let head = bytes.clone();
         // Off the async threads: eight MiB of JSON take tens of milliseconds. The permits go along,
         // so that work which outlives its request still counts.
-        let parse = tokio::task::spawn_blocking(move || (wire::parse(&bytes), held));
+        let parse = tokio::task::spawn_blocking(move || (review::parse(&bytes), held));
         let parsed = tokio::time::timeout_at(deadlines.overrun.into(), parse).await;
         self.state.metrics.stage(Stage::Parse, parsing.elapsed());
         match parsed {
@@ -157,7 +158,7 @@ impl<A: Admit> Exchange<A> {
                 let outcome = self.admit(Arc::clone(&request), place, deadlines).await;
                 self.respond(&request.uid, &outcome)
             }
-            Ok(Ok((Err(error), _))) => self.refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+            Ok(Ok((Err(error), _))) => self.reject(&error),
             Ok(Err(_)) => {
                 tracing::error!("Parsing a request panicked");
                 self.deny_unparsed(&head, Reason::InternalError, "parsing the request failed")
@@ -165,6 +166,24 @@ impl<A: Admit> Exchange<A> {
             Err(_) => {
                 let found = "the request could not be parsed in time";
                 self.deny_unparsed(&head, Reason::DeadlineExceeded, found)
+            }
+        }
+    }
+
+    /// Denies a request that cannot be judged; one without a `uid` gets an HTTP error.
+    fn reject(&self, error: &ReviewError) -> Response {
+        record::record_refusal(
+            &self.state.metrics,
+            self.endpoint,
+            error,
+            self.start.elapsed(),
+        );
+        match error.uid() {
+            Some(uid) => Json(review::refuse(uid, error)).into_response(),
+            None => {
+                let status =
+                    StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+                (status, format!("{error}\n")).into_response()
             }
         }
     }
@@ -233,7 +252,7 @@ impl<A: Admit> Exchange<A> {
             *own,
             elapsed,
         );
-        Json(wire::respond(uid, decision, self.endpoint)).into_response()
+        Json(review::respond(uid, decision, self.endpoint)).into_response()
     }
 }
 
