@@ -1,5 +1,6 @@
 //! Policies and trust roots from YAML files.
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::policy::PolicySnapshot;
 
@@ -16,6 +17,9 @@ pub struct Loaded {
 pub struct LoadError;
 
 /// Stand-in.
-pub fn load(_paths: &[PathBuf]) -> Result<Loaded, LoadError> {
+pub fn load_strict(
+    _paths: &[PathBuf],
+    _default: &Arc<crate::trust_root::TrustRoot>,
+) -> Result<Loaded, LoadError> {
     Err(LoadError)
 }

@@ -1,6 +1,7 @@
 //! `tegata verify`: images against policies, a key or an identity, explained.
 use std::io;
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::args::verify::PolicyArgs;
 use crate::image::ImageRef;
 use crate::policy::PolicySnapshot;
 use crate::policy::Workload;
+use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
 use crate::verdict::ImageReport;
 use crate::verdict::Reason;
@@ -116,15 +118,31 @@ struct Subject {
 /// # Errors
 /// When the configuration cannot be used; nothing is verified then.
 pub async fn run(args: &VerifyArgs) -> Result<Exit, VerifyError> {
+    let root = Arc::new(trust_root(args.trusted_root.as_deref())?);
     let snapshot = match args.policies.policies.as_slice() {
-        [] => signer::snapshot(&args.signer)?,
-        paths => sources::load_policies(paths)?,
+        [] => signer::snapshot(&args.signer, root)?,
+        paths => sources::load_policies(paths, &root)?,
     };
     let subjects = subjects(args)?;
     let workload = workload(&args.policies);
     let reports = check_all(&subjects, &workload, &snapshot, args.timeout.0).await;
     super::print(&output::render(&reports, args))?;
     Ok(output::verdict(&reports).into())
+}
+
+fn trust_root(path: Option<&Path>) -> Result<TrustRoot, VerifyError> {
+    let flag = "--trusted-root";
+    let Some(path) = path else {
+        return Ok(TrustRoot::public_good());
+    };
+    TrustRoot::from_json(&read(flag, path)?).map_err(|error| {
+        let problem = super::one_line(&error);
+        VerifyError::File {
+            flag,
+            path: path.to_owned(),
+            problem,
+        }
+    })
 }
 
 fn subjects(args: &VerifyArgs) -> Result<Vec<Subject>, VerifyError> {
@@ -268,7 +286,7 @@ async fn with_progress<T>(work: impl Future<Output = T>, done: &AtomicUsize, tot
 }
 
 /// Reads a file that a flag names.
-fn read(flag: &'static str, path: &std::path::Path) -> Result<String, VerifyError> {
+fn read(flag: &'static str, path: &Path) -> Result<String, VerifyError> {
     use std::io::Read as _;
     let failed = |source| VerifyError::Read {
         flag,

@@ -22,11 +22,15 @@ use crate::policy::Signer;
 use crate::trust_root::TrustRoot;
 use crate::verify::PublicKey;
 
-/// A snapshot with one policy, for every image, that asks for the signer of the flags.
+/// A snapshot with one policy, for every image, that asks for the signer of the flags and believes
+/// `root`.
 ///
 /// # Errors
 /// When the flags name no signer, or files that cannot be used.
-pub(super) fn snapshot(args: &SignerArgs) -> Result<PolicySnapshot, VerifyError> {
+pub(super) fn snapshot(
+    args: &SignerArgs,
+    root: Arc<TrustRoot>,
+) -> Result<PolicySnapshot, VerifyError> {
     let demands = demands(args)?;
     let (name, signer) = signer(args)?;
     let authority = Authority {
@@ -35,7 +39,7 @@ pub(super) fn snapshot(args: &SignerArgs) -> Result<PolicySnapshot, VerifyError>
         sources: Vec::new(),
         formats: vec![Format::Legacy, Format::Bundle],
         demands,
-        trust_root: Arc::new(trust_root(args)?),
+        trust_root: root,
         payload: PayloadKind::Signature,
     };
     let policy = Policy {
@@ -133,18 +137,6 @@ fn regex<'a>(flag: &'static str, text: &'a Option<String>) -> Option<Pattern<'a>
     text.as_deref().map(|text| Pattern::Regex(flag, text))
 }
 
-fn trust_root(args: &SignerArgs) -> Result<TrustRoot, VerifyError> {
-    let flag = "--trusted-root";
-    let Some(path) = &args.trusted_root else {
-        return Ok(TrustRoot::public_good());
-    };
-    TrustRoot::from_json(&super::read(flag, path)?).map_err(|error| VerifyError::File {
-        flag,
-        path: path.clone(),
-        problem: error.to_string(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +147,6 @@ mod tests {
         certificate_identity_regexp: None,
         certificate_oidc_issuer: None,
         certificate_oidc_issuer_regexp: None,
-        trusted_root: None,
         insecure_ignore_tlog: None,
         use_signed_timestamps: None,
     };

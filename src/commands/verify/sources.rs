@@ -3,6 +3,7 @@
 //! One thin function for each, so that the command does not depend on how they are built.
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::one_line;
@@ -24,6 +25,7 @@ use crate::registry::Layout;
 use crate::registry::LayoutRef;
 use crate::registry::Registry;
 use crate::registry::RegistryOptions;
+use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
 
 /// Where the evidence for an image is.
@@ -126,9 +128,13 @@ pub(super) fn layout(
     Ok((image, Source::Layout(layout)))
 }
 
-/// The policies of these files and folders; the first problem is the error.
-pub(super) fn load_policies(paths: &[PathBuf]) -> Result<PolicySnapshot, VerifyError> {
-    let loaded = files::load(paths);
+/// The policies of these files and folders, which believe `root` where they name no other; the
+/// first problem is the error.
+pub(super) fn load_policies(
+    paths: &[PathBuf],
+    root: &Arc<TrustRoot>,
+) -> Result<PolicySnapshot, VerifyError> {
+    let loaded = files::load_strict(paths, root);
     let loaded = loaded.map_err(|error| VerifyError::Policies(one_line(&error)))?;
     Ok(loaded.snapshot)
 }
