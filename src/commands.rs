@@ -2,9 +2,19 @@
 use std::error::Error;
 use std::io;
 use std::io::Write;
+use std::sync::Arc;
 
 use crate::args::Args;
 use crate::args::Command;
+use crate::args::ServeArgs;
+use crate::files;
+use crate::files::Loaded;
+use crate::registry::Keychain;
+use crate::registry::Registry;
+use crate::registry::RegistryOptions;
+use crate::server::reload::Load;
+use crate::server::reload::LoadOutcome;
+use crate::trust_root::TrustRoot;
 use crate::verdict::Verdict;
 
 pub mod crds;
@@ -45,12 +55,37 @@ pub type CommandError = Box<dyn Error + Send + Sync>;
 pub async fn run(args: Args) -> Result<Exit, CommandError> {
     match args.command {
         Command::Verify(args) => Ok(verify::run(&args).await?),
-        Command::Serve(args) => serve::run(*args).await.map(|()| Exit::Success),
+        Command::Serve(args) => {
+            let (registry, load) = serve_sources(&args)?;
+            serve::run(*args, registry, load).await?;
+            Ok(Exit::Success)
+        }
         Command::Crds => {
-            print(&crds::yaml())?;
+            print(&crds::yaml()?)?;
             Ok(Exit::Success)
         }
     }
+}
+
+/// Where the server gets evidence from, and its policies: from files, of which one that is broken
+/// keeps its last good version.
+fn serve_sources(args: &ServeArgs) -> Result<(Registry, impl Load + use<>), CommandError> {
+    let registry = Registry::new(RegistryOptions::default(), Keychain::anonymous())?;
+    let root = Arc::new(TrustRoot::public_good());
+    let paths = args.policies.clone();
+    let mut last: Option<Loaded> = None;
+    let load = move || {
+        let new = files::load(&paths, &root).map_err(|problem| one_line(&problem))?;
+        let loaded = match &last {
+            Some(last) => files::merge(last, new),
+            None => new,
+        };
+        let problems = loaded.problems.iter().map(|problem| one_line(problem)).collect();
+        let outcome = LoadOutcome { snapshot: loaded.snapshot.clone(), problems };
+        last = Some(loaded);
+        Ok(outcome)
+    };
+    Ok((registry, load))
 }
 
 /// Writes to standard output. A reader that has gone, as `head` does, is no error.

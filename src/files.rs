@@ -9,6 +9,8 @@ use crate::policy::PolicySnapshot;
 pub struct Loaded {
     /// The policies.
     pub snapshot: PolicySnapshot,
+    /// Problems.
+    pub problems: Vec<LoadError>,
 }
 
 /// Stand-in.
@@ -22,4 +24,17 @@ pub fn load_strict(
     _default: &Arc<crate::trust_root::TrustRoot>,
 ) -> Result<Loaded, LoadError> {
     Err(LoadError)
+}
+
+/// Stand-in.
+pub fn load(
+    _paths: &[PathBuf],
+    _default: &Arc<crate::trust_root::TrustRoot>,
+) -> Result<Loaded, LoadError> {
+    Err(LoadError)
+}
+
+/// Stand-in.
+pub fn merge(_last_good: &Loaded, new: Loaded) -> Loaded {
+    new
 }

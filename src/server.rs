@@ -1,1 +1,2 @@
 //! The webhook server.
+pub mod reload;

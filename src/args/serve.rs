@@ -1,6 +1,10 @@
 //! Flags of `tegata serve`.
-use clap::Args;
+use std::path::PathBuf;
 
-/// Flags of `tegata serve`.
-#[derive(Args, Debug)]
-pub struct ServeArgs {}
+/// Stand-in.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// File or folder with policies
+    #[arg(long, env = "TEGATA_POLICIES")]
+    pub policies: Vec<PathBuf>,
+}
