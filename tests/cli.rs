@@ -212,7 +212,7 @@ fn rejects_a_trust_root_that_cannot_be_used() {
 #[test]
 fn rejects_an_unparsable_reference() {
     for image in [
-        "UPPER/case",
+        "ghcr.io/UPPER/case",
         "a b",
         "ghcr.io/acme/app@sha256:123",
         "ghcr.io/acme/app:",

@@ -35,6 +35,11 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", env = "TEGATA_REGISTRY_CONFIG")]
     pub registry_config: Option<PathBuf>,
 
+    /// Trust root, a `trusted_root.json`, for signers and for policies that name no other [default:
+    /// that of the public Sigstore instance]
+    #[arg(long, value_name = "FILE", env = "TEGATA_TRUSTED_ROOT")]
+    pub trusted_root: Option<PathBuf>,
+
     /// Longest time for one image, for example `30s` or `1m30s`
     #[arg(
         long,
@@ -144,15 +149,6 @@ pub struct SignerArgs {
         conflicts_with = "policy"
     )]
     pub certificate_oidc_issuer_regexp: Option<String>,
-
-    /// Trust root, a `trusted_root.json` [default: that of the public Sigstore instance]
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "TEGATA_TRUSTED_ROOT",
-        conflicts_with = "policy"
-    )]
-    pub trusted_root: Option<PathBuf>,
 
     /// Accept signatures without a log entry. A key's need none anyway, unless this is `=false`; a
     /// certificate's then need a timestamp
@@ -317,7 +313,6 @@ mod tests {
             ["--key=k", "--certificate-identity=a"],
             ["--key=k", "--certificate-oidc-issuer-regexp=a"],
             ["--policy=p", "--certificate-identity=a"],
-            ["--policy=p", "--trusted-root=a"],
             ["--policy=p", "--insecure-ignore-tlog"],
             [
                 "--certificate-identity=a",
