@@ -58,7 +58,10 @@ fn run(arguments: &[String]) -> anyhow::Result<Result<(), Failure>> {
     while let Some(word) = words.next() {
         match word {
             "--staging" => staging = true,
-            "--bundle" | "--certificate-identity" | "--certificate-oidc-issuer" | "--key"
+            "--bundle"
+            | "--certificate-identity"
+            | "--certificate-oidc-issuer"
+            | "--key"
             | "--trusted-root" => {
                 options.insert(word, words.next().with_context(|| format!("{word} what?"))?);
             }

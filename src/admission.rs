@@ -179,11 +179,8 @@ impl<F: FetchEvidence> Admission<F> {
             Err(error) => {
                 let failure = Failure::new(Reason::ImageReferenceInvalid, error);
                 let bound = !snapshot.select_workload(workload).is_empty();
-                let failure = if bound {
-                    failure
-                } else {
-                    Failure { reason: Reason::PolicyNone, ..failure }
-                };
+                let failure =
+                    if bound { failure } else { Failure { reason: Reason::PolicyNone, ..failure } };
                 ImageReport::failed(printable(&image.text), failure)
             }
         }

@@ -68,10 +68,7 @@ mod tests {
                 if matches!(long, "help" | "version") {
                     continue;
                 }
-                let env = flag
-                    .get_env()
-                    .and_then(|name| name.to_str())
-                    .unwrap_or("none");
+                let env = flag.get_env().and_then(|name| name.to_str()).unwrap_or("none");
                 let wanted = format!("TEGATA_{}", long.to_uppercase().replace('-', "_"));
                 assert_eq!(env, wanted, "tegata {} --{long}", sub.get_name());
                 seen += 1;

@@ -88,19 +88,14 @@ pub fn one_line(error: &(dyn Error + 'static)) -> String {
         }
         next = error.source();
     }
-    line.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// A usage error of clap's in one line, without its usage text.
 pub fn usage_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let useful = |line: &&str| !line.is_empty() && !line.starts_with("For more information");
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:"));
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let parts: Vec<_> = lines.filter(useful).collect();
     let line = parts.join("; ").replace(":; ", ": ");
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
@@ -122,24 +117,13 @@ mod tests {
     fn told(texts: &[&'static str]) -> Told {
         let (first, rest) = texts.split_first().unwrap();
         let source = (!rest.is_empty()).then(|| Box::new(told(rest)));
-        Told {
-            text: first,
-            source,
-        }
+        Told { text: first, source }
     }
 
     #[test]
     fn joins_causes_in_one_line() {
-        let error = told(&[
-            "cannot read key `k`",
-            "no such\n   file",
-            "no such file",
-            "\u{1b}[1m",
-        ]);
-        assert_eq!(
-            one_line(&error),
-            "cannot read key `k`: no such file: \u{fffd}[1m"
-        );
+        let error = told(&["cannot read key `k`", "no such\n   file", "no such file", "\u{1b}[1m"]);
+        assert_eq!(one_line(&error), "cannot read key `k`: no such file: \u{fffd}[1m");
     }
 
     #[test]
@@ -150,9 +134,6 @@ mod tests {
             "unexpected argument '--polcy' found; tip: a similar argument exists: '--policy'"
         );
         let missing = line(&["tegata", "verify"]);
-        assert_eq!(
-            missing,
-            "the following required arguments were not provided: <IMAGE>..."
-        );
+        assert_eq!(missing, "the following required arguments were not provided: <IMAGE>...");
     }
 }

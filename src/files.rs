@@ -104,7 +104,9 @@ pub fn load(paths: &[PathBuf], default: &Arc<TrustRoot>) -> Result<Loaded, FileP
     for file in listing::files(paths)? {
         let content = loaded.contents.entry(file.clone()).or_default();
         match document::read(&file) {
-            Ok(found) => documents.extend(found.into_iter().map(|document| (file.clone(), document))),
+            Ok(found) => {
+                documents.extend(found.into_iter().map(|document| (file.clone(), document)))
+            }
             Err(problem) => {
                 content.unreadable = true;
                 content.policies.push(stand_in(&problem));
@@ -210,11 +212,7 @@ fn load_trust_roots(loaded: &mut Loaded, documents: &[(PathBuf, Document)]) {
     }
 }
 
-fn load_policies(
-    loaded: &mut Loaded,
-    documents: &[(PathBuf, Document)],
-    default: &Arc<TrustRoot>,
-) {
+fn load_policies(loaded: &mut Loaded, documents: &[(PathBuf, Document)], default: &Arc<TrustRoot>) {
     let named = loaded.contents.values().flat_map(|content| content.trust_roots.clone());
     let roots = TrustRoots { default: Arc::clone(default), named: named.collect() };
     let mut seen = BTreeMap::new();

@@ -10,10 +10,7 @@ fn main() -> ExitCode {
     let exit = match Args::try_parse() {
         Ok(args) => run(args),
         Err(error) if error.use_stderr() => {
-            eprintln!(
-                "tegata: {}; see `tegata --help`",
-                commands::usage_line(&error)
-            );
+            eprintln!("tegata: {}; see `tegata --help`", commands::usage_line(&error));
             Exit::Usage
         }
         // Help and version: asked for, so they go to standard output and are a success.

@@ -19,9 +19,8 @@ use crate::verdict::Verdict;
 
 /// Upper bounds of the latency buckets, in seconds: from a cached answer (about a millisecond) to
 /// 30 s, the longest time-out that Kubernetes lets a webhook have.
-const LATENCY_BUCKETS: [f64; 14] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-];
+const LATENCY_BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// The server's metrics. Clones share their values.
 #[derive(Clone, Debug)]
@@ -125,14 +124,10 @@ impl Metrics {
         };
         metrics.register_all(registry);
         for shed in [Shed::Connection, Shed::Request] {
-            let _ = metrics.shed.get_or_create_owned(&ShedLabels {
-                what: shed.as_str(),
-            });
+            let _ = metrics.shed.get_or_create_owned(&ShedLabels { what: shed.as_str() });
         }
         for what in [Reload::Certificate, Reload::Policies] {
-            let labels = ReloadLabels {
-                what: what.as_str(),
-            };
+            let labels = ReloadLabels { what: what.as_str() };
             let _ = metrics.reload_failures.get_or_create_owned(&labels);
         }
         metrics
@@ -167,11 +162,7 @@ impl Metrics {
             "Requests that were not admission reviews, by HTTP status",
             refused.clone(),
         );
-        registry.register(
-            "policies",
-            "Policies in force, by readiness",
-            policies.clone(),
-        );
+        registry.register("policies", "Policies in force, by readiness", policies.clone());
         registry.register_with_unit(
             "certificate_expiry_timestamp",
             "When the serving certificate expires, since the Unix epoch",
@@ -187,12 +178,7 @@ impl Metrics {
 
     /// Counts an answer.
     pub fn decided(&self, decided: Decided) {
-        let Decided {
-            endpoint,
-            allowed,
-            verdict,
-            reason,
-        } = decided;
+        let Decided { endpoint, allowed, verdict, reason } = decided;
         let labels = DecisionLabels {
             endpoint,
             allowed,
@@ -204,29 +190,19 @@ impl Metrics {
 
     /// Records the time that a stage took.
     pub fn stage(&self, stage: Stage, elapsed: Duration) {
-        let labels = StageLabels {
-            stage: stage.as_str(),
-        };
-        self.stages
-            .get_or_create(&labels)
-            .observe(elapsed.as_secs_f64());
+        let labels = StageLabels { stage: stage.as_str() };
+        self.stages.get_or_create(&labels).observe(elapsed.as_secs_f64());
     }
 
     /// Counts a request as in flight until the guard is dropped.
     pub fn enter(&self) -> InFlight {
         self.in_flight.inc();
-        InFlight {
-            gauge: self.in_flight.clone(),
-        }
+        InFlight { gauge: self.in_flight.clone() }
     }
 
     /// Counts what was turned away.
     pub fn shed(&self, what: Shed) {
-        self.shed
-            .get_or_create(&ShedLabels {
-                what: what.as_str(),
-            })
-            .inc();
+        self.shed.get_or_create(&ShedLabels { what: what.as_str() }).inc();
     }
 
     /// Counts a request that got an HTTP error.
@@ -244,9 +220,7 @@ impl Metrics {
         let invalid = snapshot.policies().len() - ready;
         for (state, count) in [("ready", ready), ("invalid", invalid)] {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.policies
-                .get_or_create(&PolicyLabels { state })
-                .set(count);
+            self.policies.get_or_create(&PolicyLabels { state }).set(count);
         }
     }
 
@@ -257,11 +231,7 @@ impl Metrics {
 
     /// Counts a failed attempt to re-read something.
     pub fn reload_failed(&self, what: Reload) {
-        self.reload_failures
-            .get_or_create(&ReloadLabels {
-                what: what.as_str(),
-            })
-            .inc();
+        self.reload_failures.get_or_create(&ReloadLabels { what: what.as_str() }).inc();
     }
 }
 

@@ -104,20 +104,14 @@ impl Registry {
             transport: Transport::new(options.request_timeout),
             options,
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-            keychain: Arc::new(keychain),
-        })
+        Ok(Self { shared: Arc::new(shared), keychain: Arc::new(keychain) })
     }
 
     /// The same client for another tenant. Connections are shared; tokens are shared only where
     /// the credential is the same.
     #[must_use]
     pub fn with_keychain(&self, keychain: Keychain) -> Self {
-        Self {
-            shared: self.shared.clone(),
-            keychain: Arc::new(keychain),
-        }
+        Self { shared: self.shared.clone(), keychain: Arc::new(keychain) }
     }
 
     fn session(
@@ -135,20 +129,11 @@ impl Registry {
         }
         let path = repository.path().to_owned();
         endpoints.push(self.endpoint(repository.registry(), path)?);
-        Ok(Session {
-            registry: self,
-            endpoints,
-            deadline,
-        })
+        Ok(Session { registry: self, endpoints, deadline })
     }
 
     fn endpoint(&self, host: &str, path: String) -> Result<Endpoint, RegistryError> {
-        let Shared {
-            default_clients,
-            host_clients,
-            options,
-            ..
-        } = &*self.shared;
+        let Shared { default_clients, host_clients, options, .. } = &*self.shared;
         let clients = host_clients.get(host).unwrap_or(default_clients).clone();
         let plain = clients.options.plain_http || options.allow_http.iter().any(|h| h == host);
         Endpoint::new(host, path, plain, clients)
@@ -168,9 +153,7 @@ impl FetchEvidence for Registry {
             parse_document(&bytes).map_err(|error| RegistryError::malformed(shown, error))?;
             Ok(digest)
         };
-        found
-            .await
-            .map_err(|error: RegistryError| error.failure(Subject::Image))
+        found.await.map_err(|error: RegistryError| error.failure(Subject::Image))
     }
 
     async fn fetch(&self, query: &EvidenceQuery, deadline: Instant) -> Evidence {
@@ -206,17 +189,11 @@ impl Session<'_> {
         F: Future<Output = Result<T, RegistryError>>,
     {
         let mut left = self.endpoints.len() as u32;
-        let mut outcome = Err(RegistryError::TimedOut {
-            what: "registry".to_owned(),
-        });
+        let mut outcome = Err(RegistryError::TimedOut { what: "registry".to_owned() });
         for endpoint in &self.endpoints {
             // A mirror that hangs leaves as much time to each of those after it.
             let time = self.deadline.saturating_duration_since(Instant::now()) / left.max(1);
-            let until = if left == 1 {
-                self.deadline
-            } else {
-                Instant::now() + time
-            };
+            let until = if left == 1 { self.deadline } else { Instant::now() + time };
             left = left.saturating_sub(1);
             outcome = ask(endpoint.clone(), until).await;
             if outcome.is_ok() {
@@ -235,34 +212,16 @@ impl Session<'_> {
         cap: usize,
         deadline: Instant,
     ) -> Result<Answer, RegistryError> {
-        let Shared {
-            authenticator,
-            transport,
-            ..
-        } = &*self.registry.shared;
-        let source = self
-            .registry
-            .keychain
-            .source(&endpoint.registry, &endpoint.path);
+        let Shared { authenticator, transport, .. } = &*self.registry.shared;
+        let source = self.registry.keychain.source(&endpoint.registry, &endpoint.path);
         let what = error::shown(&url);
-        let call = Call {
-            url,
-            accept,
-            authorization: None,
-            form: None,
-            cap,
-            follow: true,
-        };
-        let answer = authenticator
-            .send(transport, endpoint, source.as_ref(), call, deadline)
-            .await?;
+        let call = Call { url, accept, authorization: None, form: None, cap, follow: true };
+        let answer =
+            authenticator.send(transport, endpoint, source.as_ref(), call, deadline).await?;
         match answer.status {
             StatusCode::OK => Ok(answer),
             StatusCode::NOT_FOUND => Err(RegistryError::Absent { what }),
-            status => Err(RegistryError::Unsupported {
-                what,
-                status: status.as_u16(),
-            }),
+            status => Err(RegistryError::Unsupported { what, status: status.as_u16() }),
         }
     }
 
@@ -275,9 +234,8 @@ impl Session<'_> {
         self.each(|endpoint, until| async move {
             let url = endpoint.url("manifests", reference);
             let what = error::shown(&url);
-            let answer = self
-                .get(&endpoint, url, ACCEPT_MANIFEST, MAX_MANIFEST_BYTES, until)
-                .await?;
+            let answer =
+                self.get(&endpoint, url, ACCEPT_MANIFEST, MAX_MANIFEST_BYTES, until).await?;
             check_announced(&what, &answer)?;
             match expected {
                 Some(expected) => check(&what, expected, &answer.body)?,
@@ -310,10 +268,7 @@ fn check_announced(what: &str, answer: &Answer) -> Result<(), RegistryError> {
         .and_then(|text| text.trim().parse().ok());
     match announced {
         Some(announced) => check(what, &announced, &answer.body),
-        None => Err(RegistryError::malformed(
-            what,
-            "Docker-Content-Digest is not a digest",
-        )),
+        None => Err(RegistryError::malformed(what, "Docker-Content-Digest is not a digest")),
     }
 }
 
@@ -341,9 +296,7 @@ impl Store for Session<'_> {
         self.each(|endpoint, until| async move {
             let url = endpoint.url("blobs", &digest.to_string());
             let what = error::shown(&url);
-            let answer = self
-                .get(&endpoint, url, "*/*", MAX_BLOB_BYTES, until)
-                .await?;
+            let answer = self.get(&endpoint, url, "*/*", MAX_BLOB_BYTES, until).await?;
             check(&what, digest, &answer.body)?;
             Ok(answer.body)
         })
@@ -381,10 +334,6 @@ impl Store for Broken {
     }
 
     async fn referrers(&self, _: &Digest) -> Listing {
-        Listing {
-            supported: true,
-            descriptors: Vec::new(),
-            problem: Some(self.0.clone()),
-        }
+        Listing { supported: true, descriptors: Vec::new(), problem: Some(self.0.clone()) }
     }
 }

@@ -75,10 +75,7 @@ impl<F: FetchEvidence> Admit for Admission<F> {
 pub const DEFAULT_MAX_IN_FLIGHT: usize = 128;
 
 /// The present, for the pipeline. The only place of the server that reads the clock.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the server is where a request's time is fixed"
-)]
+#[expect(clippy::disallowed_methods, reason = "the server is where a request's time is fixed")]
 pub fn now() -> Timestamp {
     Timestamp::now()
 }
@@ -94,10 +91,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            default_timeout: timeout::DEFAULT_TIMEOUT,
-            max_in_flight: DEFAULT_MAX_IN_FLIGHT,
-        }
+        Self { default_timeout: timeout::DEFAULT_TIMEOUT, max_in_flight: DEFAULT_MAX_IN_FLIGHT }
     }
 }
 
@@ -119,10 +113,7 @@ impl<A> AppState<A> {
         metrics: Metrics,
         limits: Limits,
     ) -> Self {
-        let Limits {
-            default_timeout,
-            max_in_flight,
-        } = limits;
+        let Limits { default_timeout, max_in_flight } = limits;
         Self {
             admit: Arc::new(admit),
             policies,
@@ -174,18 +165,12 @@ async fn validate<A: Admit>(State(state): State<AppState<A>>, request: HttpReque
 async fn method_not_allowed<A: Admit>(State(state): State<AppState<A>>) -> Response {
     let text = "this path takes POST with an AdmissionReview";
     let mut response = refuse(&state.metrics, StatusCode::METHOD_NOT_ALLOWED, text);
-    response
-        .headers_mut()
-        .insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
     response
 }
 
 async fn not_found<A: Admit>(State(state): State<AppState<A>>) -> Response {
-    refuse(
-        &state.metrics,
-        StatusCode::NOT_FOUND,
-        "no such path: there are /mutate and /validate",
-    )
+    refuse(&state.metrics, StatusCode::NOT_FOUND, "no such path: there are /mutate and /validate")
 }
 
 /// An HTTP error: for what is no admission review, and for nothing else.

@@ -30,10 +30,7 @@ impl FromStr for LogFilter {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match EnvFilter::try_new(text) {
             Ok(_) => Ok(Self(text.to_owned())),
-            Err(source) => Err(LogFilterError {
-                found: text.to_owned(),
-                source,
-            }),
+            Err(source) => Err(LogFilterError { found: text.to_owned(), source }),
         }
     }
 }

@@ -73,16 +73,11 @@ impl TrustRoot {
     pub fn from_json(json: &str) -> Result<Self, TrustRootError> {
         if json.len() > MAX_BYTES {
             let size = json.len();
-            return Err(TrustRootError::new(format!(
-                "{size} bytes; the limit is {MAX_BYTES}"
-            )));
+            return Err(TrustRootError::new(format!("{size} bytes; the limit is {MAX_BYTES}")));
         }
         let document = crate::json::parse(json.as_bytes())
             .map_err(|error| TrustRootError::new(format!("not JSON: {error}")))?;
-        let media_type = document
-            .get("mediaType")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let media_type = document.get("mediaType").and_then(Value::as_str).unwrap_or_default();
         if !media_type.starts_with("application/vnd.dev.sigstore.trustedroot") {
             return Err(TrustRootError::new(format!(
                 "media type is `{}`, wanted application/vnd.dev.sigstore.trustedroot+json",
@@ -147,20 +142,12 @@ impl Inner {
             .collect();
         let timestamp_authorities = root.tsa_authorities();
         if logs.is_empty() && authorities.is_empty() && timestamp_authorities.is_empty() {
-            let why = problems
-                .first()
-                .map_or_else(String::new, |first| format!(": {first}"));
+            let why = problems.first().map_or_else(String::new, |first| format!(": {first}"));
             return Err(TrustRootError::new(format!(
                 "holds no certificate authority, log or timestamp authority that can be used{why}"
             )));
         }
-        Ok(Self {
-            verifier,
-            logs,
-            authorities,
-            timestamp_authorities,
-            problems,
-        })
+        Ok(Self { verifier, logs, authorities, timestamp_authorities, problems })
     }
 }
 
@@ -178,12 +165,7 @@ impl Log {
 fn sanitise(document: &Value, media_type: &str) -> Result<(Value, Vec<String>), TrustRootError> {
     let mut kept = json!({ "mediaType": media_type });
     let mut problems = Vec::new();
-    for field in [
-        "tlogs",
-        "certificateAuthorities",
-        "ctlogs",
-        "timestampAuthorities",
-    ] {
+    for field in ["tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities"] {
         let entries = match document.get(field) {
             None | Some(Value::Null) => continue,
             Some(Value::Array(entries)) => entries,
@@ -215,9 +197,7 @@ fn sanitise(document: &Value, media_type: &str) -> Result<(Value, Vec<String>), 
 fn usable(document: Value) -> Result<(), String> {
     let root: TrustedRoot =
         serde_json::from_value(document).map_err(|error| printable(&error.to_string()))?;
-    Verifier::new(&root)
-        .map(drop)
-        .map_err(|error| printable(&error.to_string()))
+    Verifier::new(&root).map(drop).map_err(|error| printable(&error.to_string()))
 }
 
 /// Why a document is not a trust root.
@@ -230,9 +210,7 @@ pub struct TrustRootError {
 
 impl TrustRootError {
     fn new(problem: impl fmt::Display) -> Self {
-        Self {
-            problem: problem.to_string(),
-        }
+        Self { problem: problem.to_string() }
     }
 }
 
@@ -257,11 +235,7 @@ mod tests {
         let whole = TrustRoot::public_good().logs().len();
         let root = TrustRoot::from_json(&document.to_string()).unwrap();
         assert_eq!(root.logs().len(), whole);
-        assert!(
-            root.problems()[0].starts_with("tlogs[0] is left out"),
-            "{:?}",
-            root.problems()
-        );
+        assert!(root.problems()[0].starts_with("tlogs[0] is left out"), "{:?}", root.problems());
     }
 
     #[test]
@@ -271,9 +245,6 @@ mod tests {
         }
         let empty = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#;
         let error = TrustRoot::from_json(empty).unwrap_err();
-        assert!(
-            error.problem.contains("holds no certificate authority"),
-            "{error}"
-        );
+        assert!(error.problem.contains("holds no certificate authority"), "{error}");
     }
 }

@@ -122,10 +122,7 @@ impl Parsed {
 
     fn timestamps(&self) -> usize {
         let material = &self.bundle.verification_material;
-        material
-            .timestamp_verification_data
-            .rfc3161_timestamps
-            .len()
+        material.timestamp_verification_data.rfc3161_timestamps.len()
     }
 }
 
@@ -147,22 +144,14 @@ struct Found {
 pub fn verify(candidate: &Candidate, question: &Question<'_>) -> Examined {
     let mut steps = Vec::new();
     let result = examine(candidate, question, &mut steps).map(|found| {
-        let Found {
-            signer,
-            times,
-            certificate,
-            signature,
-        } = found;
+        let Found { signer, times, certificate, signature } = found;
         steps.push(certificate);
         steps.push(StepReport::passed(Step::Signature, signature));
         steps.push(match times.as_slice() {
             [] => StepReport::not_required(Step::Time, "a key needs no signing time"),
             [first, ..] => StepReport::passed(Step::Time, format!("signed at {first}")),
         });
-        VerifiedSignature {
-            signer,
-            signing_times: times,
-        }
+        VerifiedSignature { signer, signing_times: times }
     });
     if let Err(failure) = &result {
         steps.retain(|step| step.step != failure.step());
@@ -184,25 +173,13 @@ fn examine(
     let content = candidate.content.as_ref().map_err(Clone::clone)?;
     let parsed = match content {
         Content::Bundle(bytes) => bundle::parse(bytes, question.payload, question.digest)?,
-        Content::SimpleSigning {
-            payload,
-            annotations,
-        } => {
+        Content::SimpleSigning { payload, annotations } => {
             let keyed = question.key.is_some();
-            classic::parse(
-                payload,
-                annotations,
-                keyed,
-                question.payload,
-                question.digest,
-            )?
+            classic::parse(payload, annotations, keyed, question.payload, question.digest)?
         }
     };
     timestamp::check_size(&parsed)?;
-    steps.push(StepReport::passed(
-        Step::Evidence,
-        describe(&parsed, content),
-    ));
+    steps.push(StepReport::passed(Step::Evidence, describe(&parsed, content)));
     check_kind(&parsed, question)?;
     steps.push(check_demands(&parsed, question)?);
     log::check_bodies(&parsed.bundle)?;
@@ -234,10 +211,8 @@ fn check_demands(parsed: &Parsed, question: &Question<'_>) -> Result<StepReport,
     let Demands { log, timestamp } = question.demands;
     let entries = &parsed.bundle.verification_material.tlog_entries;
     if entries.is_empty() && log != LogDemand::Optional {
-        return Err(
-            Failure::new(Reason::LogEntryAbsent, "no log entry is attached")
-                .wanted("a transparency log entry"),
-        );
+        return Err(Failure::new(Reason::LogEntryAbsent, "no log entry is attached")
+            .wanted("a transparency log entry"));
     }
     let v0_1 = parsed.bundle.media_type == sigstore_verify::types::MediaType::Bundle0_1;
     for entry in entries {
@@ -250,10 +225,8 @@ fn check_demands(parsed: &Parsed, question: &Question<'_>) -> Result<StepReport,
         }
     }
     if timestamp && parsed.timestamps() == 0 {
-        return Err(
-            Failure::new(Reason::TimestampAbsent, "no RFC 3161 timestamp is attached")
-                .wanted("a timestamp of a trusted authority"),
-        );
+        return Err(Failure::new(Reason::TimestampAbsent, "no RFC 3161 timestamp is attached")
+            .wanted("a timestamp of a trusted authority"));
     }
     Ok(match entries.len() {
         0 => StepReport::not_required(Step::LogLookup, "none attached, none asked for"),
@@ -268,39 +241,20 @@ fn examine_keyless(
     question: &Question<'_>,
     steps: &mut Vec<StepReport>,
 ) -> Result<Found, Failure> {
-    let Question {
-        trust_root,
-        now,
-        digest,
-        ..
-    } = *question;
+    let Question { trust_root, now, digest, .. } = *question;
     let leaf = parsed.bundle.signing_certificate().ok_or_else(|| {
-        Failure::new(
-            Reason::CertificateAbsent,
-            "the signature was made with a key",
-        )
-        .wanted("a signing certificate")
+        Failure::new(Reason::CertificateAbsent, "the signature was made with a key")
+            .wanted("a signing certificate")
     })?;
     let certificate = SigningCertificate::parse(leaf.as_bytes())?;
     let policy = VerificationPolicy::any_identity();
-    let policy = if parsed.entries() == 0 {
-        policy.skip_tlog_unsafe()
-    } else {
-        policy
-    };
+    let policy = if parsed.entries() == 0 { policy.skip_tlog_unsafe() } else { policy };
     let hash = sha256(digest)?;
     let artifact = artifact(parsed, &hash);
-    let verified = trust_root
-        .verifier()
-        .verify(artifact, &parsed.bundle, &policy)
-        .map_err(|error| {
+    let verified =
+        trust_root.verifier().verify(artifact, &parsed.bundle, &policy).map_err(|error| {
             let explained = explain::explain(&error, parsed, Some(&certificate), trust_root, now);
-            steps.extend(
-                explained
-                    .passed
-                    .iter()
-                    .map(|step| StepReport::passed(*step, "")),
-            );
+            steps.extend(explained.passed.iter().map(|step| StepReport::passed(*step, "")));
             explained.failure
         })?;
     let times = verified.verified_timestamps().to_vec();
@@ -330,40 +284,23 @@ fn examine_keyed(
     question: &Question<'_>,
     steps: &mut Vec<StepReport>,
 ) -> Result<Found, Failure> {
-    let Question {
-        trust_root,
-        now,
-        digest,
-        ..
-    } = *question;
+    let Question { trust_root, now, digest, .. } = *question;
     let scheme = check_signature(parsed, key, digest)?;
     let times = if parsed.entries() == 0 && parsed.timestamps() == 0 {
         Vec::new()
     } else if known_to_library(scheme, parsed) {
         let policy = PublicKeyVerificationPolicy::new(key.spki());
-        let policy = if parsed.entries() == 0 {
-            policy.skip_tlog_unsafe()
-        } else {
-            policy
-        };
+        let policy = if parsed.entries() == 0 { policy.skip_tlog_unsafe() } else { policy };
         let hash = sha256(digest)?;
         let artifact = artifact(parsed, &hash);
-        let verified = trust_root
-            .verifier()
-            .verify(artifact, &parsed.bundle, &policy)
-            .map_err(|error| {
-                steps.push(StepReport::passed(
-                    Step::Signature,
-                    format!("{scheme}, this image"),
-                ));
+        let verified =
+            trust_root.verifier().verify(artifact, &parsed.bundle, &policy).map_err(|error| {
+                steps.push(StepReport::passed(Step::Signature, format!("{scheme}, this image")));
                 explain::explain(&error, parsed, None, trust_root, now).failure
             })?;
         verified.verified_timestamps().to_vec()
     } else {
-        steps.push(StepReport::passed(
-            Step::Signature,
-            format!("{scheme}, this image"),
-        ));
+        steps.push(StepReport::passed(Step::Signature, format!("{scheme}, this image")));
         let mut times = timestamp::verify(parsed, trust_root)?;
         for entry in &parsed.bundle.verification_material.tlog_entries {
             times.extend(log::check_entry(entry, parsed, key, scheme, trust_root)?);
@@ -407,10 +344,8 @@ fn known_to_library(scheme: Scheme, parsed: &Parsed) -> bool {
 /// (7) No signing time lies in the future.
 fn check_times(times: &[Timestamp], now: Timestamp) -> Result<(), Failure> {
     match times.iter().find(|time| **time > now) {
-        Some(time) => Err(
-            Failure::new(Reason::SigningTimeInFuture, format!("signed at {time}"))
-                .wanted(format!("a time before {now}")),
-        ),
+        Some(time) => Err(Failure::new(Reason::SigningTimeInFuture, format!("signed at {time}"))
+            .wanted(format!("a time before {now}"))),
         None => Ok(()),
     }
 }
@@ -432,11 +367,9 @@ fn artifact<'a>(parsed: &'a Parsed, hash: &Sha256Hash) -> Artifact<'a> {
 /// The certificates that came along with the signing certificate.
 fn brought(bundle: &Bundle) -> Vec<Vec<u8>> {
     match &bundle.verification_material.content {
-        VerificationMaterialContent::X509CertificateChain { certificates } => certificates
-            .iter()
-            .skip(1)
-            .map(|one| one.raw_bytes.as_bytes().to_vec())
-            .collect(),
+        VerificationMaterialContent::X509CertificateChain { certificates } => {
+            certificates.iter().skip(1).map(|one| one.raw_bytes.as_bytes().to_vec()).collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -51,22 +51,12 @@ const TEMPLATE: &[&str] = &["spec", "template", "spec"];
 pub const KINDS: [Kind; 9] = [
     Kind::new("", "Pod", "pods", &["spec"]),
     Kind::new("", "PodTemplate", "podtemplates", &["template", "spec"]),
-    Kind::new(
-        "",
-        "ReplicationController",
-        "replicationcontrollers",
-        TEMPLATE,
-    ),
+    Kind::new("", "ReplicationController", "replicationcontrollers", TEMPLATE),
     Kind::new("apps", "DaemonSet", "daemonsets", TEMPLATE),
     Kind::new("apps", "Deployment", "deployments", TEMPLATE),
     Kind::new("apps", "ReplicaSet", "replicasets", TEMPLATE),
     Kind::new("apps", "StatefulSet", "statefulsets", TEMPLATE),
-    Kind::new(
-        "batch",
-        "CronJob",
-        "cronjobs",
-        &["spec", "jobTemplate", "spec", "template", "spec"],
-    ),
+    Kind::new("batch", "CronJob", "cronjobs", &["spec", "jobTemplate", "spec", "template", "spec"]),
     Kind::new("batch", "Job", "jobs", TEMPLATE),
 ];
 
@@ -77,13 +67,7 @@ impl Kind {
         resource: &'static str,
         pod_spec: &'static [&'static str],
     ) -> Self {
-        Self {
-            group,
-            version: "v1",
-            name,
-            resource,
-            pod_spec,
-        }
+        Self { group, version: "v1", name, resource, pod_spec }
     }
 
     /// The kind of this group, version and name.
@@ -120,11 +104,7 @@ impl Kind {
 }
 
 fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() {
-        version.to_owned()
-    } else {
-        format!("{group}/{version}")
-    }
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
 /// Every image that `object` names, in the order of [`IMAGE_FIELDS`].
@@ -185,15 +165,9 @@ struct Field<'a> {
 
 fn judge(fields: Vec<Field<'_>>) -> Result<Vec<ImageUse>, WorkloadError> {
     if fields.len() > MAX_IMAGES {
-        return Err(WorkloadError::TooManyImages {
-            found: fields.len(),
-        });
+        return Err(WorkloadError::TooManyImages { found: fields.len() });
     }
-    let judge = |Field {
-                     path,
-                     pointer,
-                     text,
-                 }: Field<'_>| ImageUse {
+    let judge = |Field { path, pointer, text }: Field<'_>| ImageUse {
         path,
         pointer,
         text: text.to_owned(),
@@ -207,10 +181,8 @@ fn fields(kind: Kind, object: &Value) -> Result<Vec<Field<'_>>, WorkloadError> {
     let mut spec = object;
     for key in kind.pod_spec {
         at = at.key(key);
-        spec = spec
-            .get(key)
-            .filter(|value| value.is_object())
-            .ok_or_else(|| at.wants("an object"))?;
+        spec =
+            spec.get(key).filter(|value| value.is_object()).ok_or_else(|| at.wants("an object"))?;
     }
     if !spec.get(REQUIRED_LIST).is_some_and(Value::is_array) {
         return Err(at.key(REQUIRED_LIST).wants("a list"));
@@ -254,11 +226,7 @@ fn leaf<'a>(
     }
     let text = value.as_str().ok_or_else(|| at.wants("a string"))?;
     let Place { path, pointer } = at;
-    Ok((!text.is_empty()).then_some(Field {
-        path,
-        pointer,
-        text,
-    }))
+    Ok((!text.is_empty()).then_some(Field { path, pointer, text }))
 }
 
 /// Kubernetes reads `null` as absent.
@@ -291,10 +259,7 @@ impl Place {
     }
 
     fn wants(&self, wanted: &'static str) -> WorkloadError {
-        WorkloadError::Malformed {
-            path: self.path.clone(),
-            wanted,
-        }
+        WorkloadError::Malformed { path: self.path.clone(), wanted }
     }
 }
 
@@ -320,10 +285,7 @@ pub enum WorkloadError {
         api_version: String,
     },
     /// There are more than [`MAX_IMAGES`].
-    #[error(
-        "the object names {found} images: wanted at most {}; split the workload",
-        MAX_IMAGES
-    )]
+    #[error("the object names {found} images: wanted at most {}; split the workload", MAX_IMAGES)]
     TooManyImages {
         /// How many.
         found: usize,

@@ -1,10 +1,5 @@
 //! The binary: what it says and how it exits when it is used or configured wrongly.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "test support"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -77,15 +72,8 @@ fn tegata(args: &[&str]) -> Output {
 /// The one line on standard error of a call that must end with exit code 2.
 #[track_caller]
 fn misused(args: &[&str]) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = tegata(args);
-    let (stdout, stderr) = (
-        String::from_utf8(stdout).unwrap(),
-        String::from_utf8(stderr).unwrap(),
-    );
+    let Output { status, stdout, stderr } = tegata(args);
+    let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
     assert_eq!(status.code(), Some(2), "{args:?}\n{stdout}{stderr}");
     assert!(stdout.is_empty(), "{stdout}");
     assert_eq!(stderr.lines().count(), 1, "{args:?}\n{stderr}");
@@ -109,10 +97,7 @@ fn says_version_and_help() {
     assert_eq!(String::from_utf8(stdout).unwrap().trim(), version);
     let Output { status, stdout, .. } = tegata(&["verify", "--help"]);
     assert_eq!(status.code(), Some(0));
-    holds(
-        &String::from_utf8(stdout).unwrap(),
-        &["--certificate-identity", "TEGATA_KEY"],
-    );
+    holds(&String::from_utf8(stdout).unwrap(), &["--certificate-identity", "TEGATA_KEY"]);
 }
 
 #[test]
@@ -120,26 +105,11 @@ fn rejects_wrong_usage_in_one_line() {
     holds(&misused(&[]), &["verify, serve, crds"]);
     holds(&misused(&["verfy"]), &["'verfy'", "'verify'"]);
     holds(&misused(&["verify"]), &["<IMAGE>"]);
-    holds(
-        &misused(&["verify", "oci:x", "--polcy=p"]),
-        &["--polcy", "'--policy'"],
-    );
-    holds(
-        &misused(&["verify", "oci:x", "--key=a", "--policy=b"]),
-        &["--key", "--policy"],
-    );
-    holds(
-        &misused(&["verify", "oci:x", "--output=xml"]),
-        &["xml", "json, text"],
-    );
-    holds(
-        &misused(&["verify", "oci:x", "--timeout=0s"]),
-        &["--timeout", "above 0"],
-    );
-    holds(
-        &misused(&["verify", "oci:x"]),
-        &["nothing to verify against", "--policy", "--key"],
-    );
+    holds(&misused(&["verify", "oci:x", "--polcy=p"]), &["--polcy", "'--policy'"]);
+    holds(&misused(&["verify", "oci:x", "--key=a", "--policy=b"]), &["--key", "--policy"]);
+    holds(&misused(&["verify", "oci:x", "--output=xml"]), &["xml", "json, text"]);
+    holds(&misused(&["verify", "oci:x", "--timeout=0s"]), &["--timeout", "above 0"]);
+    holds(&misused(&["verify", "oci:x"]), &["nothing to verify against", "--policy", "--key"]);
 }
 
 #[test]
@@ -157,19 +127,13 @@ fn rejects_a_certificate_without_any_proof_of_time() {
         "--certificate-oidc-issuer=https://i.test",
         "--insecure-ignore-tlog",
     ]);
-    holds(
-        &line,
-        &["--insecure-ignore-tlog", "add --use-signed-timestamps"],
-    );
+    holds(&line, &["--insecure-ignore-tlog", "add --use-signed-timestamps"]);
 }
 
 #[test]
 fn names_the_key_file_that_is_missing() {
     let line = misused(&["verify", "oci:x", "--key=/does/not/exist.pub"]);
-    holds(
-        &line,
-        &["--key", "cannot read /does/not/exist.pub", "No such file"],
-    );
+    holds(&line, &["--key", "cannot read /does/not/exist.pub", "No such file"]);
 }
 
 #[test]
@@ -189,35 +153,19 @@ fn rejects_a_key_that_is_no_file_by_name() {
 #[test]
 fn rejects_a_trust_root_that_cannot_be_used() {
     let folder = TempDir::new().unwrap();
-    let (key, root) = (
-        put(&folder, "k.pub", KEY),
-        put(&folder, "root.json", "{\"fine\": tru"),
-    );
+    let (key, root) = (put(&folder, "k.pub", KEY), put(&folder, "root.json", "{\"fine\": tru"));
     let key = key.to_str().unwrap();
     let call = |root: &str| misused(&["verify", "oci:x", "--key", key, "--trusted-root", root]);
-    holds(
-        &call("/does/not/exist.json"),
-        &["--trusted-root", "/does/not/exist.json"],
-    );
-    holds(
-        &call(root.to_str().unwrap()),
-        &["--trusted-root", root.to_str().unwrap()],
-    );
-    holds(
-        &call(folder.path().to_str().unwrap()),
-        &["--trusted-root", "directory"],
-    );
+    holds(&call("/does/not/exist.json"), &["--trusted-root", "/does/not/exist.json"]);
+    holds(&call(root.to_str().unwrap()), &["--trusted-root", root.to_str().unwrap()]);
+    holds(&call(folder.path().to_str().unwrap()), &["--trusted-root", "directory"]);
 }
 
 #[test]
 fn rejects_an_unparsable_reference() {
-    for image in [
-        "ghcr.io/UPPER/case",
-        "a b",
-        "ghcr.io/acme/app@sha256:123",
-        "ghcr.io/acme/app:",
-        "",
-    ] {
+    for image in
+        ["ghcr.io/UPPER/case", "a b", "ghcr.io/acme/app@sha256:123", "ghcr.io/acme/app:", ""]
+    {
         let line = misused(&["verify", image, "--key=k"]);
         holds(&line, &["IMAGE"]);
     }
@@ -227,12 +175,7 @@ fn rejects_an_unparsable_reference() {
 fn rejects_a_layout_that_is_not_there() {
     let folder = TempDir::new().unwrap();
     let key = put(&folder, "k.pub", KEY);
-    let line = misused(&[
-        "verify",
-        "oci:/does/not/exist",
-        "--key",
-        key.to_str().unwrap(),
-    ]);
+    let line = misused(&["verify", "oci:/does/not/exist", "--key", key.to_str().unwrap()]);
     holds(&line, &["oci:/does/not/exist"]);
 }
 
@@ -248,11 +191,7 @@ fn rejects_as_without_a_layout() {
 #[test]
 fn broken_yaml_names_file_and_line() {
     let folder = TempDir::new().unwrap();
-    let path = put(
-        &folder,
-        "policy.yaml",
-        &POLICY.replace("  images:", "  images: [}"),
-    );
+    let path = put(&folder, "policy.yaml", &POLICY.replace("  images:", "  images: [}"));
     let line = misused(&["verify", "oci:x", "--policy", path.to_str().unwrap()]);
     holds(&line, &["policy.yaml", "6"]);
 }
@@ -260,11 +199,7 @@ fn broken_yaml_names_file_and_line() {
 #[test]
 fn unknown_field_names_file_and_neighbour() {
     let folder = TempDir::new().unwrap();
-    let path = put(
-        &folder,
-        "policy.yaml",
-        &POLICY.replace("authorities:", "authoritys:"),
-    );
+    let path = put(&folder, "policy.yaml", &POLICY.replace("authorities:", "authoritys:"));
     let line = misused(&["verify", "oci:x", "--policy", path.to_str().unwrap()]);
     holds(&line, &["policy.yaml", "authoritys", "authorities"]);
 }
@@ -272,11 +207,7 @@ fn unknown_field_names_file_and_neighbour() {
 #[test]
 fn wrong_value_names_file_and_field() {
     let folder = TempDir::new().unwrap();
-    let path = put(
-        &folder,
-        "policy.yaml",
-        &POLICY.replace("action: fail", "action: maybe"),
-    );
+    let path = put(&folder, "policy.yaml", &POLICY.replace("action: fail", "action: maybe"));
     let line = misused(&["verify", "oci:x", "--policy", path.to_str().unwrap()]);
     holds(&line, &["policy.yaml", "static", "maybe"]);
 }
@@ -307,10 +238,7 @@ fn port_in_use_names_the_address() {
     ]);
     let stderr = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(2), "{stderr}");
-    holds(
-        stderr.lines().last().unwrap_or_default(),
-        &["tegata: ", &address],
-    );
+    holds(stderr.lines().last().unwrap_or_default(), &["tegata: ", &address]);
 }
 
 #[test]
@@ -318,31 +246,17 @@ fn crds_prints_the_three_kinds() {
     let Output { status, stdout, .. } = tegata(&["crds"]);
     assert_eq!(status.code(), Some(0));
     let yaml = String::from_utf8(stdout).unwrap();
-    holds(
-        &yaml,
-        &[
-            "kind: ClusterImagePolicy",
-            "kind: ImagePolicy",
-            "kind: TrustRoot",
-        ],
-    );
+    holds(&yaml, &["kind: ClusterImagePolicy", "kind: ImagePolicy", "kind: TrustRoot"]);
 }
 
 /// Exit code and JSON of a call that gives an answer.
 #[track_caller]
 fn answer(args: &[&str]) -> (Option<i32>, serde_json::Value) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = tegata(&[args, &["--output=json"]].concat());
+    let Output { status, stdout, stderr } = tegata(&[args, &["--output=json"]].concat());
     let stdout = String::from_utf8(stdout).unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
     assert!(stderr.is_empty(), "{stderr}");
-    (
-        status.code(),
-        serde_json::from_str(&stdout).unwrap_or_else(|e| panic!("{e}: {stdout}")),
-    )
+    (status.code(), serde_json::from_str(&stdout).unwrap_or_else(|e| panic!("{e}: {stdout}")))
 }
 
 #[test]
@@ -360,33 +274,19 @@ fn unsigned_image_is_rejected_with_exit_code_1() {
 fn image_that_no_policy_covers_is_rejected() {
     let folder = TempDir::new().unwrap();
     let image = layout(folder.path());
-    let path = put(
-        &folder,
-        "policy.yaml",
-        &POLICY.replace("'**'", "ghcr.io/acme/**"),
-    );
+    let path = put(&folder, "policy.yaml", &POLICY.replace("'**'", "ghcr.io/acme/**"));
     let (code, json) = answer(&["verify", &image, "--policy", path.to_str().unwrap()]);
     assert_eq!(code, Some(1), "{json:#}");
-    assert_eq!(
-        json["images"][0]["failure"]["reason"], "policy-none",
-        "{json:#}"
-    );
+    assert_eq!(json["images"][0]["failure"]["reason"], "policy-none", "{json:#}");
     let text = tegata(&["verify", &image, "--policy", path.to_str().unwrap()]).stdout;
-    holds(
-        &String::from_utf8(text).unwrap(),
-        &["not covered", "policy-none"],
-    );
+    holds(&String::from_utf8(text).unwrap(), &["not covered", "policy-none"]);
 }
 
 #[test]
 fn as_gives_a_layout_the_name_that_policies_see() {
     let folder = TempDir::new().unwrap();
     let image = layout(folder.path());
-    let path = put(
-        &folder,
-        "policy.yaml",
-        &POLICY.replace("'**'", "ghcr.io/acme/**"),
-    );
+    let path = put(&folder, "policy.yaml", &POLICY.replace("'**'", "ghcr.io/acme/**"));
     let path = path.to_str().unwrap();
     let name = "--as=ghcr.io/acme/app:1.2";
     let (code, json) = answer(&["verify", &image, "--policy", path, name]);
@@ -400,25 +300,11 @@ fn registry_that_does_not_answer_is_exit_code_3() {
     let folder = TempDir::new().unwrap();
     let key = put(&folder, "k.pub", KEY);
     // Bound once to learn a port that is free, and closed again.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let image = format!("127.0.0.1:{port}/acme/app:1");
     let key = key.to_str().unwrap();
-    let args = [
-        "verify",
-        &image,
-        "--key",
-        key,
-        "--allow-http-registry",
-        "--timeout=5s",
-    ];
+    let args = ["verify", &image, "--key", key, "--allow-http-registry", "--timeout=5s"];
     let (code, json) = answer(&args);
     assert_eq!(code, Some(3), "{json:#}");
-    assert_eq!(
-        json["images"][0]["failure"]["reason"], "registry-unreachable",
-        "{json:#}"
-    );
+    assert_eq!(json["images"][0]["failure"]["reason"], "registry-unreachable", "{json:#}");
 }

@@ -25,10 +25,7 @@ const REFUSED: [(&str, &str); 21] = [
     ("dsse-invalid-sig_fail", "signature: signature-invalid"),
     ("integrated-time-in-future_fail", "time: signing-time-outside-certificate"),
     ("intoto-missing-inclusion-proof_fail", "log-entry: inclusion-proof-absent"),
-    (
-        "intoto-tsa-timestamp-outside-cert-validity_fail",
-        "time: signing-time-outside-certificate",
-    ),
+    ("intoto-tsa-timestamp-outside-cert-validity_fail", "time: signing-time-outside-certificate"),
     ("invalid-checkpoint-signature_fail", "log-entry: checkpoint-invalid"),
     ("invalid-inclusion-proof_fail", "log-entry: inclusion-proof-invalid"),
     ("message-digest-mismatch_fail", "signature: payload-digest-mismatch"),
@@ -38,10 +35,7 @@ const REFUSED: [(&str, &str); 21] = [
     ("rekor2-no-inclusion-proof_fail", "log-entry: inclusion-proof-absent"),
     ("rekor2-no-timestamp_fail", "time: timestamp-absent"),
     ("rekor2-timestamp-outside-trust-root-tsa-validity_fail", "time: timestamp-outside-window"),
-    (
-        "rekor2-timestamp-untrusted-tsa-without-embedded-cert_fail",
-        "time: timestamp-invalid",
-    ),
+    ("rekor2-timestamp-untrusted-tsa-without-embedded-cert_fail", "time: timestamp-invalid"),
     ("signature-mismatch_fail", "signature: signature-invalid"),
     ("wrong-hashedrekord-artifact_fail", "log-entry: log-entry-mismatch"),
     ("wrong-material_fail", "signature: payload-digest-mismatch"),
@@ -76,9 +70,11 @@ fn answers_every_case_by_path_and_by_digest() {
             let (code, text) = run(case, subject);
             let right = name == UNREADABLE.0 && code == 2 && text.starts_with(UNREADABLE.1)
                 || match refused.get(name) {
-                Some(reason) => code == 1 && text.starts_with(&format!("refused at {reason}: ")),
-                None => code == 0 && !name.ends_with("_fail"),
-            };
+                    Some(reason) => {
+                        code == 1 && text.starts_with(&format!("refused at {reason}: "))
+                    }
+                    None => code == 0 && !name.ends_with("_fail"),
+                };
             if !right {
                 let wanted = refused.get(name).unwrap_or(&"verified");
                 wrong.push(format!("{name} ({subject}): exit {code}, wanted {wanted}: {text}"));

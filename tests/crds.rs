@@ -67,7 +67,17 @@ fn check_structural(schema: &Value, path: &str) {
     let free = schema["x-kubernetes-preserve-unknown-fields"] == Value::Bool(true)
         || schema["x-kubernetes-int-or-string"] == Value::Bool(true);
     assert!(schema["type"].is_string() || free, "{path} has no type: {schema}");
-    for word in ["$ref", "definitions", "$defs", "patternProperties", "const", "oneOf", "anyOf", "allOf", "not"] {
+    for word in [
+        "$ref",
+        "definitions",
+        "$defs",
+        "patternProperties",
+        "const",
+        "oneOf",
+        "anyOf",
+        "allOf",
+        "not",
+    ] {
         assert!(schema.get(word).is_none(), "{path} has {word}: {schema}");
     }
     if schema.get("properties").is_some() {

@@ -1,10 +1,5 @@
 //! The documentation is complete and says what the program does.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "test support"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -38,12 +33,7 @@ fn reasons() -> String {
             reason.meaning(),
             reason.advice(),
         ];
-        writeln!(
-            out,
-            "| {} |",
-            cells.map(|cell| cell.replace('|', "\\|")).join(" | ")
-        )
-        .unwrap();
+        writeln!(out, "| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")).unwrap();
     }
     out
 }
@@ -56,15 +46,9 @@ fn table_of_reasons_is_what_the_code_says() {
     }
     let (committed, generated) = (read(path), reasons());
     for (committed, generated) in committed.lines().zip(generated.lines()) {
-        assert_eq!(
-            committed, generated,
-            "{path} is out of date: run `make docs`"
-        );
+        assert_eq!(committed, generated, "{path} is out of date: run `make docs`");
     }
-    assert_eq!(
-        committed, generated,
-        "{path} is out of date: run `make docs`"
-    );
+    assert_eq!(committed, generated, "{path} is out of date: run `make docs`");
 }
 
 #[test]
@@ -72,23 +56,16 @@ fn codes_are_unique_and_fit_for_labels() {
     let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
     assert_eq!(codes.len(), Reason::ALL.len());
     for code in codes {
-        assert!(
-            code.chars().all(|c| c.is_ascii_lowercase() || c == '-'),
-            "{code}"
-        );
+        assert!(code.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{code}");
     }
 }
 
 /// Flags of all commands, as `--name`.
 fn flags() -> BTreeSet<String> {
     let command = Args::command();
-    let all = command
-        .get_subcommands()
-        .flat_map(clap::Command::get_arguments);
-    let mut flags: BTreeSet<_> = all
-        .filter_map(clap::Arg::get_long)
-        .map(|name| format!("--{name}"))
-        .collect();
+    let all = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let mut flags: BTreeSet<_> =
+        all.filter_map(clap::Arg::get_long).map(|name| format!("--{name}")).collect();
     flags.extend(["--help", "--version"].map(str::to_owned));
     flags
 }
@@ -96,15 +73,8 @@ fn flags() -> BTreeSet<String> {
 /// Lines of the fenced blocks and the code spans that call `tegata`, and the table of flags.
 fn calls(text: &str) -> Vec<String> {
     let joined = text.replace("\\\n", " ");
-    let spans = joined
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter(|span| !span.contains('\n'));
-    let lines = joined
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.contains('`'));
+    let spans = joined.split('`').skip(1).step_by(2).filter(|span| !span.contains('\n'));
+    let lines = joined.lines().map(str::trim).filter(|line| !line.contains('`'));
     let call = |part: &&str| part.contains("tegata ") || part.starts_with("--");
     spans.chain(lines).filter(call).map(str::to_owned).collect()
 }
@@ -113,29 +83,16 @@ fn calls(text: &str) -> Vec<String> {
 fn flags_in_the_documentation_exist() {
     let flags = flags();
     // Of the other programs that the documents call.
-    let foreign = [
-        "--locked",
-        "--example",
-        "--all-targets",
-        "--target-dir",
-        "--release",
-        "--path",
-    ];
+    let foreign = ["--locked", "--example", "--all-targets", "--target-dir", "--release", "--path"];
     let mut seen = BTreeSet::new();
     for path in ["README.md", ".github/CONTRIBUTING.md", "CHANGELOG.md"] {
         for call in calls(&read(path)) {
-            for word in call
-                .split_whitespace()
-                .filter(|word| word.starts_with("--"))
-            {
+            for word in call.split_whitespace().filter(|word| word.starts_with("--")) {
                 let flag = word.split(['=', '[', ',', ')', ';']).next().unwrap();
                 if flag == "--" || foreign.contains(&flag) {
                     continue;
                 }
-                assert!(
-                    flags.contains(flag),
-                    "{path} names {flag}, which no command has: {call}"
-                );
+                assert!(flags.contains(flag), "{path} names {flag}, which no command has: {call}");
                 seen.insert(flag.to_owned());
             }
         }
@@ -152,10 +109,7 @@ fn readme_names_every_flag_of_verify() {
         if matches!(flag, "help" | "version") {
             continue;
         }
-        assert!(
-            readme.contains(&format!("`--{flag}")),
-            "README.md does not explain --{flag}"
-        );
+        assert!(readme.contains(&format!("`--{flag}")), "README.md does not explain --{flag}");
     }
 }
 
@@ -163,17 +117,11 @@ fn readme_names_every_flag_of_verify() {
 fn readme_lists_steps_and_commands() {
     let readme = read("README.md");
     for step in Step::ALL {
-        assert!(
-            readme.contains(&format!("*{step}*")),
-            "README.md does not explain {step}"
-        );
+        assert!(readme.contains(&format!("*{step}*")), "README.md does not explain {step}");
     }
     for command in Args::command().get_subcommands() {
         let call = format!("tegata {}", command.get_name());
-        assert!(
-            readme.contains(&call),
-            "README.md does not mention `{call}`"
-        );
+        assert!(readme.contains(&call), "README.md does not mention `{call}`");
     }
 }
 
@@ -188,10 +136,7 @@ fn reasons_in_the_readme_exist() {
     for row in section.lines().filter(|line| line.starts_with("| `")) {
         let cell = row.split('|').nth(1).unwrap();
         for code in cell.split('`').skip(1).step_by(2) {
-            assert!(
-                codes.contains(code),
-                "README.md explains {code}, which is no reason"
-            );
+            assert!(codes.contains(code), "README.md explains {code}, which is no reason");
             seen += 1;
         }
     }
@@ -202,28 +147,15 @@ fn reasons_in_the_readme_exist() {
 #[test]
 fn links_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for path in [
-        "README.md",
-        ".github/CONTRIBUTING.md",
-        ".github/SECURITY.md",
-        "CHANGELOG.md",
-    ] {
+    for path in ["README.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md", "CHANGELOG.md"] {
         let text = read(path);
-        for target in text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next())
-        {
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if target.starts_with("http") || target.starts_with('#') {
                 continue;
             }
             let file = target.split('#').next().unwrap();
             let target = root.join(path).parent().unwrap().join(file);
-            assert!(
-                target.exists(),
-                "{path} links to {}, which is absent",
-                target.display()
-            );
+            assert!(target.exists(), "{path} links to {}, which is absent", target.display());
         }
     }
 }
@@ -236,21 +168,11 @@ fn paths_in_the_readme_exist() {
     let mut seen = 0;
     for word in readme.split(|c: char| c.is_whitespace() || "`()|,;\"'".contains(c)) {
         let word = word.trim_start_matches("oci:").trim_end_matches(['.', ':']);
-        let ours = [
-            "examples/",
-            "manifests/",
-            "src/",
-            "tests/",
-            ".github/",
-            ".ci/",
-        ];
+        let ours = ["examples/", "manifests/", "src/", "tests/", ".github/", ".ci/"];
         if !ours.iter().any(|folder| word.starts_with(folder)) {
             continue;
         }
-        assert!(
-            root.join(word).exists(),
-            "README.md names {word}, which is absent"
-        );
+        assert!(root.join(word).exists(), "README.md names {word}, which is absent");
         seen += 1;
     }
     assert!(seen >= 8, "{seen} paths");

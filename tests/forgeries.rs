@@ -1,10 +1,5 @@
 //! Every single part of a signature, forged: each ends at its own step, with its own reason.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "test support"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 use jiff::Timestamp;
 use jiff::ToSpan as _;
 use tegata::evidence::Candidate;
@@ -82,8 +77,7 @@ fn verify(candidate: &Candidate, asked: &Asked<'_>) -> Result<VerifiedSignature,
     );
     let steps = &examined.steps;
     assert!(steps.is_sorted_by_key(|step| step.step), "{steps:?}");
-    let failed: Vec<_> =
-        steps.iter().filter(|step| step.outcome == StepOutcome::Failed).collect();
+    let failed: Vec<_> = steps.iter().filter(|step| step.outcome == StepOutcome::Failed).collect();
     match &examined.result {
         Ok(_) => assert!(failed.is_empty() && steps.len() == 6, "{steps:?}"),
         Err(failure) => {
@@ -151,15 +145,14 @@ fn accepts_every_honest_combination() {
                 None => signing,
             };
             let candidate = pack(signing, packed, &image());
-            let demands = if log.is_some() {
-                LOGGED
-            } else {
-                Demands { timestamp: true, ..OPTIONAL }
-            };
+            let demands =
+                if log.is_some() { LOGGED } else { Demands { timestamp: true, ..OPTIONAL } };
             let asked = Asked { root: &root, key: None, demands };
             match verify(&candidate, &asked) {
                 Ok(verified) => assert!(!verified.signing_times().is_empty()),
-                Err(failure) => bad.push(format!("{packed:?} {log:?}: {}: {failure}", failure.reason)),
+                Err(failure) => {
+                    bad.push(format!("{packed:?} {log:?}: {}: {failure}", failure.reason))
+                }
             }
         }
     }
@@ -265,8 +258,7 @@ fn rejects_every_forged_part_of_a_keyless_bundle() {
     let asked = Asked { root: &root, key: None, demands: LOGGED };
     let mut table = Table::default();
     for (part, wanted) in KEYLESS {
-        let signing =
-            sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1).timestamp(1).tamper(*part);
+        let signing = sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1).timestamp(1).tamper(*part);
         let candidate = pack(signing, Packed::Bundle(Version::V03), &image());
         table.expect(format!("{part:?}"), verify(&candidate, &asked), *wanted);
     }
@@ -318,8 +310,7 @@ fn rejects_every_forged_part_of_a_rekor_v2_bundle() {
         (Part::IntermediateExpired, Reason::CertificateAuthorityExpired),
         (Part::AuthorityWindowOver, Reason::CertificateAuthorityExpired),
     ] {
-        let signing =
-            sigstore.keyless(ALICE, ISSUER).log(Log::RekorV2).timestamp(1).tamper(part);
+        let signing = sigstore.keyless(ALICE, ISSUER).log(Log::RekorV2).timestamp(1).tamper(part);
         let candidate = pack(signing, Packed::Bundle(Version::V03), &image());
         table.expect(format!("{part:?}"), verify(&candidate, &asked), wanted);
     }
@@ -367,8 +358,7 @@ fn rejects_every_forged_part_of_a_classic_signature() {
         (Part::IntermediateExpired, Reason::CertificateAuthorityExpired),
         (Part::AuthorityWindowOver, Reason::CertificateAuthorityExpired),
     ] {
-        let signing =
-            sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1).timestamp(1).tamper(part);
+        let signing = sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1).timestamp(1).tamper(part);
         let candidate = pack(signing, Packed::Classic, &image());
         table.expect(format!("{part:?}"), verify(&candidate, &asked), wanted);
     }
@@ -436,14 +426,27 @@ fn rejects_evidence_of_the_wrong_kind_and_what_is_missing() {
     let keyed = pack(sigstore.keyed(&key), v03, &image());
     let keyless = pack(sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1), v03, &image());
     let stamped = pack(sigstore.keyless(ALICE, ISSUER).timestamp(1), v03, &image());
-    let classic = pack(sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1), Packed::Classic, &image());
+    let classic =
+        pack(sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1), Packed::Classic, &image());
     let bare = pack(sigstore.keyless(ALICE, ISSUER), Packed::Classic, &image());
     let proof = Demands { log: LogDemand::Proof, timestamp: false };
     let timestamp = Demands { log: LogDemand::Optional, timestamp: true };
     for (row, candidate, key, demands, wanted) in [
         ("a key's, asked for an identity", &keyed, None, OPTIONAL, Reason::CertificateAbsent),
-        ("an identity's, asked for a key", &keyless, Some(&public), OPTIONAL, Reason::CertificateUnexpected),
-        ("a key's without the log asked for", &keyed, Some(&public), LOGGED, Reason::LogEntryAbsent),
+        (
+            "an identity's, asked for a key",
+            &keyless,
+            Some(&public),
+            OPTIONAL,
+            Reason::CertificateUnexpected,
+        ),
+        (
+            "a key's without the log asked for",
+            &keyed,
+            Some(&public),
+            LOGGED,
+            Reason::LogEntryAbsent,
+        ),
         ("an identity's without the log", &stamped, None, LOGGED, Reason::LogEntryAbsent),
         ("without the timestamp asked for", &keyless, None, timestamp, Reason::TimestampAbsent),
         ("a promise, asked for a proof", &classic, None, proof, Reason::InclusionProofAbsent),
@@ -451,10 +454,7 @@ fn rejects_evidence_of_the_wrong_kind_and_what_is_missing() {
     ] {
         table.expect(row.to_owned(), verify(candidate, &ask(key, demands)), wanted);
     }
-    let unpromised = sigstore
-        .keyless(ALICE, ISSUER)
-        .log(Log::RekorV1)
-        .tamper(Part::PromiseAbsent);
+    let unpromised = sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1).tamper(Part::PromiseAbsent);
     let unpromised = pack(unpromised, v03, &image());
     table.expect(
         "a time that nothing signs (CVE-2024-55655)".to_owned(),
@@ -472,10 +472,30 @@ fn rejects_what_the_trust_root_no_longer_or_does_not_cover() {
     let v03 = Packed::Bundle(Version::V03);
     let mut table = Table::default();
     let cases = [
-        ("log expired", sigstore.trusted_root().expired(Authority::RekorV1), Reason::LogKeyOutsideWindow, false),
-        ("log v2 expired", sigstore.trusted_root().expired(Authority::RekorV2), Reason::LogKeyOutsideWindow, true),
-        ("authority expired", sigstore.trusted_root().expired(Authority::Fulcio), Reason::CertificateAuthorityExpired, false),
-        ("TSA expired", sigstore.trusted_root().expired(Authority::Tsa), Reason::TimestampOutsideWindow, false),
+        (
+            "log expired",
+            sigstore.trusted_root().expired(Authority::RekorV1),
+            Reason::LogKeyOutsideWindow,
+            false,
+        ),
+        (
+            "log v2 expired",
+            sigstore.trusted_root().expired(Authority::RekorV2),
+            Reason::LogKeyOutsideWindow,
+            true,
+        ),
+        (
+            "authority expired",
+            sigstore.trusted_root().expired(Authority::Fulcio),
+            Reason::CertificateAuthorityExpired,
+            false,
+        ),
+        (
+            "TSA expired",
+            sigstore.trusted_root().expired(Authority::Tsa),
+            Reason::TimestampOutsideWindow,
+            false,
+        ),
         ("no log", sigstore.trusted_root().omit(Authority::RekorV1), Reason::LogUnknown, false),
         ("no log v2", sigstore.trusted_root().omit(Authority::RekorV2), Reason::LogUnknown, true),
         ("no TSA", sigstore.trusted_root().omit(Authority::Tsa), Reason::TimestampInvalid, false),

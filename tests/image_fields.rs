@@ -2,12 +2,7 @@
 //!
 //! The list is derived from the types' JSON schemas, so that a Kubernetes version with a new image
 //! field breaks this test instead of opening a gap.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "test support"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1 as apps;
@@ -30,16 +25,11 @@ const NOT_IMAGES: [(&str, &str); 6] = [
     ("imagePullSecrets[].name", "the name of a Secret"),
     ("initContainers[].imagePullPolicy", "when to pull"),
     ("volumes[].image.pullPolicy", "when to pull"),
-    (
-        "volumes[].rbd.image",
-        "a block device in a Ceph pool; nothing in it is executed by its name",
-    ),
+    ("volumes[].rbd.image", "a block device in a Ceph pool; nothing in it is executed by its name"),
 ];
 
 fn schema<T: JsonSchema>() -> Value {
-    SchemaGenerator::default()
-        .into_root_schema_for::<T>()
-        .to_value()
+    SchemaGenerator::default().into_root_schema_for::<T>().to_value()
 }
 
 /// Every string field below `schema` whose path has "image" in it, whatever its case.
@@ -72,10 +62,7 @@ fn walk(
         }
     }
     let string = |kind: &Value| {
-        kind == "string"
-            || kind
-                .as_array()
-                .is_some_and(|kinds| kinds.contains(&json!("string")))
+        kind == "string" || kind.as_array().is_some_and(|kinds| kinds.contains(&json!("string")))
     };
     if at.get("type").is_some_and(string) {
         found.insert(path.to_owned());
@@ -83,18 +70,10 @@ fn walk(
     if let Some(items) = at.get("items") {
         walk(root, items, &format!("{path}[]"), seen, found);
     }
-    if let Some(values) = at
-        .get("additionalProperties")
-        .filter(|values| values.is_object())
-    {
+    if let Some(values) = at.get("additionalProperties").filter(|values| values.is_object()) {
         walk(root, values, &format!("{path}{{}}"), seen, found);
     }
-    for (name, property) in at
-        .get("properties")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
+    for (name, property) in at.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let dot = if path.is_empty() { "" } else { "." };
         walk(root, property, &format!("{path}{dot}{name}"), seen, found);
     }
@@ -104,20 +83,14 @@ fn walk(
 fn wanted(pod_spec: &Value) -> BTreeSet<String> {
     let mut found = image_strings(pod_spec);
     for (path, reason) in NOT_IMAGES {
-        assert!(
-            found.remove(path),
-            "{path} ({reason}) is gone from the API: drop the exception"
-        );
+        assert!(found.remove(path), "{path} ({reason}) is gone from the API: drop the exception");
     }
     found
 }
 
 #[test]
 fn every_image_field_of_a_pod_spec_is_read() {
-    let read: BTreeSet<String> = IMAGE_FIELDS
-        .iter()
-        .map(|field| (*field).to_owned())
-        .collect();
+    let read: BTreeSet<String> = IMAGE_FIELDS.iter().map(|field| (*field).to_owned()).collect();
     assert_eq!(wanted(&schema::<core::PodSpec>()), read);
 }
 
@@ -132,13 +105,7 @@ fn a_new_field_would_be_noticed() {
         json!({"type": "array", "items": {"type": "object", "properties": {"image": string}}});
     let nested = json!({"type": "object", "properties": {"imageRef": nullable}});
     let mut places = vec!["".to_owned()];
-    places.extend(
-        plain["$defs"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(|name| format!("/$defs/{name}")),
-    );
+    places.extend(plain["$defs"].as_object().unwrap().keys().map(|name| format!("/$defs/{name}")));
     let places: Vec<_> = places
         .into_iter()
         .filter(|place| plain.pointer(&format!("{place}/properties")).is_some())
@@ -176,21 +143,14 @@ fn check<T: JsonSchema>(name: &str) -> Kind {
     let kind = KINDS.into_iter().find(|kind| kind.name == name).unwrap();
     let mut fields = image_strings(&schema::<T>());
     fields.retain(|path| !path.starts_with("status."));
-    fields.retain(|path| {
-        !NOT_IMAGES
-            .iter()
-            .any(|(other, _)| path.ends_with(&format!(".{other}")))
-    });
+    fields.retain(|path| !NOT_IMAGES.iter().any(|(other, _)| path.ends_with(&format!(".{other}"))));
     assert_eq!(fields.len(), IMAGE_FIELDS.len(), "{name}: {fields:?}");
     let mut object = json!({});
     for field in &fields {
         put(&mut object, field, &format!("r.io/{}:1", field.len()));
     }
     let uses = workload::images(kind, &object).unwrap();
-    let read: BTreeSet<String> = uses
-        .iter()
-        .map(|image| image.path.replace("[0]", "[]"))
-        .collect();
+    let read: BTreeSet<String> = uses.iter().map(|image| image.path.replace("[0]", "[]")).collect();
     assert_eq!(read, fields, "{name}");
     kind
 }

@@ -1,10 +1,5 @@
 //! Imports go downwards only, and pure modules do no I/O: the layer table of `src/lib.rs` as a test.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "test support"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -57,22 +52,10 @@ const MODULES: [(&str, Layer, &str); 17] = [
     ("json", Layer::Pure, "verdict"),
     ("workload", Layer::Pure, "image verdict"),
     ("trust_root", Layer::Pure, "json verdict"),
-    (
-        "verify",
-        Layer::Pure,
-        "evidence image json policy trust_root verdict",
-    ),
-    (
-        "policy",
-        Layer::Pure,
-        "api evidence image trust_root verdict verify",
-    ),
+    ("verify", Layer::Pure, "evidence image json policy trust_root verdict"),
+    ("policy", Layer::Pure, "api evidence image trust_root verdict verify"),
     ("evidence", Layer::Pipeline, "image verdict"),
-    (
-        "admission",
-        Layer::Pipeline,
-        "evidence image json policy trust_root verdict verify workload",
-    ),
+    ("admission", Layer::Pipeline, "evidence image json policy trust_root verdict verify workload"),
     ("files", Layer::Io, IO_USES),
     ("metrics", Layer::Io, IO_USES),
     ("registry", Layer::Io, IO_USES),
@@ -85,11 +68,7 @@ const MODULES: [(&str, Layer, &str); 17] = [
 /// Code without comments, and without what follows `#[cfg(test)]`, which ends a file.
 fn code(source: &str) -> String {
     let source = source.split("#[cfg(test)]").next().unwrap();
-    source
-        .lines()
-        .map(|line| line.split("//").next().unwrap())
-        .collect::<Vec<_>>()
-        .join("\n")
+    source.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
 /// The words that follow each `crate::`, and each `super::` chain that climbs to the crate's root.
@@ -97,19 +76,12 @@ fn code(source: &str) -> String {
 /// `depth` is the number of modules around the code: 1 for `src/image.rs`.
 fn imports(code: &str, depth: usize) -> Vec<String> {
     let climb = "super::".repeat(depth);
-    let up = code
-        .match_indices(&climb)
-        .map(|(at, text)| (at, at + text.len()));
-    let root = code
-        .match_indices("crate::")
-        .map(|(at, text)| (at, at + text.len()));
+    let up = code.match_indices(&climb).map(|(at, text)| (at, at + text.len()));
+    let root = code.match_indices("crate::").map(|(at, text)| (at, at + text.len()));
     up.chain(root)
         .filter(|(start, _)| !code[..*start].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
         .map(|(_, end)| {
-            code[end..]
-                .chars()
-                .take_while(|c| c.is_alphanumeric() || *c == '_')
-                .collect()
+            code[end..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
         })
         .collect()
 }
@@ -133,9 +105,7 @@ fn violations(module: &str, depth: usize, source: &str) -> Vec<String> {
         Layer::Pipeline => &PIPELINE_TOKIO,
         Layer::Io => return found,
     };
-    let code = permitted
-        .iter()
-        .fold(code, |code, name| code.replace(name, ""));
+    let code = permitted.iter().fold(code, |code, name| code.replace(name, ""));
     let named = IO_NAMES.iter().filter(|name| code.contains(**name));
     found.extend(named.map(|name| format!("`{module}` does no I/O, but names `{name}`")));
     found
@@ -154,10 +124,8 @@ fn files() -> Vec<(PathBuf, String, usize)> {
                 continue;
             }
             let inside = path.strip_prefix(&root).unwrap().with_extension("");
-            let parts: Vec<_> = inside
-                .iter()
-                .map(|part| part.to_str().unwrap().to_owned())
-                .collect();
+            let parts: Vec<_> =
+                inside.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
             let rust = path.extension().is_some_and(|extension| extension == "rs");
             let entry = ["lib", "main"].contains(&parts[0].as_str());
             if rust && !entry && parts.last().is_some_and(|last| last != "tests") {
@@ -171,16 +139,9 @@ fn files() -> Vec<(PathBuf, String, usize)> {
 #[test]
 fn imports_go_downwards_and_pure_modules_do_no_io() {
     let files = files();
-    assert!(
-        files.len() >= MODULES.len(),
-        "only {} files were found",
-        files.len()
-    );
+    assert!(files.len() >= MODULES.len(), "only {} files were found", files.len());
     for (module, _, _) in MODULES {
-        assert!(
-            files.iter().any(|(_, name, _)| name == module),
-            "there is no module `{module}`"
-        );
+        assert!(files.iter().any(|(_, name, _)| name == module), "there is no module `{module}`");
     }
     let found: Vec<String> = files
         .iter()
@@ -202,10 +163,7 @@ fn every_public_module_has_a_layer() {
         name.strip_suffix(';')
     });
     for module in modules {
-        assert!(
-            MODULES.iter().any(|(name, _, _)| *name == module),
-            "`{module}` has no layer"
-        );
+        assert!(MODULES.iter().any(|(name, _, _)| *name == module), "`{module}` has no layer");
     }
 }
 
@@ -223,78 +181,23 @@ fn no_layer_may_import_from_one_above_it() {
 #[test]
 fn rejects_each_kind_of_violation() {
     let table = [
-        (
-            "image",
-            1,
-            "use crate::registry::Client;",
-            "`image` imports from `registry`",
-        ),
-        (
-            "policy",
-            2,
-            "fn f() { crate::server::f() }",
-            "`policy` imports from `server`",
-        ),
-        (
-            "image",
-            1,
-            "use super::policy::Policy;",
-            "`image` imports from `policy`",
-        ),
-        (
-            "verify",
-            2,
-            "use super::super::args::Args;",
-            "`verify` imports from `args`",
-        ),
-        (
-            "verify",
-            2,
-            "pub(crate) use crate::{files};",
-            "`verify` imports from ``",
-        ),
-        (
-            "server",
-            1,
-            "use crate::commands;",
-            "`server` imports from `commands`",
-        ),
-        (
-            "verify",
-            1,
-            "pub async fn f() {}",
-            "`verify` is pure, but has an async fn",
-        ),
-        (
-            "policy",
-            1,
-            "use tokio::task;",
-            "`policy` does no I/O, but names `tokio::`",
-        ),
+        ("image", 1, "use crate::registry::Client;", "`image` imports from `registry`"),
+        ("policy", 2, "fn f() { crate::server::f() }", "`policy` imports from `server`"),
+        ("image", 1, "use super::policy::Policy;", "`image` imports from `policy`"),
+        ("verify", 2, "use super::super::args::Args;", "`verify` imports from `args`"),
+        ("verify", 2, "pub(crate) use crate::{files};", "`verify` imports from ``"),
+        ("server", 1, "use crate::commands;", "`server` imports from `commands`"),
+        ("verify", 1, "pub async fn f() {}", "`verify` is pure, but has an async fn"),
+        ("policy", 1, "use tokio::task;", "`policy` does no I/O, but names `tokio::`"),
         (
             "admission",
             1,
             "use tokio::net::TcpStream;",
             "`admission` does no I/O, but names `tokio::`",
         ),
-        (
-            "evidence",
-            1,
-            "std::fs::read(x)",
-            "`evidence` does no I/O, but names `std::fs`",
-        ),
-        (
-            "api",
-            2,
-            "kube::Client::new()",
-            "`api` does no I/O, but names `kube::Client`",
-        ),
-        (
-            "novel",
-            1,
-            "",
-            "`novel` is missing from the table of layers",
-        ),
+        ("evidence", 1, "std::fs::read(x)", "`evidence` does no I/O, but names `std::fs`"),
+        ("api", 2, "kube::Client::new()", "`api` does no I/O, but names `kube::Client`"),
+        ("novel", 1, "", "`novel` is missing from the table of layers"),
     ];
     for (module, depth, source, wanted) in table {
         assert_eq!(violations(module, depth, source), [wanted], "{source}");
@@ -305,31 +208,11 @@ fn rejects_each_kind_of_violation() {
 fn accepts_what_the_layers_permit() {
     let table = [
         ("image", 1, "use crate::verdict::printable;"),
-        (
-            "image",
-            2,
-            "use super::Digest; use super::super::verdict::printable;",
-        ),
-        (
-            "verify",
-            1,
-            "/// See [`crate::registry`].\nfn f() {} // std::fs",
-        ),
-        (
-            "admission",
-            1,
-            "use tokio::time::timeout_at; use tokio::task::JoinSet; async fn f() {}",
-        ),
-        (
-            "policy",
-            1,
-            "fn f() {}\n#[cfg(test)]\nmod tests { use tokio::x; }",
-        ),
-        (
-            "registry",
-            2,
-            "use reqwest::Client; use crate::evidence::Evidence;",
-        ),
+        ("image", 2, "use super::Digest; use super::super::verdict::printable;"),
+        ("verify", 1, "/// See [`crate::registry`].\nfn f() {} // std::fs"),
+        ("admission", 1, "use tokio::time::timeout_at; use tokio::task::JoinSet; async fn f() {}"),
+        ("policy", 1, "fn f() {}\n#[cfg(test)]\nmod tests { use tokio::x; }"),
+        ("registry", 2, "use reqwest::Client; use crate::evidence::Evidence;"),
         ("commands", 2, "use crate::args::Args;"),
     ];
     for (module, depth, source) in table {

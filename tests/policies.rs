@@ -12,8 +12,17 @@ use tegata::files::FileProblem;
 use tegata::trust_root::TrustRoot;
 
 /// Fields that are refused until a later version supports them.
-const NOT_YET: [&str; 9] =
-    ["attestations", "policy", "secretRef", "configMapRef", "kms", "url", "ca-cert", "sigstoreKeys", "signaturePullSecrets"];
+const NOT_YET: [&str; 9] = [
+    "attestations",
+    "policy",
+    "secretRef",
+    "configMapRef",
+    "kms",
+    "url",
+    "ca-cert",
+    "sigstoreKeys",
+    "signaturePullSecrets",
+];
 
 /// Files whose refusal is neither upstream's verdict nor a field that is not supported yet.
 const EXCEPTIONS: [(&str, &str, &str); 2] = [

@@ -2,12 +2,7 @@
 //! that says what is wrong.
 //!
 //! They are read from the folder that `TEGATA_VECTORS` names, and are not part of this project.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "test support"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,41 +21,17 @@ const LEAST: usize = 37;
 
 /// Those that are refused as they stand, by the end of their path: a part of the error, and why.
 const REFUSED: [(&str, &str, &str); 7] = [
-    (
-        "connaisseur/01_deployment.json",
-        "admission.k8s.io/v1beta1",
-        "an old version",
-    ),
-    (
-        "connaisseur/03_replicaset.json",
-        "admission.k8s.io/v1beta1",
-        "an old version",
-    ),
-    (
-        "connaisseur/04_cronjob.json",
-        "admission.k8s.io/v1beta1",
-        "an old version",
-    ),
-    (
-        "connaisseur/09_dply_multi_image.json",
-        "admission.k8s.io/v1beta1",
-        "an old version",
-    ),
+    ("connaisseur/01_deployment.json", "admission.k8s.io/v1beta1", "an old version"),
+    ("connaisseur/03_replicaset.json", "admission.k8s.io/v1beta1", "an old version"),
+    ("connaisseur/04_cronjob.json", "admission.k8s.io/v1beta1", "an old version"),
+    ("connaisseur/09_dply_multi_image.json", "admission.k8s.io/v1beta1", "an old version"),
     (
         "connaisseur/11_role.json",
         "Role (rbac.authorization.k8s.io/v1) is not covered",
         "no workload",
     ),
-    (
-        "connaisseur/23_alice_digest_dpl.json",
-        "admission.k8s.io/v1beta1",
-        "an old version",
-    ),
-    (
-        "connaisseur/26_broken_update_admission_request.json",
-        "request.uid",
-        "an empty request",
-    ),
+    ("connaisseur/23_alice_digest_dpl.json", "admission.k8s.io/v1beta1", "an old version"),
+    ("connaisseur/26_broken_update_admission_request.json", "request.uid", "an empty request"),
 ];
 
 /// The vectors by their path below the folder, or `None` where there is no folder.
@@ -79,21 +50,12 @@ fn vectors() -> Option<BTreeMap<String, Vec<u8>>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                let name = path
-                    .strip_prefix(&root)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned();
+                let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
                 found.insert(name, fs::read(&path).unwrap());
             }
         }
     }
-    assert!(
-        found.len() >= LEAST,
-        "only {} reviews were found",
-        found.len()
-    );
+    assert!(found.len() >= LEAST, "only {} reviews were found", found.len());
     Some(found)
 }
 
@@ -119,31 +81,14 @@ fn assert_all_images(name: &str, review: &Value, request: &Request) {
     let mut wanted = BTreeSet::new();
     crude_images(&review["request"]["object"]["spec"], &mut wanted);
     assert!(!wanted.is_empty(), "{name} holds no image");
-    let found: BTreeSet<String> = request
-        .images
-        .iter()
-        .map(|image| image.text.clone())
-        .collect();
+    let found: BTreeSet<String> = request.images.iter().map(|image| image.text.clone()).collect();
     assert_eq!(found, wanted, "{name}");
     for image in &request.images {
         // Two are templates whose `$PROJECT_ID` nobody filled in: judged, as no reference.
         let placeholder = image.text.contains('$');
-        assert_eq!(
-            image.image.is_err(),
-            placeholder,
-            "{name}: {} {:?}",
-            image.text,
-            image.image
-        );
-        let there = review["request"]["object"]
-            .pointer(&image.pointer)
-            .and_then(Value::as_str);
-        assert_eq!(
-            there,
-            Some(image.text.as_str()),
-            "{name}: {}",
-            image.pointer
-        );
+        assert_eq!(image.image.is_err(), placeholder, "{name}: {} {:?}", image.text, image.image);
+        let there = review["request"]["object"].pointer(&image.pointer).and_then(Value::as_str);
+        assert_eq!(there, Some(image.text.as_str()), "{name}: {}", image.pointer);
     }
     assert_eq!(request.uid, review["request"]["uid"], "{name}");
     assert_eq!(request.kind, review["request"]["kind"]["kind"], "{name}");
@@ -171,10 +116,7 @@ fn reads_or_refuses_each_as_it_stands() {
             }
             (Err(error), None, true) => {
                 let text = error.to_string();
-                assert!(
-                    text.contains("kind of the admission review is nothing"),
-                    "{name}: {text}"
-                );
+                assert!(text.contains("kind of the admission review is nothing"), "{name}: {text}");
             }
             (Ok(request), _, _) => panic!("{name} was read: {request:?}"),
             (Err(error), _, _) => panic!("{name} was refused: {error}"),
@@ -198,10 +140,7 @@ fn reads_the_old_reviews_under_the_new_version() {
             Err(error) => {
                 let text = error.to_string();
                 assert!(name.contains("cronjob"), "{name}: {text}");
-                assert!(
-                    text.contains("CronJob (batch/v1beta1) is not covered"),
-                    "{text}"
-                );
+                assert!(text.contains("CronJob (batch/v1beta1) is not covered"), "{text}");
             }
         }
     }
@@ -211,10 +150,7 @@ fn reads_the_old_reviews_under_the_new_version() {
 #[test]
 fn reads_bare_requests_in_an_envelope() {
     let Some(vectors) = vectors() else { return };
-    let bare: Vec<_> = vectors
-        .iter()
-        .filter(|(name, _)| name.starts_with("kubewarden/"))
-        .collect();
+    let bare: Vec<_> = vectors.iter().filter(|(name, _)| name.starts_with("kubewarden/")).collect();
     assert!(bare.len() >= 13, "only {} were found", bare.len());
     for (name, body) in bare {
         let request: Value = serde_json::from_slice(body).unwrap();
@@ -222,10 +158,7 @@ fn reads_bare_requests_in_an_envelope() {
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request,
         });
         let error = parse(&review).unwrap_err();
-        assert!(
-            error.to_string().contains("request.object.kind"),
-            "{name}: {error}"
-        );
+        assert!(error.to_string().contains("request.object.kind"), "{name}: {error}");
 
         let kind = review["request"]["kind"].clone();
         let text = |key: &str| kind[key].as_str().unwrap();

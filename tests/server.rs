@@ -1,10 +1,5 @@
 //! The webhook server: what it answers, and what it does when anything goes wrong.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "test support"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 
 #[path = "server/configuration.rs"]
 mod configuration;

@@ -19,13 +19,13 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
-use sigstore_trust_root::TrustedRoot;
-use sigstore_types::Bundle;
-use sigstore_types::DerPublicKey;
-use sigstore_types::Sha256Hash;
 use sigstore_verify::PublicKeyVerificationPolicy;
 use sigstore_verify::VerificationPolicy;
 use sigstore_verify::Verifier;
+use sigstore_verify::trust_root::TrustedRoot;
+use sigstore_verify::types::Bundle;
+use sigstore_verify::types::DerPublicKey;
+use sigstore_verify::types::Sha256Hash;
 use tegata::evidence::annotation;
 use tegata::image::Digest;
 
@@ -74,9 +74,9 @@ fn verify(
         }
     };
     let result = match key {
-        Some(key) => verify(&PublicKeyVerificationPolicy::new(DerPublicKey::new(
-            key.spki().to_vec(),
-        ))),
+        Some(key) => {
+            verify(&PublicKeyVerificationPolicy::new(DerPublicKey::new(key.spki().to_vec())))
+        }
         None => verify(&VerificationPolicy::any_identity()),
     };
     result.map(|_| ()).map_err(|error| error.to_string())
@@ -88,10 +88,7 @@ fn adapt(signature: &ClassicSignature) -> Value {
     let parse = |key: &str| text(key).map(|json| serde_json::from_str::<Value>(json).unwrap());
     let mut material = match text(annotation::CERTIFICATE) {
         Some(pem) => {
-            let der: String = pem
-                .lines()
-                .filter(|line| !line.starts_with("-----"))
-                .collect();
+            let der: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
             json!({ "x509CertificateChain": { "certificates": [{ "rawBytes": der }] } })
         }
         None => json!({ "publicKey": { "hint": "" } }),
@@ -128,10 +125,7 @@ fn v1(sigstore: &VirtualSigstore) -> Signing<'_> {
 }
 
 fn v2(sigstore: &VirtualSigstore) -> Signing<'_> {
-    sigstore
-        .keyless(ALICE, ISSUER)
-        .log(Log::RekorV2)
-        .timestamp(1)
+    sigstore.keyless(ALICE, ISSUER).log(Log::RekorV2).timestamp(1)
 }
 
 #[test]
@@ -141,10 +135,7 @@ fn accepts_every_keyless_bundle() {
     for version in [Version::V02, Version::V03, Version::V01] {
         for (name, signing) in [
             ("v1", v1(&sigstore)),
-            (
-                "v1 intoto",
-                sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1Intoto),
-            ),
+            ("v1 intoto", sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1Intoto)),
             ("v1 stamped", v1(&sigstore).timestamp(2).tsa_certificate()),
             ("v1 and v2", v2(&sigstore).log(Log::RekorV1)),
             ("v2", v2(&sigstore)),
@@ -193,10 +184,6 @@ fn accepts_every_keyed_bundle_and_classic_signature() {
     ] {
         let signature = signing.classic().sign(&digest);
         let payload = Artifact::Bytes(&signature.payload);
-        assert_eq!(
-            verify(&root, &adapt(&signature), &payload, key),
-            Ok(()),
-            "{signature:?}"
-        );
+        assert_eq!(verify(&root, &adapt(&signature), &payload, key), Ok(()), "{signature:?}");
     }
 }

@@ -97,7 +97,8 @@ impl<F: FetchEvidence> Admission<F> {
             .iter()
             .map(|policy| policy.authorities.iter().map(|a| queries(a, image, &digest)).collect())
             .collect();
-        let distinct: BTreeSet<EvidenceQuery> = places.iter().flatten().flatten().cloned().collect();
+        let distinct: BTreeSet<EvidenceQuery> =
+            places.iter().flatten().flatten().cloned().collect();
         let fetched = distinct.iter().map(|query| self.fetch.fetch(query, fetch_by));
         let fetched: BTreeMap<EvidenceQuery, Evidence> =
             distinct.iter().cloned().zip(futures::future::join_all(fetched).await).collect();

@@ -161,8 +161,9 @@ fn explain_authority(
     }
     let formats: Vec<&str> = formats.into_iter().collect();
     let found = format!("signatures in the format {}", formats.join(" and "));
-    Failure::new(Reason::SignatureFormatRefused, found)
-        .wanted(authority.formats.iter().map(|format| format.as_str()).collect::<Vec<_>>().join(" or "))
+    Failure::new(Reason::SignatureFormatRefused, found).wanted(
+        authority.formats.iter().map(|format| format.as_str()).collect::<Vec<_>>().join(" or "),
+    )
 }
 
 /// The listing errors of places in which a format that the authority accepts could stand.
@@ -269,9 +270,11 @@ fn wanted(signer: &Signer) -> String {
 
 /// Of several failures the one that got furthest; of equals the first.
 pub(super) fn furthest<'a>(failures: impl Iterator<Item = &'a Failure>) -> Option<&'a Failure> {
-    failures.reduce(|best, next| {
-        if next.step().progress() > best.step().progress() { next } else { best }
-    })
+    failures.reduce(
+        |best, next| {
+            if next.step().progress() > best.step().progress() { next } else { best }
+        },
+    )
 }
 
 fn short(digest: &Digest) -> String {

@@ -68,13 +68,10 @@ fn document(body: &[u8]) -> Result<Value, ReviewProblem> {
         return Err(ReviewProblem::TooLarge { found: body.len() });
     }
     if let Err(error) = str::from_utf8(body) {
-        return Err(ReviewProblem::Encoding {
-            index: error.valid_up_to(),
-        });
+        return Err(ReviewProblem::Encoding { index: error.valid_up_to() });
     }
-    json::parse(body).map_err(|error| ReviewProblem::Json {
-        problem: printable(&error.to_string()),
-    })
+    json::parse(body)
+        .map_err(|error| ReviewProblem::Json { problem: printable(&error.to_string()) })
 }
 
 fn envelope(review: &Value) -> Result<&Value, ReviewProblem> {
@@ -88,24 +85,17 @@ fn envelope(review: &Value) -> Result<&Value, ReviewProblem> {
     review
         .get("request")
         .filter(|request| request.is_object())
-        .ok_or(ReviewProblem::Field {
-            path: "request",
-            wanted: "an object",
-        })
+        .ok_or(ReviewProblem::Field { path: "request", wanted: "an object" })
 }
 
 fn uid(request: &Value) -> Result<&str, ReviewProblem> {
     let good = |uid: &&str| {
         (1..=MAX_UID).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_graphic())
     };
-    request
-        .get("uid")
-        .and_then(Value::as_str)
-        .filter(good)
-        .ok_or(ReviewProblem::Field {
-            path: "request.uid",
-            wanted: "a string of 1 to 128 visible ASCII characters",
-        })
+    request.get("uid").and_then(Value::as_str).filter(good).ok_or(ReviewProblem::Field {
+        path: "request.uid",
+        wanted: "a string of 1 to 128 visible ASCII characters",
+    })
 }
 
 /// What the request wants to do, as far as images are concerned.
@@ -122,9 +112,7 @@ fn read(request: &Value, uid: &str) -> Result<Request, ReviewProblem> {
         "UPDATE" => Operation::Update,
         "DELETE" | "CONNECT" => Operation::Other,
         found => {
-            return Err(ReviewProblem::Operation {
-                found: printable(found),
-            });
+            return Err(ReviewProblem::Operation { found: printable(found) });
         }
     };
     let kind = triple(request, "kind", "request.kind")?;
@@ -173,16 +161,9 @@ fn images(
     }
     let object = request.get("object").unwrap_or(&Value::Null);
     agree(object, "kind", "request.object.kind", kind.name)?;
-    agree(
-        object,
-        "apiVersion",
-        "request.object.apiVersion",
-        &kind.api_version(),
-    )?;
+    agree(object, "apiVersion", "request.object.apiVersion", &kind.api_version())?;
     let old = match operation {
-        Operation::Update => request
-            .get("oldObject")
-            .filter(|old| Kind::of(old) == Ok(kind)),
+        Operation::Update => request.get("oldObject").filter(|old| Kind::of(old) == Ok(kind)),
         Operation::Create | Operation::Other => None,
     };
     Ok(match old {
@@ -215,10 +196,7 @@ fn triple<'a>(
     key: &str,
     path: &'static str,
 ) -> Result<Triple<'a>, ReviewProblem> {
-    let error = ReviewProblem::Field {
-        path,
-        wanted: "an object of group, version and name",
-    };
+    let error = ReviewProblem::Field { path, wanted: "an object of group, version and name" };
     let read = || {
         let value = request.get(key)?;
         Some(Triple {
@@ -231,13 +209,7 @@ fn triple<'a>(
 }
 
 fn string<'a>(value: &'a Value, key: &str, path: &'static str) -> Result<&'a str, ReviewProblem> {
-    value
-        .get(key)
-        .and_then(Value::as_str)
-        .ok_or(ReviewProblem::Field {
-            path,
-            wanted: "a string",
-        })
+    value.get(key).and_then(Value::as_str).ok_or(ReviewProblem::Field { path, wanted: "a string" })
 }
 
 /// Absent and `null` read as empty, as in Kubernetes.
@@ -251,10 +223,9 @@ fn optional<'a>(value: &'a Value, key: &str, path: &'static str) -> Result<&'a s
 fn dry_run(request: &Value) -> Result<bool, ReviewProblem> {
     match request.get("dryRun") {
         None | Some(Value::Null) => Ok(false),
-        Some(value) => value.as_bool().ok_or(ReviewProblem::Field {
-            path: "request.dryRun",
-            wanted: "true or false",
-        }),
+        Some(value) => value
+            .as_bool()
+            .ok_or(ReviewProblem::Field { path: "request.dryRun", wanted: "true or false" }),
     }
 }
 
@@ -282,19 +253,11 @@ fn name(request: &Value, object: &Value) -> String {
         text_at(object, "/metadata/name"),
         text_at(object, "/metadata/generateName"),
     ];
-    printable(
-        candidates
-            .into_iter()
-            .find(|name| !name.is_empty())
-            .unwrap_or_default(),
-    )
+    printable(candidates.into_iter().find(|name| !name.is_empty()).unwrap_or_default())
 }
 
 fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -27,12 +27,7 @@ pub struct ServeArgs {
     pub policies: Vec<PathBuf>,
 
     /// Address of the webhook, over TLS
-    #[arg(
-        long,
-        env = "TEGATA_LISTEN",
-        value_name = "ADDRESS",
-        default_value = "0.0.0.0:8443"
-    )]
+    #[arg(long, env = "TEGATA_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
     pub listen: SocketAddr,
 
     /// Address of /livez, /readyz and /metrics, without TLS
@@ -46,30 +41,15 @@ pub struct ServeArgs {
 
     /// Serving certificate, PEM with the leaf first; re-read when it changes. Without one, Tegata
     /// signs its own
-    #[arg(
-        long,
-        env = "TEGATA_TLS_CERT",
-        value_name = "FILE",
-        requires = "tls_key"
-    )]
+    #[arg(long, env = "TEGATA_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
 
     /// Key of the serving certificate, PEM
-    #[arg(
-        long,
-        env = "TEGATA_TLS_KEY",
-        value_name = "FILE",
-        requires = "tls_cert"
-    )]
+    #[arg(long, env = "TEGATA_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
     /// Where to write the certificate of the authority that Tegata makes, for clients to trust
-    #[arg(
-        long,
-        env = "TEGATA_TLS_CA_OUT",
-        value_name = "FILE",
-        conflicts_with = "tls_cert"
-    )]
+    #[arg(long, env = "TEGATA_TLS_CA_OUT", value_name = "FILE", conflicts_with = "tls_cert")]
     pub tls_ca_out: Option<PathBuf>,
 
     /// Name or address that the self-signed certificate is for, besides localhost; may be given
@@ -114,12 +94,7 @@ pub struct ServeArgs {
     pub log_format: LogFormat,
 
     /// Which log lines are written, for example `info` or `info,tegata=debug`
-    #[arg(
-        long,
-        env = "TEGATA_LOG_FILTER",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
+    #[arg(long, env = "TEGATA_LOG_FILTER", value_name = "FILTER", default_value = "info")]
     pub log_filter: LogFilter,
 
     /// Most requests that are answered at once; more are turned away
@@ -174,9 +149,7 @@ fn duration(text: &str) -> Result<Duration, DurationError> {
 
 fn positive(text: &str) -> Result<Duration, DurationError> {
     match parse_duration(text)? {
-        Duration::ZERO => Err(DurationError {
-            found: text.to_owned(),
-        }),
+        Duration::ZERO => Err(DurationError { found: text.to_owned() }),
         duration => Ok(duration),
     }
 }

@@ -41,44 +41,23 @@ pub struct VerifyArgs {
     pub trusted_root: Option<PathBuf>,
 
     /// Longest time for one image, for example `30s` or `1m30s`
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "TEGATA_TIMEOUT",
-        default_value = "30s"
-    )]
+    #[arg(long, value_name = "DURATION", env = "TEGATA_TIMEOUT", default_value = "30s")]
     pub timeout: Timeout,
 
     /// What to print
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "TEGATA_OUTPUT",
-        default_value = "text"
-    )]
+    #[arg(long, value_name = "FORMAT", env = "TEGATA_OUTPUT", default_value = "text")]
     pub output: Output,
 
     /// When to use colour; `auto` means on a terminal, unless `NO_COLOR` is set
-    #[arg(
-        long,
-        value_name = "WHEN",
-        env = "TEGATA_COLOR",
-        default_value = "auto"
-    )]
+    #[arg(long, value_name = "WHEN", env = "TEGATA_COLOR", default_value = "auto")]
     pub color: Color,
 
     #[command(flatten)]
-    #[allow(
-        missing_docs,
-        reason = "clap would take it for the help text of the group"
-    )]
+    #[allow(missing_docs, reason = "clap would take it for the help text of the group")]
     pub policies: PolicyArgs,
 
     #[command(flatten)]
-    #[allow(
-        missing_docs,
-        reason = "clap would take it for the help text of the group"
-    )]
+    #[allow(missing_docs, reason = "clap would take it for the help text of the group")]
     pub signer: SignerArgs,
 }
 
@@ -87,12 +66,7 @@ pub struct VerifyArgs {
 #[command(next_help_heading = "With policies")]
 pub struct PolicyArgs {
     /// File or folder with policies in YAML; may be repeated
-    #[arg(
-        id = "policy",
-        long = "policy",
-        value_name = "FILE|DIR",
-        env = "TEGATA_POLICY"
-    )]
+    #[arg(id = "policy", long = "policy", value_name = "FILE|DIR", env = "TEGATA_POLICY")]
     pub policies: Vec<PathBuf>,
 
     /// Namespace for which to ask; without it only policies of the whole cluster apply
@@ -207,10 +181,9 @@ impl FromStr for Label {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() => Ok(Self {
-                key: key.to_owned(),
-                value: value.to_owned(),
-            }),
+            Some((key, value)) if !key.is_empty() => {
+                Ok(Self { key: key.to_owned(), value: value.to_owned() })
+            }
             _ => Err(format!("found `{}`, wanted key=value", printable(text))),
         }
     }
@@ -281,7 +254,7 @@ mod tests {
         let line = ["tegata", "verify", "oci:dir"].iter().chain(flags);
         match crate::args::Args::try_parse_from(line)?.command {
             Command::Verify(args) => Ok(*args),
-            other @ (Command::Serve(_) | Command::Crds) => panic!("{other:?}"),
+            other @ (Command::Serve { .. } | Command::Crds) => panic!("{other:?}"),
         }
     }
 
@@ -314,22 +287,13 @@ mod tests {
             ["--key=k", "--certificate-oidc-issuer-regexp=a"],
             ["--policy=p", "--certificate-identity=a"],
             ["--policy=p", "--insecure-ignore-tlog"],
-            [
-                "--certificate-identity=a",
-                "--certificate-identity-regexp=a",
-            ],
-            [
-                "--certificate-oidc-issuer=a",
-                "--certificate-oidc-issuer-regexp=a",
-            ],
+            ["--certificate-identity=a", "--certificate-identity-regexp=a"],
+            ["--certificate-oidc-issuer=a", "--certificate-oidc-issuer-regexp=a"],
         ] {
             let kind = parse(&flags).map_err(|error| error.kind()).unwrap_err();
             assert_eq!(kind, ErrorKind::ArgumentConflict, "{flags:?}");
         }
-        for flags in [
-            ["--namespace=n", "--timeout=1s"],
-            ["--namespace-label=a=b", "--policy=p"],
-        ] {
+        for flags in [["--namespace=n", "--timeout=1s"], ["--namespace-label=a=b", "--policy=p"]] {
             let kind = parse(&flags).map_err(|error| error.kind()).unwrap_err();
             assert_eq!(kind, ErrorKind::MissingRequiredArgument, "{flags:?}");
         }
@@ -338,25 +302,14 @@ mod tests {
     #[test]
     fn rejects_keys_that_are_no_files_by_name() {
         let error = parse(&["--key=awskms://alias/x"]).unwrap_err().to_string();
-        assert!(
-            error.contains("keys at `awskms://` are not supported yet"),
-            "{error}"
-        );
+        assert!(error.contains("keys at `awskms://` are not supported yet"), "{error}");
     }
 
     #[test]
     fn bounds_the_time_limit() {
         assert_eq!("1m30s".parse(), Ok(Timeout(Duration::from_secs(90))));
         assert_eq!("500ms".parse(), Ok(Timeout(Duration::from_millis(500))));
-        for text in [
-            "",
-            "0s",
-            "-1s",
-            "61m",
-            "30",
-            "soon",
-            "99999999999999999999s",
-        ] {
+        for text in ["", "0s", "-1s", "61m", "30", "soon", "99999999999999999999s"] {
             assert!(text.parse::<Timeout>().is_err(), "{text}");
         }
     }
@@ -364,14 +317,8 @@ mod tests {
     #[test]
     fn splits_labels() {
         let args = parse(&["--policy=p", "--namespace=n", "--namespace-label=a=b,c=d=e"]).unwrap();
-        let label = |key: &str, value: &str| Label {
-            key: key.into(),
-            value: value.into(),
-        };
-        assert_eq!(
-            args.policies.namespace_labels,
-            [label("a", "b"), label("c", "d=e")]
-        );
+        let label = |key: &str, value: &str| Label { key: key.into(), value: value.into() };
+        assert_eq!(args.policies.namespace_labels, [label("a", "b"), label("c", "d=e")]);
         assert!("=x".parse::<Label>().is_err());
         assert!("x".parse::<Label>().is_err());
     }

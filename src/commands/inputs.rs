@@ -49,7 +49,11 @@ pub enum InputError {
 }
 
 impl InputError {
-    pub(super) fn file(flag: &'static str, path: &Path, error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(super) fn file(
+        flag: &'static str,
+        path: &Path,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Self {
         Self::File { flag, path: path.to_owned(), problem: one_line(error) }
     }
 }
@@ -129,9 +133,6 @@ mod tests {
         assert_eq!(read("--key", file.path()).unwrap().len() as u64, MAX_FILE);
         file.as_file().set_len(1 << 40).unwrap();
         let error = read("--key", file.path()).unwrap_err();
-        assert!(
-            matches!(error, InputError::File { flag: "--key", .. }),
-            "{error}"
-        );
+        assert!(matches!(error, InputError::File { flag: "--key", .. }), "{error}");
     }
 }

@@ -47,19 +47,9 @@ pub async fn run<F: FetchEvidence>(
     load: impl Load,
 ) -> Result<(), ServeError> {
     telemetry::init(args.log_format, &args.log_filter)?;
-    let settings = Settings {
-        no_match: args.no_match,
-        mutate: args.mutate,
-    };
+    let settings = Settings { no_match: args.no_match, mutate: args.mutate };
     let signals = signals().map_err(ServeError::Signals)?;
-    serve(
-        args,
-        Options::default(),
-        Admission::new(fetch, settings),
-        load,
-        signals,
-    )
-    .await
+    serve(args, Options::default(), Admission::new(fetch, settings), load, signals).await
 }
 
 /// What is not set on the command line.
@@ -136,20 +126,11 @@ async fn start(
     let (webhook_listener, webhook_address) = bind(args.listen)?;
     let (health_listener, health_address) = bind(args.health_listen)?;
     let mut parts = JoinSet::new();
-    let Options {
-        connections,
-        poll,
-        listening,
-    } = options;
+    let Options { connections, poll, listening } = options;
 
     let router = health::router(readiness.clone(), registry);
-    let health = listen::plain(
-        health_listener,
-        router,
-        Handle::new(),
-        connections,
-        metrics.clone(),
-    );
+    let health =
+        listen::plain(health_listener, router, Handle::new(), connections, metrics.clone());
     parts.spawn(async move { ("health server", health.await) });
 
     let (reloader, snapshots) = Reloader::start(args.policies.clone(), load, metrics.clone())
@@ -181,14 +162,8 @@ async fn start(
     };
     let router = server::router(AppState::new(admit, policies, metrics.clone(), limits));
     let webhook = Handle::new();
-    let serving = listen::tls(
-        webhook_listener,
-        acceptor,
-        router,
-        webhook.clone(),
-        connections,
-        metrics,
-    );
+    let serving =
+        listen::tls(webhook_listener, acceptor, router, webhook.clone(), connections, metrics);
     parts.spawn(async move { (WEBHOOK, serving.await) });
     webhook.listening().await;
 
@@ -201,18 +176,11 @@ async fn start(
         "Serving"
     );
     if let Some(listening) = listening {
-        let addresses = Addresses {
-            webhook: webhook_address,
-            health: health_address,
-        };
+        let addresses = Addresses { webhook: webhook_address, health: health_address };
         // Whoever asked may have stopped waiting.
         let _ = listening.send(addresses);
     }
-    Ok(Running {
-        parts,
-        readiness,
-        webhook,
-    })
+    Ok(Running { parts, readiness, webhook })
 }
 
 impl Running {
@@ -244,10 +212,9 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
 
 fn certificate(args: &ServeArgs) -> Result<tls::Source, ServeError> {
     match (&args.tls_cert, &args.tls_key) {
-        (Some(certificate), Some(key)) => Ok(tls::Source::Files {
-            certificate: certificate.clone(),
-            key: key.clone(),
-        }),
+        (Some(certificate), Some(key)) => {
+            Ok(tls::Source::Files { certificate: certificate.clone(), key: key.clone() })
+        }
         (None, None) => {
             let authority = tls::SelfSigned::new(&args.tls_name, server::now())?;
             if let Some(path) = &args.tls_ca_out {
@@ -288,10 +255,7 @@ fn stopped_early(ended: Ended) -> ServeError {
         Some(Err(error)) => ("server", Box::new(error)),
         None => ("server", Box::new("nothing is left running")),
     };
-    ServeError::Stopped {
-        part,
-        cause: cause.to_string(),
-    }
+    ServeError::Stopped { part, cause: cause.to_string() }
 }
 
 /// Why the server does not run.

@@ -96,12 +96,10 @@ struct Subject {
 /// # Errors
 /// When the configuration cannot be used; nothing is verified then.
 pub async fn run(args: &VerifyArgs) -> Result<Exit, VerifyError> {
+    let root = inputs::trust_root(args.trusted_root.as_deref())?;
     let snapshot = match args.policies.policies.as_slice() {
-        [] => signer::snapshot(&args.signer)?,
-        paths => {
-            let root = inputs::trust_root(args.signer.trusted_root.as_deref())?;
-            sources::load_policies(paths, &root)?
-        }
+        [] => signer::snapshot(&args.signer, root)?,
+        paths => sources::load_policies(paths, &root)?,
     };
     let subjects = subjects(args)?;
     let workload = workload(&args.policies);
@@ -111,17 +109,12 @@ pub async fn run(args: &VerifyArgs) -> Result<Exit, VerifyError> {
 }
 
 fn subjects(args: &VerifyArgs) -> Result<Vec<Subject>, VerifyError> {
-    let VerifyArgs {
-        images, known_as, ..
-    } = args;
+    let VerifyArgs { images, known_as, .. } = args;
     if known_as.is_some() && !matches!(images.as_slice(), [ImageArg::Layout(_)]) {
         return Err(VerifyError::AsWithoutLayout);
     }
     let registry = Arc::new(sources::registry(args)?);
-    let settings = Settings {
-        no_match: NoMatch::Deny,
-        mutate: Mutate::Off,
-    };
+    let settings = Settings { no_match: NoMatch::Deny, mutate: Mutate::Off };
     let subject = |argument: &ImageArg| {
         let (image, source) = match argument {
             ImageArg::Registry(image) => (image.clone(), Arc::clone(&registry)),
@@ -131,22 +124,14 @@ fn subjects(args: &VerifyArgs) -> Result<Vec<Subject>, VerifyError> {
             }
         };
         let admission = Admission::new(source, settings);
-        Ok(Subject {
-            name: argument.to_string(),
-            image,
-            admission,
-        })
+        Ok(Subject { name: argument.to_string(), image, admission })
     };
     images.iter().map(subject).collect()
 }
 
 /// The pod that is asked for: one without labels, in the namespace of the flags.
 fn workload(args: &PolicyArgs) -> Workload {
-    let PolicyArgs {
-        policies: _,
-        namespace,
-        namespace_labels,
-    } = args;
+    let PolicyArgs { policies: _, namespace, namespace_labels } = args;
     let mut workload = Workload {
         namespace: namespace.clone().unwrap_or_default(),
         version: "v1".to_owned(),
@@ -154,11 +139,7 @@ fn workload(args: &PolicyArgs) -> Workload {
         ..Workload::default()
     };
     let labels = &mut workload.namespace_labels;
-    labels.extend(
-        namespace_labels
-            .iter()
-            .map(|label| (label.key.clone(), label.value.clone())),
-    );
+    labels.extend(namespace_labels.iter().map(|label| (label.key.clone(), label.value.clone())));
     if let Some(namespace) = namespace {
         // Kubernetes sets it on every namespace, and nobody can change it.
         labels.insert("kubernetes.io/metadata.name".to_owned(), namespace.clone());
@@ -185,38 +166,25 @@ async fn check_all(
     with_progress(work, &done, subjects.len()).await
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the composition root reads the clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the composition root reads the clock")]
 async fn check(
     subject: &Subject,
     workload: &Workload,
     snapshot: &PolicySnapshot,
     timeout: Duration,
 ) -> ImageReport {
-    let Subject {
-        name,
-        image,
-        admission,
-    } = subject;
+    let Subject { name, image, admission } = subject;
     let deadline = Instant::now() + timeout;
     let check = admission.check_image(image, workload, snapshot, Timestamp::now(), deadline);
     let report = match tokio::time::timeout(timeout + OVERRUN, check).await {
         Ok(report) => report,
         Err(_) => overrun(name, timeout),
     };
-    output::covered(ImageReport {
-        image: name.clone(),
-        ..report
-    })
+    output::covered(ImageReport { image: name.clone(), ..report })
 }
 
 fn overrun(name: &str, timeout: Duration) -> ImageReport {
-    let failure = Failure::new(
-        Reason::DeadlineExceeded,
-        format!("no answer within {timeout:?}"),
-    );
+    let failure = Failure::new(Reason::DeadlineExceeded, format!("no answer within {timeout:?}"));
     ImageReport {
         image: name.to_owned(),
         digest: None,
@@ -257,33 +225,15 @@ mod tests {
 
     #[test]
     fn asks_for_a_pod_in_the_namespace() {
-        let label = Label {
-            key: "kubernetes.io/metadata.name".into(),
-            value: "forged".into(),
-        };
+        let label = Label { key: "kubernetes.io/metadata.name".into(), value: "forged".into() };
         let args = PolicyArgs {
             policies: Vec::new(),
             namespace: Some("team-a".to_owned()),
-            namespace_labels: vec![
-                label,
-                Label {
-                    key: "env".into(),
-                    value: "prod".into(),
-                },
-            ],
+            namespace_labels: vec![label, Label { key: "env".into(), value: "prod".into() }],
         };
-        let Workload {
-            namespace,
-            namespace_labels,
-            group,
-            version,
-            resource,
-            labels,
-        } = workload(&args);
-        assert_eq!(
-            [namespace, group, version, resource],
-            ["team-a", "", "v1", "pods"]
-        );
+        let Workload { namespace, namespace_labels, group, version, resource, labels } =
+            workload(&args);
+        assert_eq!([namespace, group, version, resource], ["team-a", "", "v1", "pods"]);
         assert!(labels.is_empty());
         let labels: Vec<_> = namespace_labels.iter().collect();
         let text = |text: &str| text.to_owned();
@@ -297,10 +247,7 @@ mod tests {
     #[test]
     fn an_overrun_is_no_verification() {
         let report = overrun("x", Duration::from_secs(1));
-        assert_eq!(
-            output::covered(report.clone()).verdict,
-            crate::verdict::Verdict::Indeterminate
-        );
+        assert_eq!(output::covered(report.clone()).verdict, crate::verdict::Verdict::Indeterminate);
         assert_eq!(report.failure.unwrap().reason, Reason::DeadlineExceeded);
     }
 }

@@ -105,7 +105,11 @@ pub(super) fn read(file: &Path) -> Result<Vec<Document>, FileProblem> {
     let text = listing::read(file, MAX_FILE_BYTES)?;
     let nodes = yaml::parse(&text).map_err(|error| FileProblem {
         line: error.line,
-        ..FileProblem::of_file(file, format!("it is no YAML that can be read: {}", error.problem), "")
+        ..FileProblem::of_file(
+            file,
+            format!("it is no YAML that can be read: {}", error.problem),
+            "",
+        )
     })?;
     Ok(nodes
         .into_iter()
@@ -142,11 +146,12 @@ pub(super) fn trust_root(
                 let problem = format!("`{}` is no file name", crate::verdict::printable(&name));
                 return Err(document.problem(file, field, problem, wanted));
             }
-            let json = listing::read(&file.with_file_name(&name), MAX_TRUST_ROOT_BYTES)
-                .map_err(|error| {
+            let json = listing::read(&file.with_file_name(&name), MAX_TRUST_ROOT_BYTES).map_err(
+                |error| {
                     let problem = format!("`{name}`: {}", error.problem);
                     document.problem(file, field, problem, error.wanted)
-                })?;
+                },
+            )?;
             (field, json)
         }
     };
@@ -171,7 +176,8 @@ fn classify(file: &Path, index: usize, node: &Node) -> Resource {
         if kind == "TrustRoot" {
             return Resource::Foreign(problem);
         }
-        let name = if name.is_empty() { format!("{}#{index}", file.display()) } else { name.to_owned() };
+        let name =
+            if name.is_empty() { format!("{}#{index}", file.display()) } else { name.to_owned() };
         let id = if kind == "ImagePolicy" && !namespace.is_empty() {
             PolicyId::Namespaced { namespace: namespace.to_owned(), name }
         } else {
@@ -184,7 +190,11 @@ fn classify(file: &Path, index: usize, node: &Node) -> Resource {
 /// `apiVersion` and `kind` must be ours.
 fn header(file: &Path, node: &Node, api_version: &str, kind: &str) -> Result<(), FileProblem> {
     let shown = |text: &str| {
-        if text.is_empty() { "nothing".to_owned() } else { format!("`{}`", crate::verdict::printable(text)) }
+        if text.is_empty() {
+            "nothing".to_owned()
+        } else {
+            format!("`{}`", crate::verdict::printable(text))
+        }
     };
     if api_version != api::API_VERSION {
         let theirs = api_version.starts_with("policy.sigstore.dev/") && KINDS.contains(&kind);

@@ -37,7 +37,8 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, FileProblem> {
         // the folder that it points to beside it. A name that is not Unicode is never hidden.
         let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let ending = file.extension().map(|ending| ending.to_ascii_lowercase());
-        let ours = ending.is_some_and(|ending| ending == "yaml" || ending == "yml" || ending == "json");
+        let ours =
+            ending.is_some_and(|ending| ending == "yaml" || ending == "yml" || ending == "json");
         if !hidden && ours && !file.is_dir() {
             files.push(file);
         }

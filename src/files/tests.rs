@@ -41,7 +41,8 @@ fn reads_folders_by_name_and_skips_what_is_not_ours() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     fs::write(path.join("b.yml"), policy("b")).unwrap();
-    fs::write(path.join("a.yaml"), format!("---\n{}---\n{}---\n", policy("a"), policy("a2"))).unwrap();
+    fs::write(path.join("a.yaml"), format!("---\n{}---\n{}---\n", policy("a"), policy("a2")))
+        .unwrap();
     fs::write(path.join("notes.txt"), "no YAML: [").unwrap();
     fs::write(path.join(".hidden.yaml"), "no YAML: [").unwrap();
     fs::create_dir(path.join("sub.yaml")).unwrap();
@@ -82,10 +83,31 @@ fn errors_name_file_line_and_field() {
             "unknown field `statik`",
             "`static`",
         ),
-        ("action: pass", "action: maybe", 10, "spec.authorities[0].static.action", "unknown variant", ""),
-        ("glob: ghcr.io", "glob: \"[\" #", 7, "spec.images[0].glob", "no image glob", "a reference"),
+        (
+            "action: pass",
+            "action: maybe",
+            10,
+            "spec.authorities[0].static.action",
+            "unknown variant",
+            "",
+        ),
+        (
+            "glob: ghcr.io",
+            "glob: \"[\" #",
+            7,
+            "spec.images[0].glob",
+            "no image glob",
+            "a reference",
+        ),
         ("spec:", "spce:", 5, "spce", "unknown field `spce`", "`spec`"),
-        ("ClusterImagePolicy", "ClusterImagePolciy", 2, "kind", "ClusterImagePolciy", "`ClusterImagePolicy`"),
+        (
+            "ClusterImagePolicy",
+            "ClusterImagePolciy",
+            2,
+            "kind",
+            "ClusterImagePolciy",
+            "`ClusterImagePolicy`",
+        ),
         ("v1alpha1", "v1", 1, "apiVersion", "tegata.dev/v1", "`tegata.dev/v1alpha1`"),
         (
             "tegata.dev/v1alpha1",
@@ -96,8 +118,22 @@ fn errors_name_file_line_and_field() {
             "change apiVersion",
         ),
         ("  name: NAME", "  nam: NAME", 3, "metadata.name", "missing", "a name"),
-        ("  name: NAME", "  name: x\n  namespace: y", 5, "metadata.namespace", "`y`", "ImagePolicy"),
-        ("ClusterImagePolicy", "ImagePolicy", 3, "metadata.namespace", "missing", "ClusterImagePolicy"),
+        (
+            "  name: NAME",
+            "  name: x\n  namespace: y",
+            5,
+            "metadata.namespace",
+            "`y`",
+            "ImagePolicy",
+        ),
+        (
+            "ClusterImagePolicy",
+            "ImagePolicy",
+            3,
+            "metadata.namespace",
+            "missing",
+            "ClusterImagePolicy",
+        ),
         ("metadata:", "kind: X\nmetadata:", 3, "", "duplicate", ""),
     ] {
         fs::write(&file, STATIC.replace(from, to).replace("NAME", "p")).unwrap();

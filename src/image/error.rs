@@ -43,10 +43,7 @@ pub enum ImageRefError {
         found: String,
     },
     /// The path is longer than registries accept.
-    #[error(
-        "the repository path has {found} characters: wanted at most {}",
-        MAX_COMPONENT_SUM
-    )]
+    #[error("the repository path has {found} characters: wanted at most {}", MAX_COMPONENT_SUM)]
     PathLength {
         /// Its length, in bytes, with `library/` where that is implied.
         found: usize,
@@ -80,10 +77,7 @@ pub enum ImageRefError {
         found: String,
     },
     /// The text is longer than any reference.
-    #[error(
-        "the image reference has {found} bytes: wanted at most {}",
-        MAX_REFERENCE_LENGTH
-    )]
+    #[error("the image reference has {found} bytes: wanted at most {}", MAX_REFERENCE_LENGTH)]
     TooLong {
         /// Its length, in bytes.
         found: usize,

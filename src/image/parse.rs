@@ -38,12 +38,8 @@ const DEFAULT_PORT: u16 = 443;
 const DOCKER_HUB: &str = "docker.io";
 
 /// Names under which Docker Hub's registry answers.
-const DOCKER_HUB_ALIASES: [&str; 4] = [
-    DOCKER_HUB,
-    "index.docker.io",
-    "registry-1.docker.io",
-    "registry.hub.docker.com",
-];
+const DOCKER_HUB_ALIASES: [&str; 4] =
+    [DOCKER_HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
 
 /// Where Docker Hub keeps images whose path has a single component.
 const OFFICIAL_PREFIX: &str = "library";
@@ -71,11 +67,7 @@ impl FromStr for ImageRef {
             (None, None) => Some(IMPLIED_TAG.to_owned()),
             _ => tag,
         };
-        Ok(Self {
-            repository,
-            tag,
-            digest,
-        })
+        Ok(Self { repository, tag, digest })
     }
 }
 
@@ -86,9 +78,7 @@ impl FromStr for Repository {
         check_text(text)?;
         let Parts { name, tag, digest } = split(text);
         if tag.is_some() || digest.is_some() {
-            return Err(ImageRefError::RepositoryOnly {
-                found: printable(text),
-            });
+            return Err(ImageRefError::RepositoryOnly { found: printable(text) });
         }
         refuse_image_id(text, name, tag)?;
         parse_repository(name)
@@ -126,16 +116,8 @@ fn split(text: &str) -> Parts<'_> {
         None => (text, None),
     };
     match rest.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => Parts {
-            name,
-            tag: Some(tag),
-            digest,
-        },
-        _ => Parts {
-            name: rest,
-            tag: None,
-            digest,
-        },
+        Some((name, tag)) if !tag.contains('/') => Parts { name, tag: Some(tag), digest },
+        _ => Parts { name: rest, tag: None, digest },
     }
 }
 
@@ -146,9 +128,7 @@ fn refuse_image_id(text: &str, name: &str, tag: Option<&str>) -> Result<(), Imag
     let bare = name.len() == IMAGE_ID_LENGTH && hex(name);
     let digest = DIGEST_ALGORITHMS.contains(&name) && tag.is_some_and(hex);
     if bare || digest {
-        return Err(ImageRefError::ImageId {
-            found: printable(text),
-        });
+        return Err(ImageRefError::ImageId { found: printable(text) });
     }
     Ok(())
 }
@@ -166,13 +146,8 @@ fn parse_repository(name: &str) -> Result<Repository, ImageRefError> {
     if path.len() > MAX_COMPONENT_SUM {
         return Err(ImageRefError::PathLength { found: path.len() });
     }
-    match path
-        .split('/')
-        .find(|component| !is_path_component(component))
-    {
-        Some(component) => Err(ImageRefError::PathComponent {
-            found: printable(component),
-        }),
+    match path.split('/').find(|component| !is_path_component(component)) {
+        Some(component) => Err(ImageRefError::PathComponent { found: printable(component) }),
         None => Ok(Repository { registry, path }),
     }
 }
@@ -204,9 +179,7 @@ fn parse_registry(text: &str) -> Result<String, ImageRefError> {
 }
 
 fn parse_port(text: &str) -> Result<u16, ImageRefError> {
-    let error = || ImageRefError::Port {
-        found: printable(text),
-    };
+    let error = || ImageRefError::Port { found: printable(text) };
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
     if !plain {
         return Err(error());
@@ -215,14 +188,8 @@ fn parse_port(text: &str) -> Result<u16, ImageRefError> {
 }
 
 fn parse_host(text: &str) -> Result<String, ImageRefError> {
-    let error = |wanted| ImageRefError::Host {
-        found: printable(text),
-        wanted,
-    };
-    if let Some(inner) = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    let error = |wanted| ImageRefError::Host { found: printable(text), wanted };
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return parse_ipv6(inner).ok_or_else(|| {
             error("an IPv6 address in brackets, without a zone or an IPv4 address inside")
         });
@@ -237,9 +204,7 @@ fn parse_host(text: &str) -> Result<String, ImageRefError> {
     }
     let host = text.to_ascii_lowercase();
     if ends_in_number(&host) && host.parse::<Ipv4Addr>().is_err() {
-        return Err(error(
-            "an IPv4 address as four decimal numbers without leading zeros",
-        ));
+        return Err(error("an IPv4 address as four decimal numbers without leading zeros"));
     }
     Ok(host)
 }
@@ -260,9 +225,7 @@ fn parse_ipv6(inner: &str) -> Option<String> {
 
 fn is_label(label: &str) -> bool {
     (1..=MAX_LABEL_LENGTH).contains(&label.len())
-        && label
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         && !label.starts_with('-')
         && !label.ends_with('-')
 }
@@ -298,13 +261,7 @@ fn parse_tag(text: &str) -> Result<String, ImageRefError> {
     let good = (1..=MAX_TAG_LENGTH).contains(&text.len())
         && text.bytes().all(|b| word(b) || b == b'.' || b == b'-')
         && text.bytes().next().is_some_and(word);
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err(ImageRefError::Tag {
-            found: printable(text),
-        })
-    }
+    if good { Ok(text.to_owned()) } else { Err(ImageRefError::Tag { found: printable(text) }) }
 }
 
 #[cfg(test)]

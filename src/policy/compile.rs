@@ -83,8 +83,15 @@ pub fn compile_image_policy(
     spec: &api::ImagePolicySpec,
     roots: &TrustRoots,
 ) -> Result<Policy, CompileError> {
-    let api::ImagePolicySpec { images, matches, mode, threshold, on_unavailable, authorities, policy } =
-        spec;
+    let api::ImagePolicySpec {
+        images,
+        matches,
+        mode,
+        threshold,
+        on_unavailable,
+        authorities,
+        policy,
+    } = spec;
     let id = PolicyId::Namespaced { namespace: namespace.to_owned(), name: name.to_owned() };
     let fields = Fields {
         images,

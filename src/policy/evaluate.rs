@@ -80,9 +80,7 @@ pub fn distinct_signers(policy: &Policy, verified: &Verified) -> usize {
         .collect();
     let mut assigned = BTreeMap::new();
     (0..candidates.len())
-        .filter(|authority| {
-            assign(*authority, &candidates, &mut assigned, &mut BTreeSet::new())
-        })
+        .filter(|authority| assign(*authority, &candidates, &mut assigned, &mut BTreeSet::new()))
         .count()
 }
 

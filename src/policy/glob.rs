@@ -62,8 +62,8 @@ impl ImageGlob {
             return Err(GlobError { problem });
         }
         let normal = normalise(text);
-        let regex = pattern::glob_regex(&normal)
-            .map_err(|error| GlobError { problem: error.problem })?;
+        let regex =
+            pattern::glob_regex(&normal).map_err(|error| GlobError { problem: error.problem })?;
         Ok(Self { text: text.to_owned(), regex })
     }
 

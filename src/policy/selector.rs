@@ -57,8 +57,7 @@ impl TryFrom<&api::LabelSelector> for LabelSelector {
         for (key, value) in match_labels {
             check_key(key, || format!("matchLabels[{key}]"))?;
             check_value(value, || format!("matchLabels[{key}]"))?;
-            requirements
-                .push(Requirement::In { key: key.clone(), values: vec![value.clone()] });
+            requirements.push(Requirement::In { key: key.clone(), values: vec![value.clone()] });
         }
         for (index, expression) in match_expressions.iter().enumerate() {
             requirements.push(compile(expression, &format!("matchExpressions[{index}]"))?);

@@ -170,7 +170,10 @@ mod tests {
             (matcher(None, Some("deployments"), None), false),
             (matcher(None, None, Some(labels("app", "web"))), true),
             (matcher(None, None, Some(labels("app", "db"))), false),
-            (WorkloadMatcher { version: Some("v2".to_owned()), ..matcher(None, None, None) }, false),
+            (
+                WorkloadMatcher { version: Some("v2".to_owned()), ..matcher(None, None, None) },
+                false,
+            ),
         ] {
             let text = format!("{matcher:?}");
             let scope = Scope { workloads: vec![matcher], ..scope("**") };

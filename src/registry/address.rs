@@ -48,11 +48,7 @@ impl AddressRule {
             Class::Private => "non-public",
             Class::LinkLocal => "link-local",
         };
-        Err(ForbiddenAddress {
-            host: host.to_owned(),
-            address,
-            class,
-        })
+        Err(ForbiddenAddress { host: host.to_owned(), address, class })
     }
 
     /// Checks an address written into a URL; such addresses never reach the resolver.
@@ -119,11 +115,7 @@ fn classify_v4(address: Ipv4Addr) -> Class {
         || (a == 100 && (b & 0xc0) == 64)
         || (a == 192 && b == 0 && c == 0)
         || (a == 198 && (b & 0xfe) == 18);
-    if special {
-        Class::Private
-    } else {
-        Class::Public
-    }
+    if special { Class::Private } else { Class::Public }
 }
 
 fn classify_v6(address: Ipv6Addr) -> Class {
@@ -136,11 +128,7 @@ fn classify_v6(address: Ipv6Addr) -> Class {
     let global = (first & 0xe000) == 0x2000
         && !(first == 0x2001 && (second & 0xfe00) == 0)
         && !(first == 0x2001 && second == 0x0db8);
-    if global {
-        Class::Public
-    } else {
-        Class::Private
-    }
+    if global { Class::Public } else { Class::Private }
 }
 
 /// `fd00:ec2::/32`, where EC2 serves instance metadata over IPv6.
@@ -162,14 +150,8 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 mod tests {
     use super::*;
 
-    const FOREIGN: AddressRule = AddressRule {
-        link_local: false,
-        private: false,
-    };
-    const OWN: AddressRule = AddressRule {
-        link_local: false,
-        private: true,
-    };
+    const FOREIGN: AddressRule = AddressRule { link_local: false, private: false };
+    const OWN: AddressRule = AddressRule { link_local: false, private: true };
 
     #[test]
     fn rejects_every_special_range() {
@@ -209,13 +191,7 @@ mod tests {
 
     #[test]
     fn accepts_public_addresses() {
-        for text in [
-            "1.1.1.1",
-            "100.128.0.1",
-            "172.32.0.1",
-            "198.20.0.1",
-            "2606:4700::1111",
-        ] {
+        for text in ["1.1.1.1", "100.128.0.1", "172.32.0.1", "198.20.0.1", "2606:4700::1111"] {
             assert_eq!(FOREIGN.check("x", text.parse().unwrap()), Ok(()), "{text}");
         }
     }
@@ -225,12 +201,7 @@ mod tests {
         for text in ["10.1.2.3", "127.0.0.1", "::1", "fd12::1", "::ffff:10.0.0.1"] {
             assert_eq!(OWN.check("x", text.parse().unwrap()), Ok(()), "{text}");
         }
-        for text in [
-            "169.254.169.254",
-            "fe80::1",
-            "::ffff:169.254.169.254",
-            "fd00:ec2::254",
-        ] {
+        for text in ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "fd00:ec2::254"] {
             let error = OWN.check("x", text.parse().unwrap()).unwrap_err();
             assert_eq!(error.class, "link-local", "{text}");
         }
@@ -238,11 +209,7 @@ mod tests {
 
     #[test]
     fn rejects_addresses_in_disguise() {
-        for url in [
-            "http://0x7f.1/",
-            "http://2130706433/",
-            "http://[::ffff:7f00:1]/",
-        ] {
+        for url in ["http://0x7f.1/", "http://2130706433/", "http://[::ffff:7f00:1]/"] {
             let url = Url::parse(url).unwrap();
             assert!(FOREIGN.check_literal(&url).is_err(), "{url}");
         }

@@ -71,14 +71,9 @@ impl moka::Expiry<Key, Arc<Grant>> for GrantExpiry {
 
 impl Authenticator {
     pub(super) fn new() -> Self {
-        let grants = Cache::builder()
-            .max_capacity(MAX_TOKENS)
-            .expire_after(GrantExpiry)
-            .build();
-        let helpers = Cache::builder()
-            .max_capacity(MAX_REGISTRIES)
-            .time_to_live(HELPER_LIFE)
-            .build();
+        let grants = Cache::builder().max_capacity(MAX_TOKENS).expire_after(GrantExpiry).build();
+        let helpers =
+            Cache::builder().max_capacity(MAX_REGISTRIES).time_to_live(HELPER_LIFE).build();
         Self { grants, helpers }
     }
 
@@ -94,19 +89,11 @@ impl Authenticator {
         call: Call,
         deadline: Instant,
     ) -> Result<Answer, RegistryError> {
-        let asker = Asker {
-            authenticator: self,
-            transport,
-            endpoint,
-            source,
-        };
+        let asker = Asker { authenticator: self, transport, endpoint, source };
         let mut grant = asker.known(deadline).await?;
         for last in [false, true] {
             let authorization = grant.as_ref().and_then(|grant| grant.header.clone());
-            let call = Call {
-                authorization,
-                ..call.clone()
-            };
+            let call = Call { authorization, ..call.clone() };
             let answer = transport.send(endpoint, &call, deadline).await?;
             match answer.status {
                 StatusCode::UNAUTHORIZED if !last => {
@@ -119,10 +106,7 @@ impl Authenticator {
                 _ => return Ok(answer),
             }
         }
-        Err(RegistryError::Unauthorised {
-            what: shown(&call.url),
-            problem: "status 401".into(),
-        })
+        Err(RegistryError::Unauthorised { what: shown(&call.url), problem: "status 401".into() })
     }
 }
 
@@ -138,11 +122,7 @@ struct Asker<'a> {
 impl Asker<'_> {
     fn key(&self) -> Key {
         let Endpoint { base, path, .. } = self.endpoint;
-        Key {
-            server: base.to_string(),
-            path: path.clone(),
-            source: self.source.cloned(),
-        }
+        Key { server: base.to_string(), path: path.clone(), source: self.source.cloned() }
     }
 
     /// What is known already. With a credential the server is asked for its challenge first, as
@@ -190,9 +170,7 @@ impl Asker<'_> {
         match tokio::time::timeout_at(deadline.into(), shared).await {
             Ok(Ok(grant)) => Ok(grant),
             Ok(Err(error)) => Err((*error).clone()),
-            Err(_) => Err(RegistryError::TimedOut {
-                what: shown(&self.endpoint.base),
-            }),
+            Err(_) => Err(RegistryError::TimedOut { what: shown(&self.endpoint.base) }),
         }
     }
 
@@ -209,42 +187,31 @@ impl Asker<'_> {
             cap: MAX_TOKEN_BYTES,
             follow: true,
         };
-        let answer = self
-            .transport
-            .send(self.endpoint, &call, self.own_deadline())
-            .await?;
+        let answer = self.transport.send(self.endpoint, &call, self.own_deadline()).await?;
         if answer.status == StatusCode::UNAUTHORIZED {
             return self.answer(Challenge::parse(&answer.headers)).await;
         }
-        Ok(Grant {
-            header: None,
-            life: DEFAULT_TOKEN_LIFE,
-        })
+        Ok(Grant { header: None, life: DEFAULT_TOKEN_LIFE })
     }
 
     async fn answer(&self, challenge: Option<Challenge>) -> Result<Grant, RegistryError> {
         let what = shown(&self.endpoint.base);
         let refuse = |problem: &str| {
             let problem = problem.to_owned();
-            RegistryError::Unauthorised {
-                what: what.clone(),
-                problem,
-            }
+            RegistryError::Unauthorised { what: what.clone(), problem }
         };
         let credential = self.credential().await?;
         match (challenge, credential.as_deref()) {
             (None, _) => Err(refuse("status 401 without a Basic or Bearer challenge")),
-            (Some(_), Some(Credential::RegistryToken(token))) => Ok(Grant {
-                header: Some(bearer(token, &what)?),
-                life: MAX_TOKEN_LIFE,
-            }),
-            (Some(Challenge::Basic), Some(Credential::Basic { username, password })) => Ok(Grant {
-                header: Some(basic(username, password)?),
-                life: MAX_TOKEN_LIFE,
-            }),
-            (Some(Challenge::Basic), Some(Credential::IdentityToken(_))) => Err(refuse(
-                "it wants user name and password, and we have an identity token",
-            )),
+            (Some(_), Some(Credential::RegistryToken(token))) => {
+                Ok(Grant { header: Some(bearer(token, &what)?), life: MAX_TOKEN_LIFE })
+            }
+            (Some(Challenge::Basic), Some(Credential::Basic { username, password })) => {
+                Ok(Grant { header: Some(basic(username, password)?), life: MAX_TOKEN_LIFE })
+            }
+            (Some(Challenge::Basic), Some(Credential::IdentityToken(_))) => {
+                Err(refuse("it wants user name and password, and we have an identity token"))
+            }
             (Some(Challenge::Basic), None) => Err(refuse("it wants user name and password")),
             (Some(Challenge::Bearer { realm, service }), credential) => {
                 self.token(&realm, service.as_deref(), credential).await
@@ -259,10 +226,7 @@ impl Asker<'_> {
             Some(source @ CredentialSource::Helper { name, server }) => {
                 let run = helper::run(name, server);
                 let helpers = &self.authenticator.helpers;
-                helpers
-                    .try_get_with(source.clone(), run)
-                    .await
-                    .map_err(|error| (*error).clone())
+                helpers.try_get_with(source.clone(), run).await.map_err(|error| (*error).clone())
             }
         }
     }
@@ -286,10 +250,8 @@ impl Asker<'_> {
         };
         if let Some(Credential::IdentityToken(token)) = credential {
             let mut form = form_urlencoded::Serializer::new(String::new());
-            form.append_pair("grant_type", "refresh_token")
-                .append_pair("client_id", CLIENT_ID);
-            form.append_pair("scope", &scope)
-                .append_pair("refresh_token", token);
+            form.append_pair("grant_type", "refresh_token").append_pair("client_id", CLIENT_ID);
+            form.append_pair("scope", &scope).append_pair("refresh_token", token);
             form.extend_pairs(service.map(|service| ("service", service)));
             call.form = Some(form.finish());
         } else {
@@ -300,19 +262,13 @@ impl Asker<'_> {
         if let Some(Credential::Basic { username, password }) = credential {
             call.authorization = Some(basic(username, password)?);
         }
-        let answer = self
-            .transport
-            .send(self.endpoint, &call, self.own_deadline())
-            .await?;
+        let answer = self.transport.send(self.endpoint, &call, self.own_deadline()).await?;
         match answer.status {
             StatusCode::OK => grant(&answer, &shown(&realm)),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(unauthorised(&realm, &answer)),
             status => {
                 let problem = format!("the token service answers with status {}", status.as_u16());
-                Err(RegistryError::Unauthorised {
-                    what: shown(&realm),
-                    problem,
-                })
+                Err(RegistryError::Unauthorised { what: shown(&realm), problem })
             }
         }
     }
@@ -326,10 +282,7 @@ impl Asker<'_> {
         let trusted = self.endpoint.trusts_realm(&url);
         let refuse = |why: &str| {
             let address = format!("the token service {}, {why}", authority(&url));
-            Err(RegistryError::ForbiddenAddress {
-                what: what.clone(),
-                address,
-            })
+            Err(RegistryError::ForbiddenAddress { what: what.clone(), address })
         };
         if !url.username().is_empty() || url.password().is_some() {
             return refuse("with credentials in its address");
@@ -348,10 +301,7 @@ impl Asker<'_> {
 #[derive(Debug)]
 enum Challenge {
     Basic,
-    Bearer {
-        realm: String,
-        service: Option<String>,
-    },
+    Bearer { realm: String, service: Option<String> },
 }
 
 impl Challenge {
@@ -359,10 +309,7 @@ impl Challenge {
     fn parse(headers: &HeaderMap) -> Option<Self> {
         let mut found = None;
         for value in headers.get_all(header::WWW_AUTHENTICATE) {
-            let Some(text) = value
-                .to_str()
-                .ok()
-                .filter(|text| text.len() <= MAX_HEADER_BYTES)
+            let Some(text) = value.to_str().ok().filter(|text| text.len() <= MAX_HEADER_BYTES)
             else {
                 continue;
             };
@@ -371,10 +318,7 @@ impl Challenge {
                     let Some(realm) = param(&challenge, "realm") else {
                         continue;
                     };
-                    return Some(Self::Bearer {
-                        realm,
-                        service: param(&challenge, "service"),
-                    });
+                    return Some(Self::Bearer { realm, service: param(&challenge, "service") });
                 }
                 if challenge.scheme.eq_ignore_ascii_case("basic") {
                     found = Some(Self::Basic);
@@ -387,9 +331,7 @@ impl Challenge {
 
 fn param(challenge: &ChallengeRef<'_>, name: &str) -> Option<String> {
     let mut params = challenge.params.iter();
-    params
-        .find(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.to_unescaped())
+    params.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_unescaped())
 }
 
 #[derive(Deserialize)]
@@ -401,11 +343,7 @@ struct TokenAnswer {
 
 fn grant(answer: &Answer, what: &str) -> Result<Grant, RegistryError> {
     let malformed = |problem: &str| RegistryError::malformed(what, problem);
-    let TokenAnswer {
-        token,
-        access_token,
-        expires_in,
-    } = serde_json::from_slice(&answer.body)
+    let TokenAnswer { token, access_token, expires_in } = serde_json::from_slice(&answer.body)
         .map_err(|_| malformed("the token service's answer is not JSON with a token"))?;
     let token = token
         .or(access_token)
@@ -416,10 +354,7 @@ fn grant(answer: &Answer, what: &str) -> Result<Grant, RegistryError> {
     });
     // A tenth less, so that a token does not expire on its way.
     let life = life.min(MAX_TOKEN_LIFE).mul_f64(0.9);
-    Ok(Grant {
-        header: Some(bearer(&token, what)?),
-        life,
-    })
+    Ok(Grant { header: Some(bearer(&token, what)?), life })
 }
 
 fn bearer(token: &str, what: &str) -> Result<HeaderValue, RegistryError> {
@@ -442,13 +377,8 @@ fn secret(text: String) -> Option<HeaderValue> {
 /// `Unauthorised`, with the error code of the answer's body where it has one.
 fn unauthorised(url: &Url, answer: &Answer) -> RegistryError {
     let status = answer.status.as_u16();
-    let code = error_code(&answer.body)
-        .map(|code| format!(" {code}"))
-        .unwrap_or_default();
-    RegistryError::Unauthorised {
-        what: shown(url),
-        problem: format!("status {status}{code}"),
-    }
+    let code = error_code(&answer.body).map(|code| format!(" {code}")).unwrap_or_default();
+    RegistryError::Unauthorised { what: shown(url), problem: format!("status {status}{code}") }
 }
 
 /// The first code of an OCI error body (distribution specification, "Error Codes").

@@ -89,16 +89,9 @@ impl Keychain {
         for (key, name) in file.cred_helpers.unwrap_or_default() {
             helpers.insert(Pattern::parse(&key).host, helper_name(name)?);
         }
-        let store = file
-            .creds_store
-            .filter(|name| !name.is_empty())
-            .map(helper_name)
-            .transpose()?;
-        Ok(Self {
-            entries: entries(file.auths.unwrap_or_default(), false)?,
-            helpers,
-            store,
-        })
+        let store =
+            file.creds_store.filter(|name| !name.is_empty()).map(helper_name).transpose()?;
+        Ok(Self { entries: entries(file.auths.unwrap_or_default(), false)?, helpers, store })
     }
 
     /// The value of `.dockerconfigjson` in a pull secret. Keys may hold `*` in the labels of the
@@ -109,20 +102,13 @@ impl Keychain {
     pub fn from_pull_secret(bytes: &[u8]) -> Result<Self, KeychainError> {
         let file = parse(bytes)?;
         let entries = entries(file.auths.unwrap_or_default(), true)?;
-        Ok(Self {
-            entries,
-            ..Self::default()
-        })
+        Ok(Self { entries, ..Self::default() })
     }
 
     /// Adds another keychain's credentials behind these: of two entries that fit equally well,
     /// the first is used.
     pub fn extend(&mut self, other: Self) {
-        let Self {
-            entries,
-            helpers,
-            store,
-        } = other;
+        let Self { entries, helpers, store } = other;
         self.entries.extend(entries);
         for (host, helper) in helpers {
             self.helpers.entry(host).or_insert(helper);
@@ -132,33 +118,18 @@ impl Keychain {
 
     /// Whether there is a credential for this repository. A `credsStore` counts.
     pub fn covers(&self, repository: &Repository) -> bool {
-        self.source(repository.registry(), repository.path())
-            .is_some()
+        self.source(repository.registry(), repository.path()).is_some()
     }
 
     /// The credential for a registry and a path: the host's own helper, else the entry with the
     /// longest path and, of these, with the most literal host, else the general helper.
     pub(super) fn source(&self, registry: &str, path: &str) -> Option<CredentialSource> {
-        let server = || {
-            if registry == "docker.io" {
-                DOCKER_HUB_KEY
-            } else {
-                registry
-            }
-            .to_owned()
-        };
+        let server = || if registry == "docker.io" { DOCKER_HUB_KEY } else { registry }.to_owned();
         if let Some(name) = self.helpers.get(registry) {
-            return Some(CredentialSource::Helper {
-                name: name.clone(),
-                server: server(),
-            });
+            return Some(CredentialSource::Helper { name: name.clone(), server: server() });
         }
         let mut best: Option<&Entry> = None;
-        for entry in self
-            .entries
-            .iter()
-            .filter(|entry| entry.pattern.matches(registry, path))
-        {
+        for entry in self.entries.iter().filter(|entry| entry.pattern.matches(registry, path)) {
             if best.is_none_or(|best| entry.pattern.rank() > best.pattern.rank()) {
                 best = Some(entry);
             }
@@ -167,10 +138,7 @@ impl Keychain {
             return Some(CredentialSource::Entry(entry.credential.clone()));
         }
         let name = self.store.clone()?;
-        Some(CredentialSource::Helper {
-            name,
-            server: server(),
-        })
+        Some(CredentialSource::Helper { name, server: server() })
     }
 }
 
@@ -199,10 +167,8 @@ struct Pattern {
 impl Pattern {
     fn parse(key: &str) -> Self {
         let key = key.trim();
-        let rest = key
-            .strip_prefix("https://")
-            .or_else(|| key.strip_prefix("http://"))
-            .unwrap_or(key);
+        let rest =
+            key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let host = host.to_ascii_lowercase();
         let host = host.strip_suffix(":443").unwrap_or(&host);
@@ -214,19 +180,11 @@ impl Pattern {
             "v1" | "v2" => "",
             other => other,
         };
-        Self {
-            host: host.to_owned(),
-            path: path.to_owned(),
-            glob: false,
-        }
+        Self { host: host.to_owned(), path: path.to_owned(), glob: false }
     }
 
     fn matches(&self, registry: &str, path: &str) -> bool {
-        let host = if self.glob {
-            glob_host(&self.host, registry)
-        } else {
-            self.host == registry
-        };
+        let host = if self.glob { glob_host(&self.host, registry) } else { self.host == registry };
         host && within(&self.path, path)
     }
 
@@ -253,9 +211,7 @@ fn glob_host(pattern: &str, registry: &str) -> bool {
     let (patterns, labels) = (pattern.split('.'), host.split('.'));
     pattern_port == port
         && patterns.clone().count() == labels.clone().count()
-        && patterns
-            .zip(labels)
-            .all(|(pattern, label)| glob_label(pattern, label))
+        && patterns.zip(labels).all(|(pattern, label)| glob_label(pattern, label))
 }
 
 /// Linear: a `*` takes as little as it can, and the last piece must end the label.
@@ -298,17 +254,12 @@ struct AuthEntry {
 fn parse(bytes: &[u8]) -> Result<ConfigFile, KeychainError> {
     let problem = |problem: String| KeychainError { problem };
     if bytes.len() > MAX_CONFIG_BYTES {
-        return Err(problem(format!(
-            "found {} bytes, wanted at most 1 MiB",
-            bytes.len()
-        )));
+        return Err(problem(format!("found {} bytes, wanted at most 1 MiB", bytes.len())));
     }
     // The parser's message may quote a secret; its position does not.
     serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        problem(format!(
-            "not a Docker configuration: line {line}, column {column}"
-        ))
+        problem(format!("not a Docker configuration: line {line}, column {column}"))
     })
 }
 
@@ -316,14 +267,8 @@ fn entries(auths: BTreeMap<String, AuthEntry>, glob: bool) -> Result<Vec<Entry>,
     let mut entries = Vec::new();
     for (key, auth) in auths {
         if let Some(credential) = credential(&key, auth)? {
-            let pattern = Pattern {
-                glob,
-                ..Pattern::parse(&key)
-            };
-            entries.push(Entry {
-                pattern,
-                credential: Arc::new(credential),
-            });
+            let pattern = Pattern { glob, ..Pattern::parse(&key) };
+            entries.push(Entry { pattern, credential: Arc::new(credential) });
         }
     }
     Ok(entries)
@@ -331,13 +276,7 @@ fn entries(auths: BTreeMap<String, AuthEntry>, glob: bool) -> Result<Vec<Entry>,
 
 /// Docker's order: tokens before passwords; an entry without any is left by credential stores.
 fn credential(key: &str, auth: AuthEntry) -> Result<Option<Credential>, KeychainError> {
-    let AuthEntry {
-        auth,
-        username,
-        password,
-        identitytoken,
-        registrytoken,
-    } = auth;
+    let AuthEntry { auth, username, password, identitytoken, registrytoken } = auth;
     if !registrytoken.is_empty() {
         return Ok(Some(Credential::RegistryToken(registrytoken)));
     }
@@ -363,9 +302,7 @@ fn helper_name(name: String) -> Result<String, KeychainError> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if name.is_empty() || !name.bytes().all(plain) {
         let problem = "a credential helper's name holds more than letters, digits, `-`, `_`, `.`";
-        return Err(KeychainError {
-            problem: problem.to_owned(),
-        });
+        return Err(KeychainError { problem: problem.to_owned() });
     }
     Ok(name)
 }

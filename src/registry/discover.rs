@@ -118,11 +118,7 @@ fn assemble(query: &EvidenceQuery, places: [Found; 3]) -> Evidence {
         problems.extend(found.problems);
     }
     problems.dedup();
-    Evidence {
-        query: query.clone(),
-        candidates,
-        problems,
-    }
+    Evidence { query: query.clone(), candidates, problems }
 }
 
 /// What one place holds.
@@ -135,20 +131,14 @@ struct Found {
 impl Found {
     fn problem(place: Place, error: &RegistryError) -> Self {
         let failure = error.failure(Subject::Evidence);
-        Self {
-            candidates: Vec::new(),
-            problems: vec![Problem { place, failure }],
-        }
+        Self { candidates: Vec::new(), problems: vec![Problem { place, failure }] }
     }
 }
 
 fn surplus(place: Place) -> Problem {
     let found = format_args!("more than {MAX_CANDIDATES} signatures or referrers in one place");
     let failure = Failure::new(Reason::EvidenceTooLarge, found);
-    Problem {
-        place,
-        failure: failure.wanted(format_args!("at most {MAX_CANDIDATES}")),
-    }
+    Problem { place, failure: failure.wanted(format_args!("at most {MAX_CANDIDATES}")) }
 }
 
 /// Results by digest: each thing is read once, however many places list it.
@@ -164,9 +154,7 @@ struct Finder<'a, S> {
 
 impl<S: Store> Finder<'_, S> {
     async fn classic(&self) -> Found {
-        let EvidenceQuery {
-            digest, tag_prefix, ..
-        } = self.query;
+        let EvidenceQuery { digest, tag_prefix, .. } = self.query;
         let place = Place::SignatureTag;
         let tag = format!("{tag_prefix}{}.sig", digest.tag_form());
         match self.store.tag(&tag).await {
@@ -181,16 +169,11 @@ impl<S: Store> Finder<'_, S> {
 
     async fn referrers(&self) -> (Found, bool) {
         let place = Place::Referrers;
-        let Listing {
-            supported,
-            descriptors,
-            problem,
-        } = self.store.referrers(&self.query.digest).await;
+        let Listing { supported, descriptors, problem } =
+            self.store.referrers(&self.query.digest).await;
         let mut found = self.listed(place, descriptors).await;
         let failure = problem.map(|error| error.failure(Subject::Evidence));
-        found
-            .problems
-            .extend(failure.map(|failure| Problem { place, failure }));
+        found.problems.extend(failure.map(|failure| Problem { place, failure }));
         (found, supported)
     }
 
@@ -229,11 +212,7 @@ impl<S: Store> Finder<'_, S> {
         let kept = possible.iter().take(MAX_CANDIDATES);
         let found = join_all(kept.map(|descriptor| self.referrer(place, descriptor))).await;
         let mut all = Found::default();
-        for Found {
-            candidates,
-            problems,
-        } in found
-        {
+        for Found { candidates, problems } in found {
             all.candidates.extend(candidates);
             all.problems.extend(problems);
         }
@@ -254,10 +233,7 @@ impl<S: Store> Finder<'_, S> {
                     Some(COSIGN_SIGNATURE_TYPE) => Format::Legacy,
                     _ => Format::Bundle,
                 };
-                Found {
-                    candidates: vec![failed(place, digest, format, failure)],
-                    problems: vec![],
-                }
+                Found { candidates: vec![failed(place, digest, format, failure)], problems: vec![] }
             }
         }
     }
@@ -275,11 +251,7 @@ impl<S: Store> Finder<'_, S> {
                 return single(failed(place, digest, Format::Legacy, failure));
             }
             Err(error) => {
-                let format = if classic {
-                    Format::Legacy
-                } else {
-                    Format::Bundle
-                };
+                let format = if classic { Format::Legacy } else { Format::Bundle };
                 let failure = Failure::new(Reason::EvidenceMalformed, error);
                 return single(failed(place, digest, format, failure));
             }
@@ -288,9 +260,7 @@ impl<S: Store> Finder<'_, S> {
             return Found::default();
         };
         if !classic && manifest.subject.as_ref() != Some(&self.query.digest) {
-            let subject = manifest
-                .subject
-                .map_or_else(|| "nothing".into(), |s| s.to_string());
+            let subject = manifest.subject.map_or_else(|| "nothing".into(), |s| s.to_string());
             let found = format_args!("listed as a referrer, and its manifest refers to {subject}");
             let failure = Failure::new(Reason::EvidenceMalformed, found);
             let failure = failure.wanted(&self.query.digest);
@@ -304,10 +274,7 @@ impl<S: Store> Finder<'_, S> {
             candidates.push(failed(place, digest, format, failure));
         }
         let over = manifest.surplus > 0 || manifest.layers.len() > MAX_CANDIDATES;
-        Found {
-            candidates,
-            problems: over.then(|| surplus(place)).into_iter().collect(),
-        }
+        Found { candidates, problems: over.then(|| surplus(place)).into_iter().collect() }
     }
 
     async fn layer(
@@ -321,10 +288,7 @@ impl<S: Store> Finder<'_, S> {
             Some(format) => {
                 let blob = self.blob(layer).await;
                 let content = blob.map_err(|error| error.failure(Subject::Evidence));
-                (
-                    format,
-                    content.map(|bytes| content_of(format, bytes, layer)),
-                )
+                (format, content.map(|bytes| content_of(format, bytes, layer)))
             }
             None => {
                 let found = format_args!("a layer of type {}", layer.media_type);
@@ -334,26 +298,16 @@ impl<S: Store> Finder<'_, S> {
             }
         };
         let (manifest, layer) = (manifest.clone(), layer.digest.clone());
-        Candidate {
-            place,
-            manifest,
-            layer,
-            format,
-            content,
-        }
+        Candidate { place, manifest, layer, format, content }
     }
 
     async fn blob(&self, layer: &Descriptor) -> Result<Bytes, RegistryError> {
         let Descriptor { digest, size, .. } = layer;
         if size.is_some_and(|size| size > MAX_BLOB_BYTES as u64) {
             let limit = format_args!("{MAX_BLOB_BYTES} bytes");
-            return Err(RegistryError::too_large(
-                format_args!("layer {digest}"),
-                limit,
-            ));
+            return Err(RegistryError::too_large(format_args!("layer {digest}"), limit));
         }
-        self.once(&self.blobs, digest, async { self.store.blob(digest).await })
-            .await
+        self.once(&self.blobs, digest, async { self.store.blob(digest).await }).await
     }
 
     async fn once(
@@ -386,30 +340,20 @@ impl<S: Store> Finder<'_, S> {
 }
 
 fn single(candidate: Candidate) -> Found {
-    Found {
-        candidates: vec![candidate],
-        problems: Vec::new(),
-    }
+    Found { candidates: vec![candidate], problems: Vec::new() }
 }
 
 fn failed(place: Place, manifest: &Digest, format: Format, failure: Failure) -> Candidate {
     let (manifest, layer) = (manifest.clone(), manifest.clone());
-    Candidate {
-        place,
-        manifest,
-        layer,
-        format,
-        content: Err(failure),
-    }
+    Candidate { place, manifest, layer, format, content: Err(failure) }
 }
 
 fn content_of(format: Format, bytes: Bytes, layer: &Descriptor) -> Content {
     match format {
         Format::Bundle => Content::Bundle(bytes),
-        Format::Legacy => Content::SimpleSigning {
-            payload: bytes,
-            annotations: layer.annotations.clone(),
-        },
+        Format::Legacy => {
+            Content::SimpleSigning { payload: bytes, annotations: layer.annotations.clone() }
+        }
     }
 }
 
@@ -425,26 +369,15 @@ fn may_be_signature(artifact_type: Option<&str>) -> bool {
 
 /// What a manifest holds; `None` when it is no signature.
 fn manifest_format(manifest: &Manifest, classic: bool) -> Option<Format> {
-    let Manifest {
-        artifact_type,
-        config_media_type,
-        layers,
-        ..
-    } = manifest;
+    let Manifest { artifact_type, config_media_type, layers, .. } = manifest;
     let types = [artifact_type.as_deref(), config_media_type.as_deref()];
-    if types
-        .iter()
-        .flatten()
-        .any(|text| text.starts_with(BUNDLE_PREFIX))
-    {
+    if types.iter().flatten().any(|text| text.starts_with(BUNDLE_PREFIX)) {
         return Some(Format::Bundle);
     }
     if classic || types.contains(&Some(COSIGN_SIGNATURE_TYPE)) {
         return Some(Format::Legacy);
     }
-    layers
-        .iter()
-        .find_map(|layer| layer_format(&layer.media_type))
+    layers.iter().find_map(|layer| layer_format(&layer.media_type))
 }
 
 fn layer_format(media_type: &str) -> Option<Format> {

@@ -12,10 +12,8 @@ use super::transport::Clients;
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
 /// Token services that public registries run under another name.
-const WELL_KNOWN_REALMS: &[(&str, &str)] = &[
-    ("docker.io", "auth.docker.io"),
-    ("registry.gitlab.com", "gitlab.com"),
-];
+const WELL_KNOWN_REALMS: &[(&str, &str)] =
+    &[("docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];
 
 /// One server that may hold a repository.
 #[derive(Clone, Debug)]
@@ -38,39 +36,22 @@ impl Endpoint {
         plain_http: bool,
         clients: Arc<Clients>,
     ) -> Result<Self, RegistryError> {
-        let authority = if registry == DOCKER_HUB.0 {
-            DOCKER_HUB.1
-        } else {
-            registry
-        };
+        let authority = if registry == DOCKER_HUB.0 { DOCKER_HUB.1 } else { registry };
         let scheme = if plain_http { "http" } else { "https" };
         let base = Url::parse(&format!("{scheme}://{authority}/"))
             .map_err(|error| RegistryError::malformed(registry, error))?;
         // Whatever the name's grammar lets through, it must stay a host and nothing else.
         if base.path() != "/" || base.query().is_some() || !base.username().is_empty() {
-            return Err(RegistryError::malformed(
-                registry,
-                "not a host with an optional port",
-            ));
+            return Err(RegistryError::malformed(registry, "not a host with an optional port"));
         }
-        Ok(Self {
-            registry: registry.to_owned(),
-            path,
-            base,
-            clients,
-        })
+        Ok(Self { registry: registry.to_owned(), path, base, clients })
     }
 
     /// `/v2/<path>/<kind>/<reference>`, encoded.
     pub(super) fn url(&self, kind: &str, reference: &str) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
-            segments
-                .clear()
-                .push("v2")
-                .extend(self.path.split('/'))
-                .push(kind)
-                .push(reference);
+            segments.clear().push("v2").extend(self.path.split('/')).push(kind).push(reference);
         }
         url
     }
@@ -97,15 +78,8 @@ impl Endpoint {
         let host = authority(realm);
         let known = WELL_KNOWN_REALMS.iter();
         realm.scheme() == "https"
-            && (known
-                .into_iter()
-                .any(|(name, realm)| *name == self.registry && *realm == host)
-                || self
-                    .clients
-                    .options
-                    .auth_realms
-                    .iter()
-                    .any(|name| name.to_lowercase() == host))
+            && (known.into_iter().any(|(name, realm)| *name == self.registry && *realm == host)
+                || self.clients.options.auth_realms.iter().any(|name| name.to_lowercase() == host))
             || realm.scheme() == "http"
                 && self.base.scheme() == "http"
                 && self.clients.options.auth_realms.contains(&host)
@@ -124,6 +98,5 @@ pub(super) fn mirrored(mirror: &str, repository: &Repository) -> (String, String
 /// `host[:port]`, the port left out where it is the scheme's own.
 pub(super) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

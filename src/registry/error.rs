@@ -154,26 +154,17 @@ impl RegistryError {
     }
 
     pub(super) fn malformed(what: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self::Malformed {
-            what: what.to_string(),
-            problem: printable(&problem.to_string()),
-        }
+        Self::Malformed { what: what.to_string(), problem: printable(&problem.to_string()) }
     }
 
     pub(super) fn too_large(what: impl fmt::Display, limit: impl fmt::Display) -> Self {
-        Self::TooLarge {
-            what: what.to_string(),
-            limit: limit.to_string(),
-        }
+        Self::TooLarge { what: what.to_string(), limit: limit.to_string() }
     }
 }
 
 /// The address without its query, fragment and user information, for people.
 pub(super) fn shown(url: &Url) -> String {
-    let port = url
-        .port()
-        .map(|port| format!(":{port}"))
-        .unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let host = url.host_str().unwrap_or_default();
     printable(&format!("{}://{host}{port}{}", url.scheme(), url.path()))
 }

@@ -27,18 +27,12 @@ pub(super) async fn run(
     name: &str,
     server: &str,
 ) -> Result<Option<Arc<Credential>>, RegistryError> {
-    let failed = |problem: String| RegistryError::Credentials {
-        helper: name.to_owned(),
-        problem,
-    };
+    let failed = |problem: String| RegistryError::Credentials { helper: name.to_owned(), problem };
     let program = Command::new(format!("docker-credential-{name}"));
     match tokio::time::timeout(HELPER_TIMEOUT, converse(program, server)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(problem)) => Err(failed(problem)),
-        Err(_) => Err(failed(format!(
-            "no answer within {} s",
-            HELPER_TIMEOUT.as_secs()
-        ))),
+        Err(_) => Err(failed(format!("no answer within {} s", HELPER_TIMEOUT.as_secs()))),
     }
 }
 
@@ -64,10 +58,7 @@ async fn converse(mut program: Command, server: &str) -> Result<Option<Arc<Crede
     if output.len() > MAX_HELPER_BYTES {
         return Err(format!("its answer exceeds {MAX_HELPER_BYTES} bytes"));
     }
-    let status = child
-        .wait()
-        .await
-        .map_err(|error| error.kind().to_string())?;
+    let status = child.wait().await.map_err(|error| error.kind().to_string())?;
     if !status.success() {
         if String::from_utf8_lossy(&output).trim() == NOT_FOUND {
             return Ok(None);
@@ -111,10 +102,7 @@ mod tests {
     #[tokio::test]
     async fn rejects_failures_nonsense_and_floods() {
         for (script, expected) in [
-            (
-                "echo '{\"Username\":\"u\",\"Secret\":\"s\"}'; exit 1",
-                "exit status: 1",
-            ),
+            ("echo '{\"Username\":\"u\",\"Secret\":\"s\"}'; exit 1", "exit status: 1"),
             ("echo hello", "not JSON"),
             ("yes", "exceeds"),
         ] {
@@ -126,9 +114,6 @@ mod tests {
     #[tokio::test]
     async fn a_helper_that_is_not_there_is_an_error() {
         let error = run("tegata-test-does-not-exist", "x").await.unwrap_err();
-        assert!(
-            matches!(error, RegistryError::Credentials { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, RegistryError::Credentials { .. }), "{error}");
     }
 }

@@ -111,23 +111,15 @@ impl Layout {
         let folder = printable(&reference.folder.display().to_string());
         let unreadable = |problem: &dyn std::fmt::Display| {
             let problem = printable(&problem.to_string());
-            LayoutError::Unreadable {
-                folder: folder.clone(),
-                problem,
-            }
+            LayoutError::Unreadable { folder: folder.clone(), problem }
         };
-        let root = reference
-            .folder
-            .canonicalize()
-            .map_err(|error| unreadable(&error))?;
+        let root = reference.folder.canonicalize().map_err(|error| unreadable(&error))?;
         let marker = read_file(&root, "oci-layout", MAX_MARKER_BYTES);
         let marker = marker.map_err(|error| unreadable(&error))?;
         let marker: serde_json::Value = serde_json::from_slice(&marker)
             .map_err(|_| unreadable(&"its file oci-layout is not JSON"))?;
         if marker.get("imageLayoutVersion").and_then(|v| v.as_str()) != Some("1.0.0") {
-            return Err(unreadable(
-                &"its file oci-layout does not say version 1.0.0",
-            ));
+            return Err(unreadable(&"its file oci-layout does not say version 1.0.0"));
         }
         let index = read_file(&root, "index.json", MAX_MANIFEST_BYTES);
         let index = index.map_err(|error| unreadable(&error))?;
@@ -137,19 +129,10 @@ impl Layout {
             let problem = format_args!("its index has more than {MAX_DESCRIPTORS} entries");
             return Err(unreadable(&problem));
         }
-        let chooser = Chooser {
-            folder: &folder,
-            root: &root,
-            entries: &index.manifests,
-        };
+        let chooser = Chooser { folder: &folder, root: &root, entries: &index.manifests };
         let (digest, entry) = chooser.choose(&reference.pick)?;
         let image = chooser.name(entry, &reference.pick, &digest)?;
-        Ok(Self {
-            root,
-            entries: index.manifests,
-            image,
-            digest,
-        })
+        Ok(Self { root, entries: index.manifests, image, digest })
     }
 
     /// The chosen image with its digest, under the name that policies see: the entry's full
@@ -181,10 +164,9 @@ impl FetchEvidence for Layout {
                     .map_err(|error| error.failure(Subject::Image))?;
                 supported(&entry.digest)
             }
-            None => Err(Failure::new(
-                Reason::ImageNotFound,
-                format_args!("no tag {tag} in the layout"),
-            )),
+            None => {
+                Err(Failure::new(Reason::ImageNotFound, format_args!("no tag {tag} in the layout")))
+            }
         }
     }
 
@@ -218,17 +200,11 @@ impl Store for Layout {
     /// Every entry whose manifest names `digest` as its subject. An entry that cannot be read may
     /// be one of them: that is a problem, not silence.
     async fn referrers(&self, digest: &Digest) -> Listing {
-        let mut listing = Listing {
-            supported: true,
-            ..Listing::default()
-        };
+        let mut listing = Listing { supported: true, ..Listing::default() };
         for entry in &self.entries {
             match self.subject_of(entry) {
                 Ok(Some((subject, artifact_type))) if subject == *digest => {
-                    listing.descriptors.push(Descriptor {
-                        artifact_type,
-                        ..entry.clone()
-                    });
+                    listing.descriptors.push(Descriptor { artifact_type, ..entry.clone() });
                 }
                 Ok(_) => {}
                 Err(error) => listing.problem = Some(error),
@@ -302,9 +278,7 @@ fn read_file(root: &Path, path: &str, cap: usize) -> Result<Bytes, ReadError> {
     }
     let file = File::open(path).map_err(ReadError::Io)?;
     let mut bytes = Vec::new();
-    file.take(cap as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(ReadError::Io)?;
+    file.take(cap as u64 + 1).read_to_end(&mut bytes).map_err(ReadError::Io)?;
     if bytes.len() > cap {
         return Err(ReadError::TooLarge);
     }

@@ -117,9 +117,8 @@ pub fn parse_document(bytes: &[u8]) -> Result<Document, ManifestError> {
     if bytes.len() > MAX_MANIFEST_BYTES {
         return Err(ManifestError::TooLarge { found: bytes.len() });
     }
-    let raw: RawDocument = serde_json::from_slice(bytes).map_err(|error| ManifestError::Json {
-        problem: error.to_string(),
-    })?;
+    let raw: RawDocument = serde_json::from_slice(bytes)
+        .map_err(|error| ManifestError::Json { problem: error.to_string() })?;
     let RawDocument {
         schema_version,
         media_type,
@@ -130,9 +129,7 @@ pub fn parse_document(bytes: &[u8]) -> Result<Document, ManifestError> {
         subject,
     } = raw;
     if schema_version != 2 {
-        return Err(ManifestError::SchemaVersion {
-            found: schema_version,
-        });
+        return Err(ManifestError::SchemaVersion { found: schema_version });
     }
     let says = |words: [&str; 2]| words.iter().any(|word| media_type.contains(word));
     let subject = subject.map(|subject| subject.digest);
@@ -143,10 +140,7 @@ pub fn parse_document(bytes: &[u8]) -> Result<Document, ManifestError> {
             }
             let artifact_type = artifact_type.filter(|text| !text.is_empty());
             let config_media_type = config.map(|config| config.media_type);
-            let Limited {
-                items: layers,
-                surplus,
-            } = layers;
+            let Limited { items: layers, surplus } = layers;
             Ok(Document::Manifest(Manifest {
                 artifact_type,
                 config_media_type,
@@ -155,21 +149,11 @@ pub fn parse_document(bytes: &[u8]) -> Result<Document, ManifestError> {
                 surplus,
             }))
         }
-        (
-            None,
-            Some(Limited {
-                items: manifests,
-                surplus,
-            }),
-        ) => {
+        (None, Some(Limited { items: manifests, surplus })) => {
             if says(["image.manifest", "manifest.v2"]) {
                 return Err(ManifestError::MediaType { found: media_type });
             }
-            Ok(Document::Index(Index {
-                manifests,
-                surplus,
-                subject,
-            }))
+            Ok(Document::Index(Index { manifests, surplus, subject }))
         }
         (Some(_), Some(_)) | (None, None) => Err(ManifestError::Ambiguous),
     }
@@ -230,13 +214,8 @@ struct RawDescriptor {
 
 impl<'de> Deserialize<'de> for Descriptor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let RawDescriptor {
-            media_type,
-            digest,
-            size,
-            artifact_type,
-            annotations,
-        } = RawDescriptor::deserialize(deserializer)?;
+        let RawDescriptor { media_type, digest, size, artifact_type, annotations } =
+            RawDescriptor::deserialize(deserializer)?;
         Ok(Self {
             media_type,
             digest: digest.parse().map_err(serde::de::Error::custom)?,
@@ -310,9 +289,7 @@ impl<'de> Deserialize<'de> for Annotations {
                         return Err(serde::de::Error::custom(problem));
                     }
                 }
-                let texts = found
-                    .into_iter()
-                    .filter_map(|(key, value)| Some((key, value?)));
+                let texts = found.into_iter().filter_map(|(key, value)| Some((key, value?)));
                 Ok(Annotations(texts.collect()))
             }
         }
@@ -336,36 +313,22 @@ mod tests {
 
     #[test]
     fn tolerates_null_annotations() {
-        let both = [
-            r#","annotations":null"#,
-            r#","annotations":{"a":null,"b":"c"}"#,
-        ];
+        let both = [r#","annotations":null"#, r#","annotations":{"a":null,"b":"c"}"#];
         let bytes = manifest(&both.map(layer).join(","));
         let layers = parse_manifest(&bytes).unwrap().layers;
         assert!(layers[0].annotations.is_empty());
-        assert_eq!(
-            layers[1].annotations,
-            BTreeMap::from([("b".to_owned(), "c".to_owned())])
-        );
+        assert_eq!(layers[1].annotations, BTreeMap::from([("b".to_owned(), "c".to_owned())]));
     }
 
     #[test]
     fn rejects_documents_with_two_meanings() {
         for (text, expected) in [
-            (
-                r#"{"schemaVersion":2,"layers":[],"manifests":[]}"#,
-                ManifestError::Ambiguous,
-            ),
+            (r#"{"schemaVersion":2,"layers":[],"manifests":[]}"#, ManifestError::Ambiguous),
             (r#"{"schemaVersion":2}"#, ManifestError::Ambiguous),
-            (
-                r#"{"schemaVersion":1,"layers":[]}"#,
-                ManifestError::SchemaVersion { found: 1 },
-            ),
+            (r#"{"schemaVersion":1,"layers":[]}"#, ManifestError::SchemaVersion { found: 1 }),
             (
                 r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","layers":[]}"#,
-                ManifestError::MediaType {
-                    found: INDEX_MEDIA_TYPE.to_owned(),
-                },
+                ManifestError::MediaType { found: INDEX_MEDIA_TYPE.to_owned() },
             ),
         ] {
             assert_eq!(parse_document(text.as_bytes()), Err(expected), "{text}");
@@ -380,10 +343,7 @@ mod tests {
             manifest(r#"{"mediaType":"x/y","digest":"sha256:../../etc","size":1}"#),
             br#"{"schemaVersion":2,"layers":[],"layers":[]}"#.to_vec(),
         ] {
-            assert!(matches!(
-                parse_document(&text),
-                Err(ManifestError::Json { .. })
-            ));
+            assert!(matches!(parse_document(&text), Err(ManifestError::Json { .. })));
         }
     }
 
@@ -391,18 +351,12 @@ mod tests {
     fn keeps_a_bounded_number_of_layers() {
         let bytes = manifest(&vec![layer(""); 20_000].join(","));
         let manifest = parse_manifest(&bytes).unwrap();
-        assert_eq!(
-            (manifest.layers.len(), manifest.surplus),
-            (MAX_DESCRIPTORS, 18_976)
-        );
+        assert_eq!((manifest.layers.len(), manifest.surplus), (MAX_DESCRIPTORS, 18_976));
     }
 
     #[test]
     fn rejects_oversized_documents_before_parsing() {
         let bytes = vec![b' '; MAX_MANIFEST_BYTES + 1];
-        assert!(matches!(
-            parse_document(&bytes),
-            Err(ManifestError::TooLarge { .. })
-        ));
+        assert!(matches!(parse_document(&bytes), Err(ManifestError::TooLarge { .. })));
     }
 }

@@ -72,8 +72,6 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     let signed = jiff::SignedDuration::deserialize(deserializer)?;
     match Duration::try_from(signed) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(D::Error::custom(
-            "wanted a duration above zero, for example `5s`",
-        )),
+        _ => Err(D::Error::custom("wanted a duration above zero, for example `5s`")),
     }
 }

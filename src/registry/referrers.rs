@@ -32,11 +32,7 @@ pub(super) async fn list(session: &Session<'_>, digest: &Digest) -> Listing {
     let mut listing = Listing::default();
     for endpoint in &session.endpoints {
         let time = session.deadline.saturating_duration_since(Instant::now()) / left.max(1);
-        let until = if left == 1 {
-            session.deadline
-        } else {
-            Instant::now() + time
-        };
+        let until = if left == 1 { session.deadline } else { Instant::now() + time };
         left = left.saturating_sub(1);
         listing = pages(session, endpoint, digest, until).await;
         if listing.problem.is_none() && !listing.descriptors.is_empty() {
@@ -52,10 +48,7 @@ async fn pages(
     digest: &Digest,
     until: Instant,
 ) -> Listing {
-    let mut listing = Listing {
-        supported: true,
-        ..Listing::default()
-    };
+    let mut listing = Listing { supported: true, ..Listing::default() };
     let mut url = endpoint.url("referrers", &digest.to_string());
     let mut seen = BTreeSet::new();
     loop {
@@ -75,9 +68,7 @@ async fn pages(
         seen.insert(url.to_string());
         let room = MAX_DESCRIPTORS - listing.descriptors.len();
         let over = index.manifests.len() > room || index.surplus > 0;
-        listing
-            .descriptors
-            .extend(index.manifests.into_iter().take(room));
+        listing.descriptors.extend(index.manifests.into_iter().take(room));
         let Some(next) = next.filter(|_| !over) else {
             listing.problem = over.then(|| {
                 RegistryError::too_large(shown(&url), format_args!("{MAX_DESCRIPTORS} referrers"))
@@ -104,15 +95,8 @@ async fn page(
     url: &Url,
     until: Instant,
 ) -> Result<(super::manifest::Index, Option<Url>), RegistryError> {
-    let answer = session
-        .get(
-            endpoint,
-            url.clone(),
-            INDEX_MEDIA_TYPE,
-            MAX_MANIFEST_BYTES,
-            until,
-        )
-        .await?;
+    let answer =
+        session.get(endpoint, url.clone(), INDEX_MEDIA_TYPE, MAX_MANIFEST_BYTES, until).await?;
     let index =
         parse_index(&answer.body).map_err(|error| RegistryError::malformed(shown(url), error))?;
     let next = next_page(url, &answer.headers)?;
@@ -120,10 +104,7 @@ async fn page(
         && (!endpoint.is_own(next) || next.scheme() != endpoint.base.scheme())
     {
         let address = format!("{}, another server", shown(next));
-        return Err(RegistryError::ForbiddenAddress {
-            what: shown(url),
-            address,
-        });
+        return Err(RegistryError::ForbiddenAddress { what: shown(url), address });
     }
     Ok((index, next))
 }
@@ -153,21 +134,14 @@ fn next_page(url: &Url, headers: &HeaderMap) -> Result<Option<Url>, RegistryErro
     let malformed = || RegistryError::malformed(shown(url), "its Link header is unreadable");
     let text = header_text(headers, &header::LINK).ok_or_else(malformed)?;
     for link in text.split(',') {
-        let Some((target, params)) = link
-            .trim()
-            .strip_prefix('<')
-            .and_then(|l| l.split_once('>'))
+        let Some((target, params)) = link.trim().strip_prefix('<').and_then(|l| l.split_once('>'))
         else {
             continue;
         };
         let is_next = params.split(';').any(|param| {
             let (name, value) = param.split_once('=').unwrap_or((param, ""));
             name.trim().eq_ignore_ascii_case("rel")
-                && value
-                    .trim()
-                    .trim_matches('"')
-                    .split(' ')
-                    .any(|rel| rel == "next")
+                && value.trim().trim_matches('"').split(' ').any(|rel| rel == "next")
         });
         if is_next {
             return url.join(target).map(Some).map_err(|_| malformed());

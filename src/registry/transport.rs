@@ -60,17 +60,11 @@ impl Clients {
 }
 
 const fn own_rule(options: &HostOptions) -> AddressRule {
-    AddressRule {
-        link_local: options.allow_link_local,
-        private: true,
-    }
+    AddressRule { link_local: options.allow_link_local, private: true }
 }
 
 const fn foreign_rule(options: &HostOptions) -> AddressRule {
-    AddressRule {
-        link_local: options.allow_link_local,
-        private: options.allow_private,
-    }
+    AddressRule { link_local: options.allow_link_local, private: options.allow_private }
 }
 
 fn client(
@@ -136,10 +130,7 @@ pub(super) struct Transport {
 
 impl Transport {
     pub(super) fn new(request_timeout: Duration) -> Self {
-        Self {
-            budgets: moka::future::Cache::new(MAX_REGISTRIES),
-            request_timeout,
-        }
+        Self { budgets: moka::future::Cache::new(MAX_REGISTRIES), request_timeout }
     }
 
     pub(super) const fn request_timeout(&self) -> Duration {
@@ -186,9 +177,7 @@ impl Transport {
         let until = deadline.min(Instant::now() + self.request_timeout);
         match tokio::time::timeout_at(until.into(), self.follow(endpoint, call)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(RegistryError::TimedOut {
-                what: shown(&call.url),
-            }),
+            Err(_) => Err(RegistryError::TimedOut { what: shown(&call.url) }),
         }
     }
 
@@ -202,10 +191,7 @@ impl Transport {
             let next = location(&url, &answer.headers)?;
             if url.scheme() == "https" && next.scheme() != "https" {
                 let address = format!("{}, without TLS", shown(&next));
-                return Err(RegistryError::ForbiddenAddress {
-                    what: shown(&url),
-                    address,
-                });
+                return Err(RegistryError::ForbiddenAddress { what: shown(&url), address });
             }
             url = next;
         }
@@ -220,43 +206,22 @@ impl Transport {
         url: &Url,
     ) -> Result<Answer, RegistryError> {
         let own = endpoint.is_own(url);
-        let Clients {
-            own: own_client,
-            foreign,
-            options,
-        } = &*endpoint.clients;
-        let (client, rule) = if own {
-            (own_client, own_rule(options))
-        } else {
-            (foreign, foreign_rule(options))
-        };
-        rule.check_literal(url)
-            .map_err(|error| forbidden(&call.url, &error))?;
+        let Clients { own: own_client, foreign, options } = &*endpoint.clients;
+        let (client, rule) =
+            if own { (own_client, own_rule(options)) } else { (foreign, foreign_rule(options)) };
+        rule.check_literal(url).map_err(|error| forbidden(&call.url, &error))?;
         let budget = self
             .budgets
-            .get_with(authority(url), async {
-                Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS))
-            })
+            .get_with(authority(url), async { Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS)) })
             .await;
-        let _permit = budget
-            .acquire()
-            .await
-            .map_err(|_| unreachable_at(url, "shutting down"))?;
-        let method = if call.form.is_some() {
-            Method::POST
-        } else {
-            Method::GET
-        };
+        let _permit = budget.acquire().await.map_err(|_| unreachable_at(url, "shutting down"))?;
+        let method = if call.form.is_some() { Method::POST } else { Method::GET };
         let mut request = client
             .request(method, url.clone())
             .header(header::ACCEPT, call.accept)
             .header(header::ACCEPT_ENCODING, "identity");
         // The call's own address decides, not the registry: a token service has its credentials.
-        if let Some(value) = call
-            .authorization
-            .as_ref()
-            .filter(|_| same_server(url, &call.url))
-        {
+        if let Some(value) = call.authorization.as_ref().filter(|_| same_server(url, &call.url)) {
             request = request.header(header::AUTHORIZATION, value.clone());
         }
         if let Some(form) = &call.form {
@@ -264,10 +229,8 @@ impl Transport {
                 .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.clone());
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| connect_error(&call.url, url, error))?;
+        let response =
+            request.send().await.map_err(|error| connect_error(&call.url, url, error))?;
         read(response, url, call.cap).await
     }
 }
@@ -278,21 +241,11 @@ async fn read(mut response: Response, url: &Url, cap: usize) -> Result<Answer, R
     let headers = std::mem::take(response.headers_mut());
     if !status.is_success() {
         let body = read_error(&mut response).await;
-        return Ok(Answer {
-            status,
-            headers,
-            body,
-        });
+        return Ok(Answer { status, headers, body });
     }
     let encoded = headers.get_all(header::CONTENT_ENCODING).iter();
-    if encoded
-        .into_iter()
-        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        return Err(RegistryError::malformed(
-            shown(url),
-            "compressed, wanted it as it is stored",
-        ));
+    if encoded.into_iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(RegistryError::malformed(shown(url), "compressed, wanted it as it is stored"));
     }
     let too_large = || RegistryError::too_large(shown(url), format_args!("{cap} bytes"));
     let announced = header_text(&headers, &header::CONTENT_LENGTH).and_then(|v| v.parse().ok());
@@ -300,21 +253,15 @@ async fn read(mut response: Response, url: &Url, cap: usize) -> Result<Answer, R
         return Err(too_large());
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| unreachable_at(url, &chain(&error)))?
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| unreachable_at(url, &chain(&error)))?
     {
         if body.len() + chunk.len() > cap {
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer {
-        status,
-        headers,
-        body: body.freeze(),
-    })
+    Ok(Answer { status, headers, body: body.freeze() })
 }
 
 /// As much of an error's body as may be read; what cannot be read is left out.
@@ -339,19 +286,13 @@ fn judge(url: &Url, answer: Answer) -> Result<Judged, RegistryError> {
     let pause = retry_after(&answer.headers);
     let what = shown(url);
     if answer.status == StatusCode::TOO_MANY_REQUESTS {
-        let error = RegistryError::RateLimited {
-            what,
-            retry_after: pause,
-        };
+        let error = RegistryError::RateLimited { what, retry_after: pause };
         return Ok(Judged::Again(error, pause));
     }
     // 501 says that the request is not known; asking again does not help.
     if answer.status.is_server_error() && answer.status != StatusCode::NOT_IMPLEMENTED {
         let problem = format!("status {}", answer.status.as_u16());
-        return Ok(Judged::Again(
-            RegistryError::Unreachable { what, problem },
-            pause,
-        ));
+        return Ok(Judged::Again(RegistryError::Unreachable { what, problem }, pause));
     }
     Ok(Judged::Final(answer))
 }
@@ -359,10 +300,7 @@ fn judge(url: &Url, answer: Answer) -> Result<Judged, RegistryError> {
 /// `Retry-After` in seconds (RFC 9110, 10.2.3). A date is treated as none: it would need a clock
 /// that agrees with the registry's.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u32 = header_text(headers, &header::RETRY_AFTER)?
-        .trim()
-        .parse()
-        .ok()?;
+    let seconds: u32 = header_text(headers, &header::RETRY_AFTER)?.trim().parse().ok()?;
     Some(Duration::from_secs(u64::from(seconds)))
 }
 
@@ -380,13 +318,9 @@ fn location(url: &Url, headers: &HeaderMap) -> Result<Url, RegistryError> {
     let malformed = |problem| RegistryError::malformed(shown(url), problem);
     let text = header_text(headers, &header::LOCATION)
         .ok_or_else(|| malformed("a redirect without a readable address"))?;
-    let next = url
-        .join(text)
-        .map_err(|_| malformed("a redirect to what is no address"))?;
+    let next = url.join(text).map_err(|_| malformed("a redirect to what is no address"))?;
     if !matches!(next.scheme(), "http" | "https") {
-        return Err(malformed(
-            "a redirect to another scheme than http and https",
-        ));
+        return Err(malformed("a redirect to another scheme than http and https"));
     }
     if !next.username().is_empty() || next.password().is_some() {
         return Err(malformed("a redirect with credentials in its address"));
@@ -418,17 +352,11 @@ fn connect_error(asked: &Url, url: &Url, error: reqwest::Error) -> RegistryError
 }
 
 fn forbidden(asked: &Url, refused: &ForbiddenAddress) -> RegistryError {
-    RegistryError::ForbiddenAddress {
-        what: shown(asked),
-        address: refused.to_string(),
-    }
+    RegistryError::ForbiddenAddress { what: shown(asked), address: refused.to_string() }
 }
 
 fn unreachable_at(url: &Url, problem: &str) -> RegistryError {
-    RegistryError::Unreachable {
-        what: shown(url),
-        problem: problem.to_owned(),
-    }
+    RegistryError::Unreachable { what: shown(url), problem: problem.to_owned() }
 }
 
 /// The innermost cause, which names the problem; the outer ones name layers of the HTTP client.

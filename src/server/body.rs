@@ -75,11 +75,7 @@ pub(super) async fn receive(
                 None => (budget, share) = (None, None),
             }
         }
-        let room = if budget.is_some() {
-            chunk.len()
-        } else {
-            HEAD.saturating_sub(kept.len())
-        };
+        let room = if budget.is_some() { chunk.len() } else { HEAD.saturating_sub(kept.len()) };
         kept.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
         if budget.is_none() && kept.len() > HEAD {
             kept = BytesMut::from(kept.get(..HEAD).unwrap_or_default());
@@ -99,9 +95,7 @@ fn more(
 ) -> Option<OwnedSemaphorePermit> {
     let held = share.map_or(0, OwnedSemaphorePermit::num_permits);
     let wanted = length.div_ceil(BUFFER_UNIT).saturating_sub(held);
-    Arc::clone(budget)
-        .try_acquire_many_owned(u32::try_from(wanted).ok()?)
-        .ok()
+    Arc::clone(budget).try_acquire_many_owned(u32::try_from(wanted).ok()?).ok()
 }
 
 fn merged(
@@ -125,11 +119,7 @@ pub(super) fn probe_uid(head: &[u8]) -> Option<String> {
     let mut found = None;
     let mut deserializer = serde_json::Deserializer::from_slice(head);
     // An error is expected: the text ends early. What was found before it counts.
-    let _ = Member {
-        name: "request",
-        inner: Uid(&mut found),
-    }
-    .deserialize(&mut deserializer);
+    let _ = Member { name: "request", inner: Uid(&mut found) }.deserialize(&mut deserializer);
     found.filter(|uid| {
         (1..=MAX_UID).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_graphic())
     })
@@ -175,11 +165,7 @@ impl<'de> DeserializeSeed<'de> for Uid<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        Member {
-            name: "uid",
-            inner: Text(self.0),
-        }
-        .deserialize(deserializer)
+        Member { name: "uid", inner: Text(self.0) }.deserialize(deserializer)
     }
 }
 
@@ -208,12 +194,8 @@ mod tests {
     async fn keeps_a_body_whole_within_the_budget() {
         let budget = budget();
         let before = budget.available_permits();
-        let received = receive(chunks(&[b'x'; 1500], 3), Some(&budget))
-            .await
-            .unwrap();
-        let Received::Whole(bytes, share) = received else {
-            panic!("{received:?}")
-        };
+        let received = receive(chunks(&[b'x'; 1500], 3), Some(&budget)).await.unwrap();
+        let Received::Whole(bytes, share) = received else { panic!("{received:?}") };
         assert_eq!(bytes.len(), 4500);
         assert_eq!(budget.available_permits(), before - 5);
         drop(share);
@@ -223,12 +205,8 @@ mod tests {
     #[tokio::test]
     async fn keeps_only_the_head_when_the_budget_is_spent_and_gives_back_its_share() {
         let budget = Arc::new(Semaphore::new(20));
-        let received = receive(chunks(&[b'x'; 4096], 10), Some(&budget))
-            .await
-            .unwrap();
-        let Received::Head(bytes) = received else {
-            panic!("{received:?}")
-        };
+        let received = receive(chunks(&[b'x'; 4096], 10), Some(&budget)).await.unwrap();
+        let Received::Head(bytes) = received else { panic!("{received:?}") };
         assert_eq!(bytes.len(), HEAD);
         assert_eq!(budget.available_permits(), 20);
         let received = receive(chunks(&[b'x'; 4096], 10), None).await.unwrap();
@@ -237,17 +215,11 @@ mod tests {
 
     #[tokio::test]
     async fn rejects_a_body_without_a_declared_length_that_is_too_large() {
-        let error = receive(chunks(&[b'x'; 1 << 20], 9), Some(&budget()))
-            .await
-            .unwrap_err();
+        let error = receive(chunks(&[b'x'; 1 << 20], 9), Some(&budget())).await.unwrap_err();
         assert!(matches!(error, BodyError::TooLarge), "{error:?}");
-        let exactly = receive(chunks(&[b'x'; 1 << 20], 8), Some(&budget()))
-            .await
-            .unwrap();
+        let exactly = receive(chunks(&[b'x'; 1 << 20], 8), Some(&budget())).await.unwrap();
         assert!(matches!(exactly, Received::Whole(bytes, _) if bytes.len() == MAX_BODY));
-        let error = receive(chunks(&[b'x'; 1 << 20], 9), None)
-            .await
-            .unwrap_err();
+        let error = receive(chunks(&[b'x'; 1 << 20], 9), None).await.unwrap_err();
         assert!(matches!(error, BodyError::TooLarge), "{error:?}");
     }
 
@@ -277,10 +249,7 @@ mod tests {
         ] {
             assert_eq!(probe_uid(text.as_bytes()), None, "{text}");
         }
-        let long = format!(
-            "{{\"request\":{{\"uid\":\"{}\"}}}}",
-            "u".repeat(MAX_UID + 1)
-        );
+        let long = format!("{{\"request\":{{\"uid\":\"{}\"}}}}", "u".repeat(MAX_UID + 1));
         assert_eq!(probe_uid(long.as_bytes()), None);
         assert_eq!(probe_uid("[".repeat(HEAD).as_bytes()), None);
     }

@@ -16,10 +16,8 @@ pub(super) fn denial(
 ) -> Decision {
     let failure = Failure::new(reason, found);
     let verdict = failure.verdict();
-    let images = request
-        .map_or(&[][..], |request| &request.images)
-        .iter()
-        .map(|image| FieldReport {
+    let images =
+        request.map_or(&[][..], |request| &request.images).iter().map(|image| FieldReport {
             path: image.path.clone(),
             pointer: image.pointer.clone(),
             text: image.text.clone(),
@@ -35,11 +33,7 @@ pub(super) fn denial(
         });
     Decision {
         allowed: false,
-        message: format!(
-            "{verdict} ({reason}): {}; {}",
-            failure.found,
-            reason.advice()
-        ),
+        message: format!("{verdict} ({reason}): {}; {}", failure.found, reason.advice()),
         warnings: Vec::new(),
         retry: verdict == crate::verdict::Verdict::Indeterminate,
         images: images.collect(),

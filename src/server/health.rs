@@ -31,13 +31,8 @@ struct Parts {
 impl Readiness {
     /// Not ready until each of `parts` is.
     pub fn new(parts: impl IntoIterator<Item = &'static str>) -> Self {
-        let state = Parts {
-            pending: parts.into_iter().collect(),
-            draining: false,
-        };
-        Self {
-            state: Arc::new(Mutex::new(state)),
-        }
+        let state = Parts { pending: parts.into_iter().collect(), draining: false };
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// Marks a part as ready. It stays so: what breaks later is served from its last good state.
@@ -79,10 +74,7 @@ pub fn router(readiness: Readiness, registry: Arc<Registry>) -> Router {
         .route("/readyz", get(readyz).with_state(readiness))
         .route("/metrics", get(metrics_text).with_state(registry))
         .fallback(|| async {
-            (
-                StatusCode::NOT_FOUND,
-                "no such path: there are /livez, /readyz and /metrics\n",
-            )
+            (StatusCode::NOT_FOUND, "no such path: there are /livez, /readyz and /metrics\n")
         })
 }
 
@@ -96,10 +88,7 @@ async fn readyz(State(readiness): State<Readiness>) -> Response {
 async fn metrics_text(State(registry): State<Arc<Registry>>) -> Response {
     match metrics::encode(&registry) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(_) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the metrics could not be written\n",
-        )
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n")
             .into_response(),
     }
 }
@@ -116,17 +105,11 @@ mod tests {
             Err("not ready: waiting for certificate, policies".to_owned())
         );
         readiness.ready("policies");
-        assert_eq!(
-            readiness.check(),
-            Err("not ready: waiting for certificate".to_owned())
-        );
+        assert_eq!(readiness.check(), Err("not ready: waiting for certificate".to_owned()));
         readiness.ready("certificate");
         assert_eq!(readiness.check(), Ok(()));
         readiness.drain();
         readiness.ready("policies");
-        assert_eq!(
-            readiness.check(),
-            Err("not ready: the server is stopping".to_owned())
-        );
+        assert_eq!(readiness.check(), Err("not ready: the server is stopping".to_owned()));
     }
 }

@@ -70,14 +70,10 @@ pub async fn tls(
     metrics: Metrics,
 ) -> io::Result<()> {
     let bounded = Bounded::new(limits.connections, metrics);
-    let acceptor = RustlsAcceptor::new(config)
-        .handshake_timeout(limits.first_request)
-        .acceptor(bounded);
+    let acceptor =
+        RustlsAcceptor::new(config).handshake_timeout(limits.first_request).acceptor(bounded);
     let server = axum_server::from_tcp(listener)?.acceptor(acceptor);
-    configured(server, limits)
-        .handle(handle)
-        .serve(router.into_make_service())
-        .await
+    configured(server, limits).handle(handle).serve(router.into_make_service()).await
 }
 
 /// Serves `router` without TLS until `handle` stops it.
@@ -93,26 +89,16 @@ pub async fn plain(
 ) -> io::Result<()> {
     let server =
         axum_server::from_tcp(listener)?.acceptor(Bounded::new(limits.connections, metrics));
-    configured(server, limits)
-        .handle(handle)
-        .serve(router.into_make_service())
-        .await
+    configured(server, limits).handle(handle).serve(router.into_make_service()).await
 }
 
 fn configured<A>(server: Server<SocketAddr, A>, limits: ConnectionLimits) -> Server<SocketAddr, A> {
-    let ConnectionLimits {
-        connections: _,
-        first_request,
-        idle,
-    } = limits;
+    let ConnectionLimits { connections: _, first_request, idle } = limits;
     let mut server = server
         .first_request_timeout(first_request)
         .accept_error_handler(|peer, error| tracing::debug!(?peer, %error, "Lost a connection"));
     let builder = server.http_builder();
-    builder
-        .http1()
-        .header_read_timeout(idle)
-        .max_buf_size(MAX_HEADERS as usize);
+    builder.http1().header_read_timeout(idle).max_buf_size(MAX_HEADERS as usize);
     builder
         .http2()
         .max_concurrent_streams(MAX_STREAMS)
@@ -143,15 +129,9 @@ impl<S> Accept<TcpStream, S> for Bounded {
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let accepted = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => stream.set_nodelay(true).map(|()| {
-                (
-                    Connection {
-                        stream,
-                        _place: place,
-                    },
-                    service,
-                )
-            }),
+            Ok(place) => {
+                stream.set_nodelay(true).map(|()| (Connection { stream, _place: place }, service))
+            }
             Err(_) => {
                 self.metrics.shed(Shed::Connection);
                 Err(io::Error::other("too many connections"))

@@ -32,18 +32,9 @@ pub(super) fn record(
     let (verdict, first) = outcome(decision, reason);
     metrics.stage(Stage::Total, elapsed);
     let endpoint = endpoint_name(endpoint);
-    metrics.decided(Decided {
-        endpoint,
-        allowed: decision.allowed,
-        verdict,
-        reason: first,
-    });
+    metrics.decided(Decided { endpoint, allowed: decision.allowed, verdict, reason: first });
     let of = |text: fn(&Request) -> &str| printable(request.map_or("", text));
-    let explanation = if decision.allowed {
-        String::new()
-    } else {
-        explanation(decision)
-    };
+    let explanation = if decision.allowed { String::new() } else { explanation(decision) };
     tracing::info!(
         endpoint,
         uid = %printable(uid),
@@ -109,10 +100,7 @@ fn outcome(decision: &Decision, reason: Option<Reason>) -> (Verdict, Option<Reas
         return (reason.verdict(), Some(reason));
     }
     let reports = || decision.images.iter().map(|image| &image.report);
-    let verdict = reports()
-        .map(|report| report.verdict)
-        .max()
-        .unwrap_or(Verdict::Verified);
+    let verdict = reports().map(|report| report.verdict).max().unwrap_or(Verdict::Verified);
     let first = reports()
         .filter(|report| report.verdict == verdict && verdict != Verdict::Verified)
         .find_map(reason_of);
@@ -122,12 +110,7 @@ fn outcome(decision: &Decision, reason: Option<Reason>) -> (Verdict, Option<Reas
 /// Why an image is not verified: its own failure, or that of the first policy with its verdict.
 fn reason_of(report: &ImageReport) -> Option<Reason> {
     let own = report.failure.as_ref();
-    let policies = || {
-        report
-            .policies
-            .iter()
-            .filter(|policy| policy.verdict != Verdict::Verified)
-    };
+    let policies = || report.policies.iter().filter(|policy| policy.verdict != Verdict::Verified);
     own.or_else(|| {
         policies()
             .filter(|policy| policy.verdict == report.verdict)
@@ -140,12 +123,10 @@ fn reason_of(report: &ImageReport) -> Option<Reason> {
 fn reasons(decision: &Decision, reason: Option<Reason>) -> String {
     let mut codes: Vec<&str> = reason.map(Reason::code).into_iter().collect();
     for report in decision.images.iter().map(|image| &image.report) {
-        let failures = report.failure.iter().chain(
-            report
-                .policies
-                .iter()
-                .filter_map(|policy| policy.failure.as_ref()),
-        );
+        let failures = report
+            .failure
+            .iter()
+            .chain(report.policies.iter().filter_map(|policy| policy.failure.as_ref()));
         codes.extend(failures.map(|failure| failure.reason.code()));
     }
     codes.sort_unstable();
@@ -215,24 +196,14 @@ mod tests {
     }
 
     fn decision(images: Vec<FieldReport>) -> Decision {
-        Decision {
-            allowed: false,
-            message: String::new(),
-            warnings: vec![],
-            retry: false,
-            images,
-        }
+        Decision { allowed: false, message: String::new(), warnings: vec![], retry: false, images }
     }
 
     #[test]
     fn names_the_reason_of_the_worst_image() {
         let decision = decision(vec![
             image(Verdict::Verified, None, &[]),
-            image(
-                Verdict::Indeterminate,
-                Some(Reason::RegistryUnreachable),
-                &[],
-            ),
+            image(Verdict::Indeterminate, Some(Reason::RegistryUnreachable), &[]),
             image(
                 Verdict::Rejected,
                 None,
@@ -242,10 +213,7 @@ mod tests {
                 ],
             ),
         ]);
-        assert_eq!(
-            outcome(&decision, None),
-            (Verdict::Rejected, Some(Reason::SubjectMismatch))
-        );
+        assert_eq!(outcome(&decision, None), (Verdict::Rejected, Some(Reason::SubjectMismatch)));
         assert_eq!(
             reasons(&decision, None),
             "deadline-exceeded,registry-unreachable,subject-mismatch"

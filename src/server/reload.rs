@@ -66,12 +66,7 @@ impl<L: Load> Reloader<L> {
         load: L,
         metrics: Metrics,
     ) -> Result<(Self, watch::Sender<Arc<PolicySnapshot>>), String> {
-        let reloader = Self {
-            paths,
-            load,
-            seen: [0; 32],
-            metrics,
-        };
+        let reloader = Self { paths, load, seen: [0; 32], metrics };
         let (reloader, loaded) = reloader.load().await?;
         let snapshot = reloader.report(loaded)?;
         Ok((reloader, watch::Sender::new(Arc::new(snapshot))))
@@ -94,10 +89,7 @@ impl<L: Load> Reloader<L> {
             self = reloader;
             match self.report(loaded) {
                 Ok(snapshot) => {
-                    tracing::info!(
-                        policies = snapshot.policies().len(),
-                        "Reloaded the policies"
-                    );
+                    tracing::info!(policies = snapshot.policies().len(), "Reloaded the policies");
                     snapshots.send_replace(Arc::new(snapshot));
                 }
                 Err(problem) => tracing::error!(problem, "Keeping the policies as they were"),
@@ -186,9 +178,7 @@ fn content(path: &Path) -> Vec<u8> {
             return Ok(Vec::new());
         }
         let mut content = Vec::new();
-        fs::File::open(path)?
-            .take(MAX_FILE)
-            .read_to_end(&mut content)?;
+        fs::File::open(path)?.take(MAX_FILE).read_to_end(&mut content)?;
         Ok(content)
     };
     read().unwrap_or_else(|error: std::io::Error| error.kind().to_string().into_bytes())

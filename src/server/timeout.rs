@@ -44,10 +44,7 @@ impl Deadlines {
             .unwrap_or(default)
             .min(MAX_TIMEOUT);
         let margin = MARGIN.min(timeout / SHORT_MARGIN_DIVISOR);
-        Self {
-            admit: start + (timeout - margin),
-            overrun: start + (timeout - margin / 2),
-        }
+        Self { admit: start + (timeout - margin), overrun: start + (timeout - margin / 2) }
     }
 }
 
@@ -71,17 +68,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     }
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let number = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .ok_or_else(error)?;
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(error)?;
         let (value, tail) = rest.split_at(number);
-        let unit = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(tail.len());
+        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit);
-        total = part(value, unit)
-            .and_then(|part| total.checked_add(part))
-            .ok_or_else(error)?;
+        total = part(value, unit).and_then(|part| total.checked_add(part)).ok_or_else(error)?;
         rest = tail;
     }
     Ok(total)
@@ -130,11 +121,7 @@ mod tests {
             ("0s", 0),
             ("2000\u{b5}s", 2),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_millis(milliseconds)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
     }
 
@@ -177,11 +164,7 @@ mod tests {
         ] {
             let deadlines = Deadlines::of_request(query, Duration::from_secs(7), start);
             assert_eq!((deadlines.admit - start).as_millis(), admit, "{query:?}");
-            assert_eq!(
-                (deadlines.overrun - start).as_millis(),
-                overrun,
-                "{query:?}"
-            );
+            assert_eq!((deadlines.overrun - start).as_millis(), overrun, "{query:?}");
         }
     }
 }

@@ -67,9 +67,7 @@ impl Served {
 
 impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Served")
-            .field("expires", &self.expires)
-            .finish_non_exhaustive()
+        f.debug_struct("Served").field("expires", &self.expires).finish_non_exhaustive()
     }
 }
 
@@ -107,11 +105,7 @@ impl Source {
                         fingerprint(error.to_string().as_bytes(), b"")
                     }
                 };
-                if found == *seen {
-                    Staleness::Current
-                } else {
-                    Staleness::Changed(found)
-                }
+                if found == *seen { Staleness::Current } else { Staleness::Changed(found) }
             }
             Self::SelfSigned(_) if SelfSigned::renewal_due(current.expires, now) => {
                 Staleness::Changed(*seen)
@@ -162,21 +156,12 @@ pub async fn watch(
 
 async fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     use tokio::io::AsyncReadExt as _;
-    let error = |source| TlsError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let error = |source| TlsError::Read { path: path.to_owned(), source };
     let file = tokio::fs::File::open(path).await.map_err(error)?;
     let mut bytes = Vec::new();
-    let read = file
-        .take(MAX_PEM + 1)
-        .read_to_end(&mut bytes)
-        .await
-        .map_err(error)?;
+    let read = file.take(MAX_PEM + 1).read_to_end(&mut bytes).await.map_err(error)?;
     if read as u64 > MAX_PEM {
-        return Err(error(io::Error::other(format!(
-            "more than {MAX_PEM} bytes"
-        ))));
+        return Err(error(io::Error::other(format!("more than {MAX_PEM} bytes"))));
     }
     Ok(bytes)
 }
@@ -206,11 +191,7 @@ fn served(chain: &[u8], key: &[u8]) -> Result<Served, PairError> {
         .with_single_cert(chain, key)
         .map_err(PairError::Rustls)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Served {
-        config: Arc::new(config),
-        fingerprint,
-        expires,
-    })
+    Ok(Served { config: Arc::new(config), fingerprint, expires })
 }
 
 fn expiry(leaf: &CertificateDer<'_>) -> Option<Timestamp> {

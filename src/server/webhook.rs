@@ -46,21 +46,14 @@ pub(super) async fn answer<A: Admit>(
     request: HttpRequest,
 ) -> Response {
     let metrics = state.metrics.clone();
-    AssertUnwindSafe(
-        Exchange {
-            state,
-            endpoint,
-            start: Instant::now(),
-        }
-        .answer(request),
-    )
-    .catch_unwind()
-    .await
-    .unwrap_or_else(|_| {
-        tracing::error!("A handler panicked");
-        let text = "a defect in tegata stopped the check: report it with the log";
-        refuse(&metrics, StatusCode::INTERNAL_SERVER_ERROR, text)
-    })
+    AssertUnwindSafe(Exchange { state, endpoint, start: Instant::now() }.answer(request))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            tracing::error!("A handler panicked");
+            let text = "a defect in tegata stopped the check: report it with the log";
+            refuse(&metrics, StatusCode::INTERNAL_SERVER_ERROR, text)
+        })
 }
 
 /// One request and its answer.
@@ -84,19 +77,14 @@ impl<A: Admit> Exchange<A> {
         if let Err((status, text)) = acceptable(request.headers()) {
             return refuse(&self.state.metrics, status, text);
         }
-        let deadlines = Deadlines::of_request(
-            request.uri().query(),
-            self.state.default_timeout,
-            self.start,
-        );
+        let deadlines =
+            Deadlines::of_request(request.uri().query(), self.state.default_timeout, self.start);
         let place = Arc::clone(&self.state.in_flight).try_acquire_owned().ok();
         let budget = place.is_some().then_some(&self.state.buffers);
         let receiving = body::receive(request.into_body(), budget);
         let by = deadlines.admit.min(self.start + MAX_RECEIVE);
         let received = tokio::time::timeout_at(by.into(), receiving).await;
-        self.state
-            .metrics
-            .stage(Stage::Receive, self.start.elapsed());
+        self.state.metrics.stage(Stage::Receive, self.start.elapsed());
         match (received, place) {
             (Err(_), _) => self.refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
             (Ok(Err(error @ BodyError::TooLarge)), _) => {
@@ -128,14 +116,7 @@ impl<A: Admit> Exchange<A> {
             return self.refuse(StatusCode::SERVICE_UNAVAILABLE, found);
         };
         let decision = denial(reason, found, None);
-        self.respond(
-            &uid,
-            &Outcome {
-                request: None,
-                decision,
-                own: Some(reason),
-            },
-        )
+        self.respond(&uid, &Outcome { request: None, decision, own: Some(reason) })
     }
 
     async fn decide(
@@ -172,12 +153,7 @@ impl<A: Admit> Exchange<A> {
 
     /// Denies a request that cannot be judged; one without a `uid` gets an HTTP error.
     fn reject(&self, error: &ReviewError) -> Response {
-        record::record_refusal(
-            &self.state.metrics,
-            self.endpoint,
-            error,
-            self.start.elapsed(),
-        );
+        record::record_refusal(&self.state.metrics, self.endpoint, error, self.start.elapsed());
         match error.uid() {
             Some(uid) => Json(review::refuse(uid, error)).into_response(),
             None => {
@@ -203,9 +179,7 @@ impl<A: Admit> Exchange<A> {
         let mut task = JoinSet::new();
         task.spawn(async move {
             let _place = place;
-            admit
-                .admit(&asked, &snapshot, super::now(), deadlines.admit)
-                .await
+            admit.admit(&asked, &snapshot, super::now(), deadlines.admit).await
         });
         let joined = tokio::time::timeout_at(deadlines.overrun.into(), task.join_next()).await;
         self.state.metrics.stage(Stage::Admit, admitting.elapsed());
@@ -213,45 +187,21 @@ impl<A: Admit> Exchange<A> {
             Ok(Some(Ok(decision))) => checked(decision, &request),
             Ok(Some(Err(_)) | None) => {
                 tracing::error!(uid = %request.uid, "The pipeline panicked");
-                own(
-                    Reason::InternalError,
-                    "the check stopped before it was complete",
-                    &request,
-                )
+                own(Reason::InternalError, "the check stopped before it was complete", &request)
             }
             Err(_) => {
                 let waited = self.start.elapsed().as_millis();
-                own(
-                    Reason::DeadlineExceeded,
-                    format!("no answer within {waited} ms"),
-                    &request,
-                )
+                own(Reason::DeadlineExceeded, format!("no answer within {waited} ms"), &request)
             }
         };
-        Outcome {
-            request: Some(request),
-            decision,
-            own,
-        }
+        Outcome { request: Some(request), decision, own }
     }
 
     fn respond(&self, uid: &str, outcome: &Outcome) -> Response {
-        let Outcome {
-            request,
-            decision,
-            own,
-        } = outcome;
+        let Outcome { request, decision, own } = outcome;
         let elapsed = self.start.elapsed();
         let request = request.as_deref();
-        record::record(
-            &self.state.metrics,
-            self.endpoint,
-            uid,
-            request,
-            decision,
-            *own,
-            elapsed,
-        );
+        record::record(&self.state.metrics, self.endpoint, uid, request, decision, *own, elapsed);
         Json(review::respond(uid, decision, self.endpoint)).into_response()
     }
 }
@@ -269,11 +219,7 @@ fn checked(decision: Decision, request: &Request) -> (Decision, Option<Reason>) 
     if decision.allowed && decision.images.len() != request.images.len() {
         let (found, wanted) = (decision.images.len(), request.images.len());
         tracing::error!(uid = %request.uid, found, wanted, "The pipeline left images out");
-        return own(
-            Reason::InternalError,
-            "not every image was checked",
-            request,
-        );
+        return own(Reason::InternalError, "not every image was checked", request);
     }
     (decision, None)
 }

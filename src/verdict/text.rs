@@ -37,11 +37,7 @@ pub struct Look {
 impl Default for Look {
     /// Plain Unicode text for 80 columns.
     fn default() -> Self {
-        Self {
-            colour: false,
-            unicode: true,
-            width: 80,
-        }
+        Self { colour: false, unicode: true, width: 80 }
     }
 }
 
@@ -97,22 +93,12 @@ const LABEL_WIDTH: usize = 8;
 
 impl Node {
     fn new(mark: Mark, title: String) -> Self {
-        Self {
-            mark,
-            title,
-            details: Vec::new(),
-            children: Vec::new(),
-        }
+        Self { mark, title, details: Vec::new(), children: Vec::new() }
     }
 
     /// Writes the node with `head` before its first line and `body` before all further ones.
     fn write(&self, out: &mut String, look: Look, head: &str, body: &str) {
-        let Self {
-            mark,
-            title,
-            details,
-            children,
-        } = self;
+        let Self { mark, title, details, children } = self;
         let rail = if children.is_empty() { "" } else { look.rail() };
         let text_body = format!("{body}{rail:<2}");
         let room = look.width.saturating_sub(text_body.chars().count());
@@ -140,12 +126,7 @@ impl Node {
         for (index, child) in children.iter().enumerate() {
             let last = index + 1 == children.len();
             let (fork, rail) = look.branch(last);
-            child.write(
-                out,
-                look,
-                &format!("{body}{fork}"),
-                &format!("{body}{rail}"),
-            );
+            child.write(out, look, &format!("{body}{fork}"), &format!("{body}{rail}"));
         }
     }
 }
@@ -165,11 +146,7 @@ impl Look {
     }
 
     fn paint(self, text: &str, style: Style) -> String {
-        if self.colour {
-            text.style(style).to_string()
-        } else {
-            text.to_owned()
-        }
+        if self.colour { text.style(style).to_string() } else { text.to_owned() }
     }
 
     fn paint_title(self, mark: Mark, text: &str) -> String {
@@ -209,17 +186,8 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 fn image_node(report: &ImageReport) -> Node {
-    let ImageReport {
-        image,
-        digest,
-        verdict,
-        failure,
-        policies,
-    } = report;
-    let mut node = Node::new(
-        Mark::Answer(*verdict),
-        format!("{image} {}", answer(*verdict)),
-    );
+    let ImageReport { image, digest, verdict, failure, policies } = report;
+    let mut node = Node::new(Mark::Answer(*verdict), format!("{image} {}", answer(*verdict)));
     if let Some(digest) = digest
         && !image.contains(digest.as_str())
     {
@@ -228,10 +196,7 @@ fn image_node(report: &ImageReport) -> Node {
     if let Some(failure) = failure {
         add_failure(&mut node, failure);
     } else if policies.is_empty() {
-        node.details.push((
-            "found",
-            "not covered: no policy applies to this image".to_owned(),
-        ));
+        node.details.push(("found", "not covered: no policy applies to this image".to_owned()));
     }
     node.children = policies.iter().map(policy_node).collect();
     node
@@ -246,14 +211,7 @@ const fn answer(verdict: Verdict) -> &'static str {
 }
 
 fn policy_node(report: &PolicyReport) -> Node {
-    let PolicyReport {
-        policy,
-        mode,
-        verdict,
-        on_unavailable,
-        failure,
-        authorities,
-    } = report;
+    let PolicyReport { policy, mode, verdict, on_unavailable, failure, authorities } = report;
     let mut title = policy.clone();
     title.push_str(match mode {
         Mode::Enforce => "",
@@ -284,20 +242,12 @@ fn tells(authority: &AuthorityReport, failure: &Failure) -> bool {
 }
 
 fn in_steps(authority: &AuthorityReport, failure: &Failure) -> bool {
-    let mut steps = authority
-        .signatures
-        .iter()
-        .flat_map(|signature| &signature.steps);
+    let mut steps = authority.signatures.iter().flat_map(|signature| &signature.steps);
     steps.any(|step| step.reason == Some(failure.reason) && step.found == failure.found)
 }
 
 fn authority_node(report: &AuthorityReport) -> Node {
-    let AuthorityReport {
-        name,
-        verdict,
-        failure,
-        signatures,
-    } = report;
+    let AuthorityReport { name, verdict, failure, signatures } = report;
     let mut node = Node::new(Mark::Answer(*verdict), format!("authority {name}"));
     if let Some(failure) = failure
         && !in_steps(report, failure)
@@ -309,82 +259,50 @@ fn authority_node(report: &AuthorityReport) -> Node {
 }
 
 fn signature_node(report: &SignatureReport) -> Node {
-    let SignatureReport {
-        source,
-        format,
-        verdict,
-        signer,
-        steps,
-    } = report;
-    let mut node = Node::new(
-        Mark::Answer(*verdict),
-        format!("{format} signature at {source}"),
-    );
+    let SignatureReport { source, format, verdict, signer, steps } = report;
+    let mut node = Node::new(Mark::Answer(*verdict), format!("{format} signature at {source}"));
     match signer {
         Some(SignerReport::Certificate { issuer, subject }) => {
             node.details.push(("signer", subject.clone()));
             node.details.push(("issuer", issuer.clone()));
         }
         Some(SignerReport::Key { fingerprint }) => {
-            node.details
-                .push(("signer", format!("key sha256:{fingerprint}")));
+            node.details.push(("signer", format!("key sha256:{fingerprint}")));
         }
         None => {}
     }
     let named = |outcome| {
         let of = |step: &&StepReport| step.outcome == outcome;
-        steps
-            .iter()
-            .filter(of)
-            .map(|step| step.step.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
+        steps.iter().filter(of).map(|step| step.step.as_str()).collect::<Vec<_>>().join(", ")
     };
     let passed = named(StepOutcome::Passed);
     if !passed.is_empty() {
-        node.children
-            .push(Node::new(Mark::Answer(Verdict::Verified), passed));
+        node.children.push(Node::new(Mark::Answer(Verdict::Verified), passed));
     }
     let spared = named(StepOutcome::NotRequired);
     if !spared.is_empty() {
-        node.children.push(Node::new(
-            Mark::NotRequired,
-            format!("not required: {spared}"),
-        ));
+        node.children.push(Node::new(Mark::NotRequired, format!("not required: {spared}")));
     }
     node.children.extend(steps.iter().filter_map(failed_node));
     node
 }
 
 fn failed_node(step: &StepReport) -> Option<Node> {
-    let StepReport {
-        step: name,
-        outcome,
-        reason,
-        found,
-        wanted,
-    } = step;
+    let StepReport { step: name, outcome, reason, found, wanted } = step;
     if *outcome != StepOutcome::Failed {
         return None;
     }
     // A failed step without a reason is a defect of ours; it must still read as a failure.
     let reason = reason.unwrap_or(Reason::InternalError);
-    let mut node = Node::new(
-        Mark::Answer(reason.verdict()),
-        format!("{name}: {}", reason.meaning()),
-    );
+    let mut node =
+        Node::new(Mark::Answer(reason.verdict()), format!("{name}: {}", reason.meaning()));
     add_details(&mut node, reason, found, wanted);
     Some(node)
 }
 
 fn add_failure(node: &mut Node, failure: &Failure) {
-    let Failure {
-        reason,
-        found,
-        wanted,
-    } = failure;
-    node.details
-        .push(("step", format!("{}: {}", reason.step(), reason.meaning())));
+    let Failure { reason, found, wanted } = failure;
+    node.details.push(("step", format!("{}: {}", reason.step(), reason.meaning())));
     add_details(node, *reason, found, wanted);
 }
 

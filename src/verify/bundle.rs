@@ -33,12 +33,8 @@ const MAX_PROOF_HASHES: usize = 64;
 const MAX_CHECKPOINT_BYTES: usize = 16 * 1024;
 
 /// Log entry kinds that are verified; others are refused by name.
-const ENTRY_KINDS: [(&str, &str); 4] = [
-    ("hashedrekord", "0.0.1"),
-    ("hashedrekord", "0.0.2"),
-    ("dsse", "0.0.1"),
-    ("intoto", "0.0.2"),
-];
+const ENTRY_KINDS: [(&str, &str); 4] =
+    [("hashedrekord", "0.0.1"), ("hashedrekord", "0.0.2"), ("dsse", "0.0.1"), ("intoto", "0.0.2")];
 
 const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.dev.sigstore.bundle+json;version=0.1",
@@ -64,27 +60,18 @@ pub(super) fn parse(bytes: &[u8], kind: &PayloadKind, digest: &Digest) -> Result
         SignatureContent::DsseEnvelope(envelope) => {
             let body = envelope.payload.as_bytes();
             payload::check_statement(&envelope.payload_type, body, kind, digest)?;
-            (
-                Some(envelope.pae()),
-                envelope.signature.sig.as_bytes().to_vec(),
-            )
+            (Some(envelope.pae()), envelope.signature.sig.as_bytes().to_vec())
         }
         SignatureContent::MessageSignature(message) => {
             check_message(message.message_digest.as_ref(), kind, digest)?;
             (None, message.signature.as_bytes().to_vec())
         }
         _ => {
-            return Err(unsupported(
-                "the bundle holds neither a message nor an envelope",
-            ));
+            return Err(unsupported("the bundle holds neither a message nor an envelope"));
         }
     };
     check_certificates(&bundle)?;
-    Ok(Parsed {
-        bundle,
-        message,
-        signature,
-    })
+    Ok(Parsed { bundle, message, signature })
 }
 
 fn check_message(
@@ -100,10 +87,7 @@ fn check_message(
         return Ok(());
     };
     if message.algorithm != sigstore_verify::types::HashAlgorithm::Sha2256 {
-        return Err(unsupported(format!(
-            "the message digest is {:?}",
-            message.algorithm
-        )));
+        return Err(unsupported(format!("the message digest is {:?}", message.algorithm)));
     }
     let named = hex::encode(message.digest.as_bytes());
     if named != digest.hex() {
@@ -117,10 +101,7 @@ fn check_message(
 }
 
 fn check_versions(document: &Value) -> Result<(), Failure> {
-    let media_type = document
-        .get("mediaType")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let media_type = document.get("mediaType").and_then(Value::as_str).unwrap_or_default();
     if !MEDIA_TYPES.contains(&media_type) {
         let found = format!("the bundle's media type is `{}`", printable(media_type));
         return Err(unsupported(found).wanted("a Sigstore bundle of version 0.1 to 0.3"));
@@ -132,11 +113,8 @@ fn check_versions(document: &Value) -> Result<(), Failure> {
         };
         let found = (field("kind"), field("version"));
         if !ENTRY_KINDS.contains(&found) {
-            let found = format!(
-                "a log entry of kind {} {}",
-                printable(found.0),
-                printable(found.1)
-            );
+            let found =
+                format!("a log entry of kind {} {}", printable(found.0), printable(found.1));
             return Err(unsupported(found).wanted("hashedrekord, dsse or intoto 0.0.2"));
         }
     }
@@ -180,16 +158,9 @@ fn check_checkpoints(document: &Value) -> Result<(), Failure> {
 
 fn check_limits(document: &mut Value) -> Result<(), Failure> {
     const ENTRIES: [&str; 2] = ["verificationMaterial", "tlogEntries"];
-    const TIMESTAMPS: [&str; 3] = [
-        "verificationMaterial",
-        "timestampVerificationData",
-        "rfc3161Timestamps",
-    ];
-    const CHAIN: [&str; 3] = [
-        "verificationMaterial",
-        "x509CertificateChain",
-        "certificates",
-    ];
+    const TIMESTAMPS: [&str; 3] =
+        ["verificationMaterial", "timestampVerificationData", "rfc3161Timestamps"];
+    const CHAIN: [&str; 3] = ["verificationMaterial", "x509CertificateChain", "certificates"];
     const SIGNATURES: [&str; 2] = ["dsseEnvelope", "signatures"];
     for (path, name, limit) in [
         (ENTRIES.as_slice(), "log entries", MAX_LOG_ENTRIES),
@@ -209,20 +180,12 @@ fn check_limits(document: &mut Value) -> Result<(), Failure> {
     for entry in list(document, &ENTRIES) {
         let hashes = list(entry, &["inclusionProof", "hashes"]).len();
         if hashes > MAX_PROOF_HASHES {
-            return Err(too_large(
-                "hashes in an inclusion proof",
-                hashes,
-                MAX_PROOF_HASHES,
-            ));
+            return Err(too_large("hashes in an inclusion proof", hashes, MAX_PROOF_HASHES));
         }
         let checkpoint = entry.pointer("/inclusionProof/checkpoint/envelope");
         let length = checkpoint.and_then(Value::as_str).map_or(0, str::len);
         if length > MAX_CHECKPOINT_BYTES {
-            return Err(too_large(
-                "bytes of checkpoint",
-                length,
-                MAX_CHECKPOINT_BYTES,
-            ));
+            return Err(too_large("bytes of checkpoint", length, MAX_CHECKPOINT_BYTES));
         }
     }
     for pointer in [
@@ -252,35 +215,22 @@ fn check_certificates(bundle: &Bundle) -> Result<(), Failure> {
         VerificationMaterialContent::Certificate(certificate) => {
             vec![certificate.raw_bytes.as_bytes().len()]
         }
-        VerificationMaterialContent::X509CertificateChain { certificates } => certificates
-            .iter()
-            .map(|one| one.raw_bytes.as_bytes().len())
-            .collect(),
+        VerificationMaterialContent::X509CertificateChain { certificates } => {
+            certificates.iter().map(|one| one.raw_bytes.as_bytes().len()).collect()
+        }
         _ => return Ok(()),
     };
     if lengths.is_empty() {
-        return Err(Failure::new(
-            Reason::CertificateAbsent,
-            "the certificate list is empty",
-        ));
+        return Err(Failure::new(Reason::CertificateAbsent, "the certificate list is empty"));
     }
-    match lengths
-        .iter()
-        .find(|length| **length > MAX_CERTIFICATE_BYTES)
-    {
-        Some(length) => Err(too_large(
-            "bytes of certificate",
-            *length,
-            MAX_CERTIFICATE_BYTES,
-        )),
+    match lengths.iter().find(|length| **length > MAX_CERTIFICATE_BYTES) {
+        Some(length) => Err(too_large("bytes of certificate", *length, MAX_CERTIFICATE_BYTES)),
         None => Ok(()),
     }
 }
 
 fn list<'a>(document: &'a Value, path: &[&str]) -> &'a [Value] {
-    let found = path
-        .iter()
-        .try_fold(document, |value, name| value.get(name));
+    let found = path.iter().try_fold(document, |value, name| value.get(name));
     found.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 

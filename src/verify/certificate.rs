@@ -66,10 +66,7 @@ pub const CLAIM_NAMES: [&str; 19] = {
     let mut names = [""; 19];
     let mut index = 0;
     while index < CLAIMS.len() {
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "a constant, checked by the compiler"
-        )]
+        #[expect(clippy::indexing_slicing, reason = "a constant, checked by the compiler")]
         {
             names[index] = CLAIMS[index].1;
         }
@@ -126,11 +123,7 @@ impl SigningCertificate {
 }
 
 fn identity(certificate: &Certificate) -> Result<CertificateIdentity, Failure> {
-    let extensions = certificate
-        .tbs_certificate
-        .extensions
-        .as_deref()
-        .unwrap_or_default();
+    let extensions = certificate.tbs_certificate.extensions.as_deref().unwrap_or_default();
     let mut issuers: BTreeMap<u8, String> = BTreeMap::new();
     let mut claims = BTreeMap::new();
     let mut subjects = Vec::new();
@@ -149,16 +142,12 @@ fn identity(certificate: &Certificate) -> Result<CertificateIdentity, Failure> {
             (_, None) => false,
         };
         if duplicate {
-            return Err(malformed(format!(
-                "extension {FULCIO_ARC}{number} stands twice"
-            )));
+            return Err(malformed(format!("extension {FULCIO_ARC}{number} stands twice")));
         }
     }
     let issuer = match (issuers.remove(&8), issuers.remove(&1)) {
         (Some(new), Some(old)) if new != old => {
-            return Err(malformed(format!(
-                "the certificate names two issuers: {new} and {old}"
-            )));
+            return Err(malformed(format!("the certificate names two issuers: {new} and {old}")));
         }
         (Some(issuer), _) | (None, Some(issuer)) => issuer,
         (None, None) => return Err(malformed("the certificate names no issuer".to_owned())),
@@ -166,11 +155,7 @@ fn identity(certificate: &Certificate) -> Result<CertificateIdentity, Failure> {
     if subjects.is_empty() {
         return Err(malformed("the certificate names no subject".to_owned()));
     }
-    Ok(CertificateIdentity {
-        issuer,
-        subjects,
-        claims,
-    })
+    Ok(CertificateIdentity { issuer, subjects, claims })
 }
 
 fn read_subjects(value: &[u8]) -> Result<Vec<String>, Failure> {
@@ -182,10 +167,7 @@ fn read_subjects(value: &[u8]) -> Result<Vec<String>, Failure> {
     Ok(names.0.iter().filter_map(subject).collect())
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "other kinds of name are no identities"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "other kinds of name are no identities")]
 fn subject(name: &GeneralName) -> Option<String> {
     /// Fulcio's otherName for user names (`docs/oid-info.md`, 1.3.6.1.4.1.57264.1.7).
     const USER_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.7");
@@ -207,9 +189,7 @@ fn read_claim(number: u8, value: &[u8]) -> Result<String, Failure> {
     let text = if number <= LAST_BARE_CLAIM {
         std::str::from_utf8(value).ok().map(str::to_owned)
     } else {
-        Utf8StringRef::from_der(value)
-            .ok()
-            .map(|text| text.as_str().to_owned())
+        Utf8StringRef::from_der(value).ok().map(|text| text.as_str().to_owned())
     };
     text.ok_or_else(|| malformed(format!("extension {FULCIO_ARC}{number} is no text")))
 }
@@ -254,10 +234,7 @@ pub(super) fn check_chain(
         }
     }
     Err(last.unwrap_or_else(|| {
-        Failure::new(
-            Reason::CertificateUntrusted,
-            "the trust root has no certificate authority",
-        )
+        Failure::new(Reason::CertificateUntrusted, "the trust root has no certificate authority")
     }))
 }
 
@@ -271,9 +248,8 @@ pub(super) fn chains_outside_window(
 ) -> bool {
     let leaf = CertificateDer::from(leaf);
     let Ok(leaf) = EndEntityCert::try_from(&leaf) else { return false };
-    let outside = |authority: &&Authority| {
-        authority.window.is_some_and(|window| !window.contains(time))
-    };
+    let outside =
+        |authority: &&Authority| authority.window.is_some_and(|window| !window.contains(time));
     let mut authorities = root.authorities().iter().filter(outside);
     authorities.any(|authority| check_authority(&leaf, brought, authority, time).is_ok())
 }

@@ -45,12 +45,7 @@ pub(super) fn parse(
         let found = "a simple signing payload, not a statement";
         return Err(Failure::new(Reason::PredicateTypeUnexpected, found).wanted("a statement"));
     }
-    let value = |name: &str| {
-        annotations
-            .get(name)
-            .map(|text| text.trim())
-            .unwrap_or_default()
-    };
+    let value = |name: &str| annotations.get(name).map(|text| text.trim()).unwrap_or_default();
     let signature = STANDARD
         .decode(value(annotation::SIGNATURE))
         .map_err(|error| malformed(format!("the signature annotation is not base64: {error}")))?;
@@ -59,33 +54,17 @@ pub(super) fn parse(
     }
     payload::check_simple_signing(bytes, digest)?;
     let mut material = serde_json::Map::new();
-    let certificates = if keyed {
-        Vec::new()
-    } else {
-        certificates(annotations)?
-    };
+    let certificates = if keyed { Vec::new() } else { certificates(annotations)? };
     if certificates.is_empty() {
         material.insert("publicKey".to_owned(), json!({}));
     } else {
-        let list: Vec<Value> = certificates
-            .iter()
-            .map(|der| json!({ "rawBytes": STANDARD.encode(der) }))
-            .collect();
-        material.insert(
-            "x509CertificateChain".to_owned(),
-            json!({ "certificates": list }),
-        );
+        let list: Vec<Value> =
+            certificates.iter().map(|der| json!({ "rawBytes": STANDARD.encode(der) })).collect();
+        material.insert("x509CertificateChain".to_owned(), json!({ "certificates": list }));
     }
     let entry = entry(value(annotation::BUNDLE))?;
-    let media_type = if entry.is_some() {
-        SET_BUNDLE
-    } else {
-        PLAIN_BUNDLE
-    };
-    material.insert(
-        "tlogEntries".to_owned(),
-        Value::Array(entry.into_iter().collect()),
-    );
+    let media_type = if entry.is_some() { SET_BUNDLE } else { PLAIN_BUNDLE };
+    material.insert("tlogEntries".to_owned(), Value::Array(entry.into_iter().collect()));
     if let Some(token) = timestamp(value(annotation::TIMESTAMP))? {
         let list = json!({ "rfc3161Timestamps": [{ "signedTimestamp": token }] });
         material.insert("timestampVerificationData".to_owned(), list);
@@ -97,39 +76,24 @@ pub(super) fn parse(
     });
     let bundle: Bundle = serde_json::from_value(document)
         .map_err(|error| malformed(format!("the annotations cannot be used: {error}")))?;
-    Ok(Parsed {
-        bundle,
-        message: Some(bytes.to_vec()),
-        signature,
-    })
+    Ok(Parsed { bundle, message: Some(bytes.to_vec()), signature })
 }
 
 fn check_size(bytes: &[u8], annotations: &BTreeMap<String, String>) -> Result<(), Failure> {
-    let total = annotations
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum::<usize>();
-    for (what, size, limit) in [
-        ("payload", bytes.len(), MAX_PAYLOAD_BYTES),
-        ("annotations", total, MAX_BUNDLE_BYTES),
-    ] {
+    let total = annotations.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    for (what, size, limit) in
+        [("payload", bytes.len(), MAX_PAYLOAD_BYTES), ("annotations", total, MAX_BUNDLE_BYTES)]
+    {
         if size > limit {
-            return Err(
-                Failure::new(Reason::EvidenceTooLarge, format!("{size} bytes of {what}"))
-                    .wanted(format!("at most {limit}")),
-            );
+            return Err(Failure::new(Reason::EvidenceTooLarge, format!("{size} bytes of {what}"))
+                .wanted(format!("at most {limit}")));
         }
     }
     Ok(())
 }
 
 fn certificates(annotations: &BTreeMap<String, String>) -> Result<Vec<Vec<u8>>, Failure> {
-    let value = |name: &str| {
-        annotations
-            .get(name)
-            .map(String::as_str)
-            .unwrap_or_default()
-    };
+    let value = |name: &str| annotations.get(name).map(String::as_str).unwrap_or_default();
     let leaf = value(annotation::CERTIFICATE);
     if leaf.trim().is_empty() {
         return Ok(Vec::new());
@@ -145,20 +109,15 @@ fn certificates(annotations: &BTreeMap<String, String>) -> Result<Vec<Vec<u8>>, 
                 let found = format!("the certificate annotation cannot be parsed: {error}");
                 Failure::new(Reason::CertificateMalformed, found)
             };
-            if let Some(label) = block
-                .lines()
-                .next()
-                .filter(|line| !line.contains(" CERTIFICATE-"))
+            if let Some(label) = block.lines().next().filter(|line| !line.contains(" CERTIFICATE-"))
             {
                 return Err(bad(&format!("it holds `{}`", printable(label))));
             }
             let certificate = Certificate::from_pem(block).map_err(|error| bad(&error))?;
             certificates.push(certificate.to_der().map_err(|error| bad(&error))?);
             if certificates.len() > MAX_CHAIN {
-                return Err(
-                    Failure::new(Reason::EvidenceTooLarge, "too many certificates")
-                        .wanted(format!("at most {MAX_CHAIN}")),
-                );
+                return Err(Failure::new(Reason::EvidenceTooLarge, "too many certificates")
+                    .wanted(format!("at most {MAX_CHAIN}")));
             }
         }
     }
@@ -184,11 +143,8 @@ fn entry(annotation: &str) -> Result<Option<Value>, Failure> {
         let missing = || bad(format!("the bundle annotation has no {pointer}"));
         document.pointer(pointer).ok_or_else(missing)
     };
-    let text = |pointer: &str| {
-        part(pointer)?
-            .as_str()
-            .ok_or_else(|| bad(format!("{pointer} is no text")))
-    };
+    let text =
+        |pointer: &str| part(pointer)?.as_str().ok_or_else(|| bad(format!("{pointer} is no text")));
     let number = |pointer: &str| {
         let number = part(pointer)?.as_i64().filter(|number| *number >= 0);
         number.ok_or_else(|| bad(format!("{pointer} is no natural number")))
@@ -201,11 +157,7 @@ fn entry(annotation: &str) -> Result<Option<Value>, Failure> {
     let log_id = hex::decode(text("/Payload/logID")?)
         .map_err(|error| bad(format!("/Payload/logID is not hexadecimal: {error}")))?;
     if !matches!((kind.as_str(), version.as_str()), ("hashedrekord", "0.0.1")) {
-        let found = format!(
-            "a log entry of kind {} {}",
-            printable(&kind),
-            printable(&version)
-        );
+        let found = format!("a log entry of kind {} {}", printable(&kind), printable(&version));
         return Err(Failure::new(Reason::EvidenceUnsupported, found).wanted("hashedrekord 0.0.1"));
     }
     Ok(Some(json!({
@@ -224,9 +176,7 @@ fn body_kind(body: &[u8]) -> Result<(String, String), Failure> {
         .map_err(|error| bad(format!("the log entry's body is not JSON: {error}")))?;
     let field = |name: &str| {
         let value = body.get(name).and_then(Value::as_str);
-        value
-            .map(str::to_owned)
-            .ok_or_else(|| bad(format!("the log entry's body has no {name}")))
+        value.map(str::to_owned).ok_or_else(|| bad(format!("the log entry's body has no {name}")))
     };
     Ok((field("kind")?, field("apiVersion")?))
 }
@@ -241,9 +191,7 @@ fn timestamp(annotation: &str) -> Result<Option<String>, Failure> {
     match document.get("SignedRFC3161Timestamp") {
         _ if document.is_null() => Ok(None),
         Some(Value::String(token)) => Ok(Some(token.clone())),
-        _ => Err(bad(
-            "the timestamp annotation has no SignedRFC3161Timestamp".to_owned(),
-        )),
+        _ => Err(bad("the timestamp annotation has no SignedRFC3161Timestamp".to_owned())),
     }
 }
 

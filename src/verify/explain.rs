@@ -36,10 +36,9 @@ pub(super) fn explain(
     now: Timestamp,
 ) -> Explained {
     let failure = match error {
-        Error::SignatureInvalid(_) => Failure::new(
-            Reason::SignatureInvalid,
-            "the signature does not verify under the key",
-        ),
+        Error::SignatureInvalid(_) => {
+            Failure::new(Reason::SignatureInvalid, "the signature does not verify under the key")
+        }
         // The payload's naming of the image was checked before: what is left is the log's.
         Error::ArtifactMismatch(detail) => Failure::new(Reason::LogEntryMismatch, detail),
         Error::Certificate(error) => explain_certificate(error, parsed, certificate, root),
@@ -59,10 +58,7 @@ pub(super) fn explain(
 }
 
 /// The steps that are complete when a failure of this reason comes out of `sigstore-verify`.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "any other failure comes before all checks"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "any other failure comes before all checks")]
 const fn passed(reason: Reason) -> &'static [Step] {
     match reason {
         Reason::InclusionProofInvalid | Reason::CheckpointInvalid => {
@@ -125,9 +121,9 @@ fn outside_validity(times: &[Timestamp], certificate: &SigningCertificate) -> Op
 fn outlived(times: &[Timestamp], parsed: &Parsed, root: &TrustRoot) -> Option<Failure> {
     let leaf = parsed.bundle.signing_certificate()?;
     let brought = super::brought(&parsed.bundle);
-    let time = times.iter().find(|time| {
-        certificate::chains_outside_window(leaf.as_bytes(), &brought, root, **time)
-    })?;
+    let time = times
+        .iter()
+        .find(|time| certificate::chains_outside_window(leaf.as_bytes(), &brought, root, **time))?;
     let found = format!("the certificate's authority was not to be trusted at {time}");
     Some(Failure::new(Reason::CertificateAuthorityExpired, found))
 }
@@ -152,11 +148,7 @@ fn explain_log(
         }
         TransparencyLogError::IntegratedTime(detail) => {
             let entries = &parsed.bundle.verification_material.tlog_entries;
-            let future = entries
-                .iter()
-                .filter_map(|entry| entry.integrated_time)
-                .max()
-                > Some(now);
+            let future = entries.iter().filter_map(|entry| entry.integrated_time).max() > Some(now);
             let reason = if future {
                 Reason::SigningTimeInFuture
             } else {
@@ -172,16 +164,11 @@ fn explain_log(
 fn explain_checkpoint(parsed: &Parsed, root: &TrustRoot) -> Option<Failure> {
     let entries = &parsed.bundle.verification_material.tlog_entries;
     let checkpoints = entries.iter().filter_map(|entry| {
-        entry
-            .inclusion_proof
-            .as_ref()
-            .and_then(|proof| proof.checkpoint.checkpoint())
+        entry.inclusion_proof.as_ref().and_then(|proof| proof.checkpoint.checkpoint())
     });
     for checkpoint in checkpoints {
         let known = checkpoint.signatures().iter().any(|signature| {
-            root.logs()
-                .iter()
-                .any(|log| log.id.starts_with(signature.key_id.as_bytes()))
+            root.logs().iter().any(|log| log.id.starts_with(signature.key_id.as_bytes()))
         });
         if !known {
             return Some(unknown_log(checkpoint.origin()));
@@ -201,10 +188,7 @@ fn explain_promise(parsed: &Parsed, root: &TrustRoot) -> Option<Failure> {
         let found = format!("the log's key was not valid at {time}");
         Some(Failure::new(Reason::LogKeyOutsideWindow, found))
     };
-    entries
-        .iter()
-        .filter(|entry| entry.inclusion_promise.is_some())
-        .find_map(outside)
+    entries.iter().filter(|entry| entry.inclusion_promise.is_some()).find_map(outside)
 }
 
 fn unknown_log(log: &str) -> Failure {

@@ -153,9 +153,7 @@ impl PublicKey {
             )),
             label => {
                 let label = printable(label);
-                Err(KeyError::new(format!(
-                    "holds a `{label}`, wanted a `PUBLIC KEY`"
-                )))
+                Err(KeyError::new(format!("holds a `{label}`, wanted a `PUBLIC KEY`")))
             }
         }
     }
@@ -193,10 +191,7 @@ impl PublicKey {
 
     /// The scheme under which the signature verifies, if one does.
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> Option<Scheme> {
-        self.schemes
-            .iter()
-            .copied()
-            .find(|scheme| self.verify_with(*scheme, message, signature))
+        self.schemes.iter().copied().find(|scheme| self.verify_with(*scheme, message, signature))
     }
 
     /// The same for a message of which only the SHA-256 is known.
@@ -240,9 +235,7 @@ impl PublicKey {
             Scheme::Ed25519 => &lc::ED25519,
             Scheme::Ed25519ph => return self.verify_ed25519ph(message, signature),
         };
-        lc::UnparsedPublicKey::new(algorithm, &self.raw)
-            .verify(message, signature)
-            .is_ok()
+        lc::UnparsedPublicKey::new(algorithm, &self.raw).verify(message, signature).is_ok()
     }
 
     fn verify_ed25519ph(&self, message: &[u8], signature: &[u8]) -> bool {
@@ -256,8 +249,7 @@ impl PublicKey {
             return false;
         };
         let prehashed = sha2::Sha512::new_with_prefix(message);
-        key.verify_prehashed_strict(prehashed, None, &signature)
-            .is_ok()
+        key.verify_prehashed_strict(prehashed, None, &signature).is_ok()
     }
 }
 
@@ -304,18 +296,13 @@ fn schemes(
         if raw.first() == Some(&0x04) {
             Ok(or(natural).into_iter().map(scheme).collect())
         } else {
-            Err(KeyError::new(
-                "the elliptic curve point is not in uncompressed form",
-            ))
+            Err(KeyError::new("the elliptic curve point is not in uncompressed form"))
         }
     };
     let algorithm = &spki.algorithm;
     match algorithm.oid {
         EC_PUBLIC_KEY => {
-            let named = algorithm
-                .parameters
-                .as_ref()
-                .and_then(|any| any.decode_as().ok());
+            let named = algorithm.parameters.as_ref().and_then(|any| any.decode_as().ok());
             match named {
                 Some(P256) => curve(Scheme::EcdsaP256, &[Sha256]),
                 // cosign 2 hashed with SHA-256 whatever the key.
@@ -331,16 +318,11 @@ fn schemes(
             rsa_size(raw)?;
             let hashes = or(&[Sha256]);
             let pkcs1 = hashes.iter().copied().map(Scheme::RsaPkcs1);
-            Ok(pkcs1
-                .chain(hashes.iter().copied().map(Scheme::RsaPss))
-                .collect())
+            Ok(pkcs1.chain(hashes.iter().copied().map(Scheme::RsaPss)).collect())
         }
         RSA_PSS => {
             rsa_size(raw)?;
-            Ok(or(&[Sha256, Sha384, Sha512])
-                .into_iter()
-                .map(Scheme::RsaPss)
-                .collect())
+            Ok(or(&[Sha256, Sha384, Sha512]).into_iter().map(Scheme::RsaPss).collect())
         }
         ED25519 if raw.len() == 32 && algorithm.parameters.is_none() => {
             Ok(vec![Scheme::Ed25519ph, Scheme::Ed25519])
@@ -359,9 +341,7 @@ fn rsa_size(raw: &[u8]) -> Result<(), KeyError> {
         })
         .map_err(|error| KeyError::new(format!("malformed RSA key: {error}")))?;
     let modulus = modulus.as_bytes();
-    let zeros = modulus
-        .first()
-        .map_or(0, |first| first.leading_zeros() as usize);
+    let zeros = modulus.first().map_or(0, |first| first.leading_zeros() as usize);
     let bits = (modulus.len() * 8).saturating_sub(zeros);
     if !RSA_BITS.contains(&bits) || exponent.as_bytes().len() > 8 {
         return Err(KeyError::new(format!(
@@ -383,8 +363,6 @@ pub struct KeyError {
 
 impl KeyError {
     fn new(problem: impl fmt::Display) -> Self {
-        Self {
-            problem: problem.to_string(),
-        }
+        Self { problem: problem.to_string() }
     }
 }

@@ -109,27 +109,17 @@ fn signer<'a>(checkpoint: &Checkpoint, root: &'a TrustRoot) -> Result<&'a Log, F
         let hint = signature.key_id.as_bytes();
         for log in root.logs().iter().filter(|log| log.id.starts_with(hint)) {
             hinted = true;
-            if log
-                .key
-                .verify(checkpoint.signed_data(), &signature.signature)
-                .is_ok()
-            {
+            if log.key.verify(checkpoint.signed_data(), &signature.signature).is_ok() {
                 return Ok(log);
             }
         }
     }
     if hinted {
-        Err(Failure::new(
-            Reason::CheckpointInvalid,
-            "the checkpoint's signature does not verify",
-        ))
+        Err(Failure::new(Reason::CheckpointInvalid, "the checkpoint's signature does not verify"))
     } else {
         let origin = checkpoint.origin();
-        Err(Failure::new(
-            Reason::LogUnknown,
-            format!("the checkpoint is of the log `{origin}`"),
-        )
-        .wanted("a log of the trust root"))
+        Err(Failure::new(Reason::LogUnknown, format!("the checkpoint is of the log `{origin}`"))
+            .wanted("a log of the trust root"))
     }
 }
 
@@ -161,21 +151,14 @@ fn check_proof(
     root: &TrustRoot,
 ) -> Result<(), Failure> {
     let checkpoint = proof.checkpoint.checkpoint().ok_or_else(|| {
-        Failure::new(
-            Reason::CheckpointInvalid,
-            "the inclusion proof has no checkpoint",
-        )
+        Failure::new(Reason::CheckpointInvalid, "the inclusion proof has no checkpoint")
     })?;
     signer(checkpoint, root)?;
     if !is_v2(entry) && *checkpoint.root_hash() != proof.root_hash {
         let found = "the proof's root is not the checkpoint's";
         return Err(Failure::new(Reason::CheckpointInvalid, found));
     }
-    let index = if is_v2(entry) {
-        entry.log_index
-    } else {
-        proof.log_index
-    };
+    let index = if is_v2(entry) { entry.log_index } else { proof.log_index };
     let leaf = sigstore_merkle::hash_leaf(entry.canonicalized_body.as_bytes());
     sigstore_merkle::verify_inclusion_proof(
         &leaf,
@@ -190,22 +173,12 @@ fn check_proof(
 /// Verifies a signed entry timestamp: RFC 8785 JSON of the four fields, under the log's key.
 fn check_set(entry: &TransparencyLogEntry, set: &[u8], root: &TrustRoot) -> Result<(), Failure> {
     let id = entry.log_id.key_id.as_bytes();
-    let log = root
-        .logs()
-        .iter()
-        .find(|log| log.id.as_slice() == id)
-        .ok_or_else(|| {
-            Failure::new(
-                Reason::LogUnknown,
-                format!("the log is {}", hex::encode(id)),
-            )
+    let log = root.logs().iter().find(|log| log.id.as_slice() == id).ok_or_else(|| {
+        Failure::new(Reason::LogUnknown, format!("the log is {}", hex::encode(id)))
             .wanted("a log of the trust root")
-        })?;
+    })?;
     let time = entry.integrated_time.ok_or_else(|| {
-        Failure::new(
-            Reason::LogEntryMalformed,
-            "the log entry states no time of integration",
-        )
+        Failure::new(Reason::LogEntryMalformed, "the log entry states no time of integration")
     })?;
     if !log.valid_at(time) {
         let found = format!("the log's key was not valid at {time}");
@@ -220,10 +193,7 @@ fn check_set(entry: &TransparencyLogEntry, set: &[u8], root: &TrustRoot) -> Resu
     });
     let set = SignatureBytes::new(set.to_vec());
     log.key.verify(signed.to_string(), &set).map_err(|_| {
-        Failure::new(
-            Reason::InclusionPromiseInvalid,
-            "the signed entry timestamp does not verify",
-        )
+        Failure::new(Reason::InclusionPromiseInvalid, "the signed entry timestamp does not verify")
     })
 }
 
@@ -246,17 +216,11 @@ fn check_body(
             .map_err(|error| malformed(format!("{pointer} is not base64: {error}")))
     };
     let message = parsed.message.as_deref().ok_or_else(|| {
-        Failure::new(
-            Reason::EvidenceUnsupported,
-            "a logged signature over the image itself",
-        )
+        Failure::new(Reason::EvidenceUnsupported, "a logged signature over the image itself")
     })?;
     let (hash, signature, verifier) = match entry.kind_version {
         KindVersion::HashedRekordV001 => (
-            (
-                text("/spec/data/hash/algorithm")?,
-                hex::decode(text("/spec/data/hash/value")?).ok(),
-            ),
+            (text("/spec/data/hash/algorithm")?, hex::decode(text("/spec/data/hash/value")?).ok()),
             bytes("/spec/signature/content")?,
             pem_key(&bytes("/spec/signature/publicKey/content")?)?,
         ),
@@ -288,19 +252,10 @@ fn check_dsse(
     body: &Value,
     verifier: Vec<u8>,
 ) -> Result<(), Failure> {
-    let text = |pointer: &str| {
-        body.pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let signatures = body
-        .pointer("/spec/signatures")
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len);
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let signatures = body.pointer("/spec/signatures").and_then(Value::as_array).map_or(0, Vec::len);
     if signatures != 1 {
-        return Err(mismatch(&format!(
-            "the log entry holds {signatures} signatures"
-        )));
+        return Err(mismatch(&format!("the log entry holds {signatures} signatures")));
     }
     let sigstore_verify::types::SignatureContent::DsseEnvelope(envelope) = &parsed.bundle.content
     else {
@@ -311,9 +266,7 @@ fn check_dsse(
     {
         return Err(mismatch("the log entry is about another payload"));
     }
-    let signature = STANDARD
-        .decode(text("/spec/signatures/0/signature"))
-        .unwrap_or_default();
+    let signature = STANDARD.decode(text("/spec/signatures/0/signature")).unwrap_or_default();
     check_signer(parsed, key, &signature, &pem_key(&verifier)?)
 }
 

@@ -20,10 +20,8 @@ pub(super) const STATEMENT_PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
 const SIMPLE_SIGNING_TYPE: &str = "cosign container image signature";
 
-const STATEMENT_TYPES: [&str; 2] = [
-    "https://in-toto.io/Statement/v1",
-    "https://in-toto.io/Statement/v0.1",
-];
+const STATEMENT_TYPES: [&str; 2] =
+    ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
 
 /// Checks a classic payload: its type, and that it names `digest`.
 ///
@@ -35,11 +33,7 @@ pub(super) fn check_simple_signing(payload: &[u8], digest: &Digest) -> Result<()
     if kind != SIMPLE_SIGNING_TYPE {
         return Err(malformed(format!("critical.type is `{kind}`")).wanted(SIMPLE_SIGNING_TYPE));
     }
-    let named = text(
-        critical
-            .get("image")
-            .and_then(|image| image.get("docker-manifest-digest")),
-    );
+    let named = text(critical.get("image").and_then(|image| image.get("docker-manifest-digest")));
     if named != digest.to_string() {
         return Err(other_image(format!("the payload names {named}"), digest));
     }
@@ -72,12 +66,8 @@ pub(super) fn check_statement(
 fn check_predicate_type(found: &str, kind: &PayloadKind) -> Result<(), Failure> {
     let wanted = match kind {
         PayloadKind::Signature => SIGN_PREDICATE_TYPE,
-        PayloadKind::Statement {
-            predicate_type: Some(wanted),
-        } => wanted,
-        PayloadKind::Statement {
-            predicate_type: None,
-        } => return Ok(()),
+        PayloadKind::Statement { predicate_type: Some(wanted) } => wanted,
+        PayloadKind::Statement { predicate_type: None } => return Ok(()),
     };
     if found == wanted {
         return Ok(());
@@ -101,26 +91,15 @@ fn check_subjects(subjects: Option<&Value>, digest: &Digest) -> Result<(), Failu
         Algorithm::Sha512 => "sha512",
     };
     let digest_of = |subject: &Value| {
-        text(
-            subject
-                .get("digest")
-                .and_then(|digests| digests.get(algorithm)),
-        )
-        .to_owned()
+        text(subject.get("digest").and_then(|digests| digests.get(algorithm))).to_owned()
     };
-    if subjects
-        .iter()
-        .any(|subject| digest_of(subject) == digest.hex())
-    {
+    if subjects.iter().any(|subject| digest_of(subject) == digest.hex()) {
         return Ok(());
     }
     let found = match subjects.as_slice() {
         [] => "the statement names no image".to_owned(),
         [subject] => format!("the statement names {algorithm}:{}", digest_of(subject)),
-        many => format!(
-            "none of the statement's {} subjects is the image",
-            many.len()
-        ),
+        many => format!("none of the statement's {} subjects is the image", many.len()),
     };
     Err(other_image(found, digest))
 }
@@ -128,12 +107,8 @@ fn check_subjects(subjects: Option<&Value>, digest: &Digest) -> Result<(), Failu
 fn parse(payload: &[u8]) -> Result<Value, Failure> {
     match crate::json::parse(payload) {
         Ok(value @ Value::Object(_)) => Ok(value),
-        Ok(_) => Err(malformed(
-            "the signed payload is JSON, but not an object".to_owned(),
-        )),
-        Err(error) => Err(malformed(format!(
-            "the signed payload is not JSON: {error}"
-        ))),
+        Ok(_) => Err(malformed("the signed payload is JSON, but not an object".to_owned())),
+        Err(error) => Err(malformed(format!("the signed payload is not JSON: {error}"))),
     }
 }
 

@@ -18,11 +18,10 @@ pub(super) fn check_size(parsed: &Parsed) -> Result<(), Failure> {
     let tokens = &material.timestamp_verification_data.rfc3161_timestamps;
     let sizes = tokens.iter().map(|token| token.signed_timestamp.as_bytes().len());
     match sizes.max().filter(|size| *size > MAX_TOKEN_BYTES) {
-        Some(size) => Err(Failure::new(
-            Reason::EvidenceTooLarge,
-            format!("a timestamp of {size} bytes"),
-        )
-        .wanted(format!("at most {MAX_TOKEN_BYTES}"))),
+        Some(size) => {
+            Err(Failure::new(Reason::EvidenceTooLarge, format!("a timestamp of {size} bytes"))
+                .wanted(format!("at most {MAX_TOKEN_BYTES}")))
+        }
         None => Ok(()),
     }
 }
@@ -36,10 +35,8 @@ pub(super) fn verify(parsed: &Parsed, root: &TrustRoot) -> Result<Vec<Timestamp>
     tokens
         .iter()
         .map(|token| {
-            let mut failure = Failure::new(
-                Reason::TimestampInvalid,
-                "the trust root has no timestamp authority",
-            );
+            let mut failure =
+                Failure::new(Reason::TimestampInvalid, "the trust root has no timestamp authority");
             for authority in root.timestamp_authorities() {
                 let token = &token.signed_timestamp;
                 match tsa::verify_timestamp_for_authority(token, &signature, authority) {

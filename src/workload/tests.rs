@@ -10,10 +10,7 @@ fn kind(name: &str) -> Kind {
 
 /// An object of `kind` around a pod spec.
 fn wrap(kind: Kind, spec: Value) -> Value {
-    kind.pod_spec
-        .iter()
-        .rev()
-        .fold(spec, |inner, key| json!({ *key: inner }))
+    kind.pod_spec.iter().rev().fold(spec, |inner, key| json!({ *key: inner }))
 }
 
 fn full_spec() -> Value {
@@ -52,11 +49,7 @@ fn finds_every_field_of_every_kind() {
 fn names_the_place_for_people_and_for_patches() {
     let table = [
         (POD, "spec.containers[0].image", "/spec/containers/0/image"),
-        (
-            "PodTemplate",
-            "template.spec.containers[0].image",
-            "/template/spec/containers/0/image",
-        ),
+        ("PodTemplate", "template.spec.containers[0].image", "/template/spec/containers/0/image"),
         (
             "Deployment",
             "spec.template.spec.containers[0].image",
@@ -71,10 +64,7 @@ fn names_the_place_for_people_and_for_patches() {
     for (name, path, pointer) in table {
         let kind = kind(name);
         let uses = images(kind, &wrap(kind, json!({"containers": [{"image": "x"}]}))).unwrap();
-        assert_eq!(
-            (uses[0].path.as_str(), uses[0].pointer.as_str()),
-            (path, pointer)
-        );
+        assert_eq!((uses[0].path.as_str(), uses[0].pointer.as_str()), (path, pointer));
     }
     let uses = images(kind(POD), &wrap(kind(POD), full_spec())).unwrap();
     assert_eq!(uses[4].path, "spec.volumes[1].image.reference");
@@ -94,11 +84,7 @@ fn leaves_out_what_no_kubelet_would_run() {
 #[test]
 fn judges_texts_that_are_no_reference() {
     for text in [" ", "r.io/x ", "sha256:dead", "r.io/X", "\u{202e}"] {
-        let uses = images(
-            kind(POD),
-            &json!({"spec": {"containers": [{"image": text}]}}),
-        )
-        .unwrap();
+        let uses = images(kind(POD), &json!({"spec": {"containers": [{"image": text}]}})).unwrap();
         assert_eq!(uses[0].text, text);
         assert!(uses[0].image.is_err(), "{text:?}");
     }
@@ -115,42 +101,18 @@ fn rejects_fields_of_another_type_and_says_where() {
         (json!({"spec": {}}), "spec.containers"),
         (json!({"spec": {"containers": null}}), "spec.containers"),
         (json!({"spec": {"containers": {}}}), "spec.containers"),
-        (
-            json!({"spec": {"Containers": [{"image": "x"}]}}),
-            "spec.containers",
-        ),
-        (
-            json!({"spec": {"containers": [null]}}),
-            "spec.containers[0]",
-        ),
-        (
-            json!({"spec": {"containers": [{}, "x"]}}),
-            "spec.containers[1]",
-        ),
-        (
-            json!({"spec": {"containers": [{"image": 1}]}}),
-            "spec.containers[0].image",
-        ),
-        (
-            json!({"spec": {"containers": [{"image": ["x"]}]}}),
-            "spec.containers[0].image",
-        ),
+        (json!({"spec": {"Containers": [{"image": "x"}]}}), "spec.containers"),
+        (json!({"spec": {"containers": [null]}}), "spec.containers[0]"),
+        (json!({"spec": {"containers": [{}, "x"]}}), "spec.containers[1]"),
+        (json!({"spec": {"containers": [{"image": 1}]}}), "spec.containers[0].image"),
+        (json!({"spec": {"containers": [{"image": ["x"]}]}}), "spec.containers[0].image"),
         (
             json!({"spec": {"containers": [{"image": {"reference": "x"}}]}}),
             "spec.containers[0].image",
         ),
-        (
-            json!({"spec": {"containers": [{"image": false}]}}),
-            "spec.containers[0].image",
-        ),
-        (
-            json!({"spec": {"containers": [], "initContainers": "x"}}),
-            "spec.initContainers",
-        ),
-        (
-            json!({"spec": {"containers": [], "volumes": [{"image": "x"}]}}),
-            "spec.volumes[0].image",
-        ),
+        (json!({"spec": {"containers": [{"image": false}]}}), "spec.containers[0].image"),
+        (json!({"spec": {"containers": [], "initContainers": "x"}}), "spec.initContainers"),
+        (json!({"spec": {"containers": [], "volumes": [{"image": "x"}]}}), "spec.volumes[0].image"),
         (
             json!({"spec": {"containers": [], "volumes": [{"image": {"reference": 1}}]}}),
             "spec.volumes[0].image.reference",
@@ -187,10 +149,7 @@ fn rejects_kinds_that_are_not_covered() {
         Kind::of(&json!({"apiVersion": "apps/v1", "kind": "DaemonSet"})),
         Ok(kind("DaemonSet"))
     );
-    assert_eq!(
-        Kind::of(&json!({"apiVersion": "v1", "kind": "Pod"})),
-        Ok(kind(POD))
-    );
+    assert_eq!(Kind::of(&json!({"apiVersion": "v1", "kind": "Pod"})), Ok(kind(POD)));
 }
 
 #[test]
@@ -226,22 +185,13 @@ fn an_old_object_that_cannot_be_read_excuses_nothing() {
 fn bounds_the_images_that_are_judged() {
     let kind = kind(POD);
     let object = |count: usize, tag: &str| {
-        let list: Vec<Value> = (0..count)
-            .map(|i| json!({"image": format!("r.io/{i}:{tag}")}))
-            .collect();
+        let list: Vec<Value> =
+            (0..count).map(|i| json!({"image": format!("r.io/{i}:{tag}")})).collect();
         wrap(kind, json!({ "containers": list }))
     };
-    assert_eq!(
-        images(kind, &object(MAX_IMAGES, "a")).unwrap().len(),
-        MAX_IMAGES
-    );
+    assert_eq!(images(kind, &object(MAX_IMAGES, "a")).unwrap().len(), MAX_IMAGES);
     let error = images(kind, &object(MAX_IMAGES + 1, "a")).unwrap_err();
-    assert_eq!(
-        error,
-        WorkloadError::TooManyImages {
-            found: MAX_IMAGES + 1
-        }
-    );
+    assert_eq!(error, WorkloadError::TooManyImages { found: MAX_IMAGES + 1 });
     let stored = object(MAX_IMAGES + 1, "a");
     assert_eq!(added_images(kind, &stored, &stored).unwrap(), []);
     assert!(added_images(kind, &object(MAX_IMAGES + 1, "b"), &stored).is_err());

@@ -27,9 +27,7 @@ async fn rejects_redirects_to_special_addresses() {
         "http://localhost:9/",
     ] {
         let fixture = Fixture::new().await;
-        fixture
-            .registry
-            .fault(MANIFEST, Fault::Redirect(target.into()));
+        fixture.registry.fault(MANIFEST, Fault::Redirect(target.into()));
         let failure = fixture.resolve().await.unwrap_err();
         assert_eq!(failure.reason, Reason::RegistryAddressForbidden, "{target}");
     }
@@ -40,10 +38,7 @@ async fn allowing_private_addresses_leaves_metadata_services_out() {
     let fixture = Fixture::new().await;
     let target = "http://169.254.169.254/latest/meta-data".to_owned();
     fixture.registry.fault(MANIFEST, Fault::Redirect(target));
-    let host = HostOptions {
-        allow_private: true,
-        ..HostOptions::default()
-    };
+    let host = HostOptions { allow_private: true, ..HostOptions::default() };
     let client = fixture.client_with(host, Keychain::anonymous());
     let failure = client.resolve(&fixture.image(), soon()).await.unwrap_err();
     assert_eq!(failure.reason, Reason::RegistryAddressForbidden);
@@ -68,28 +63,16 @@ async fn redirects_on_the_same_server_are_followed() {
 #[tokio::test]
 async fn rejects_circles() {
     let fixture = Fixture::new().await;
-    fixture.registry.fault(
-        MANIFEST,
-        Fault::Redirect(format!("/v2/{REPOSITORY}{MANIFEST}")),
-    );
-    assert_eq!(
-        fixture.resolve().await.unwrap_err().reason,
-        Reason::ImageUnreadable
-    );
+    fixture.registry.fault(MANIFEST, Fault::Redirect(format!("/v2/{REPOSITORY}{MANIFEST}")));
+    assert_eq!(fixture.resolve().await.unwrap_err().reason, Reason::ImageUnreadable);
     assert_eq!(fixture.registry.count(MANIFEST), MAX_REDIRECTS + 1);
 }
 
 #[tokio::test]
 async fn rejects_other_schemes_and_credentials_in_redirects() {
-    for target in [
-        "file:///etc/passwd",
-        "ftp://127.0.0.1/",
-        "http://user:pass@127.0.0.1:9/",
-    ] {
+    for target in ["file:///etc/passwd", "ftp://127.0.0.1/", "http://user:pass@127.0.0.1:9/"] {
         let fixture = Fixture::new().await;
-        fixture
-            .registry
-            .fault(MANIFEST, Fault::Redirect(target.into()));
+        fixture.registry.fault(MANIFEST, Fault::Redirect(target.into()));
         let failure = fixture.resolve().await.unwrap_err();
         assert_eq!(failure.reason, Reason::ImageUnreadable, "{target}");
     }
@@ -97,26 +80,17 @@ async fn rejects_other_schemes_and_credentials_in_redirects() {
 
 #[tokio::test]
 async fn rejects_redirects_from_https_to_http() {
-    let (registry, plain) = (
-        FakeRegistry::start_tls().await.unwrap(),
-        Fixture::new().await,
-    );
+    let (registry, plain) = (FakeRegistry::start_tls().await.unwrap(), Fixture::new().await);
     let target = format!("http://{}/v2/{REPOSITORY}{MANIFEST}", plain.registry.host());
     registry.fault(MANIFEST, Fault::Redirect(target));
     let ca_pem = registry.certificate().map(str::to_owned);
-    let host = HostOptions {
-        allow_private: true,
-        ca_pem,
-        ..HostOptions::default()
-    };
+    let host = HostOptions { allow_private: true, ca_pem, ..HostOptions::default() };
     let options = tegata::registry::RegistryOptions {
         hosts: [(registry.host(), host)].into(),
         ..Default::default()
     };
     let client = tegata::registry::Registry::new(options, Keychain::anonymous()).unwrap();
-    let image: ImageRef = format!("{}/{REPOSITORY}:v1", registry.host())
-        .parse()
-        .unwrap();
+    let image: ImageRef = format!("{}/{REPOSITORY}:v1", registry.host()).parse().unwrap();
     let failure = client.resolve(&image, soon()).await.unwrap_err();
     assert_eq!(failure.reason, Reason::RegistryAddressForbidden);
     assert_eq!(plain.registry.log().len(), 0);
@@ -125,26 +99,14 @@ async fn rejects_redirects_from_https_to_http() {
 #[tokio::test]
 async fn redirects_elsewhere_carry_no_credentials() {
     let (registry, storage) = (Fixture::new().await, Fixture::new().await);
-    let auth = Auth::Basic {
-        username: "user".into(),
-        password: "secret".into(),
-    };
+    let auth = Auth::Basic { username: "user".into(), password: "secret".into() };
     registry.registry.set_auth(auth);
     storage.registry.put_manifest(REPOSITORY, &image("app"));
-    let target = format!(
-        "http://{}/v2/{REPOSITORY}{MANIFEST}?sig=x",
-        storage.registry.host()
-    );
+    let target = format!("http://{}/v2/{REPOSITORY}{MANIFEST}?sig=x", storage.registry.host());
     registry.registry.fault(MANIFEST, Fault::Redirect(target));
-    let host = HostOptions {
-        allow_private: true,
-        ..HostOptions::default()
-    };
+    let host = HostOptions { allow_private: true, ..HostOptions::default() };
     let client = registry.client_with(host, registry.keychain("user", "secret"));
-    assert_eq!(
-        client.resolve(&registry.image(), soon()).await,
-        Ok(storage.digest.clone())
-    );
+    assert_eq!(client.resolve(&registry.image(), soon()).await, Ok(storage.digest.clone()));
     let own = registry.registry.log();
     assert!(own.iter().any(|request| request.authorization.is_some()));
     let foreign = storage.registry.log();
@@ -159,8 +121,5 @@ async fn errors_show_neither_queries_nor_credentials() {
     fixture.registry.fault(MANIFEST, Fault::Redirect(target));
     let failure = fixture.resolve().await.unwrap_err();
     let text = format!("{failure:?}");
-    assert!(
-        text.contains("10.0.0.1") && !text.contains("hunter2"),
-        "{text}"
-    );
+    assert!(text.contains("10.0.0.1") && !text.contains("hunter2"), "{text}");
 }

@@ -15,19 +15,12 @@ use crate::support::soon;
 use crate::support::within;
 
 fn basic() -> Auth {
-    Auth::Basic {
-        username: "user".into(),
-        password: "secret".into(),
-    }
+    Auth::Basic { username: "user".into(), password: "secret".into() }
 }
 
 fn bearer(user: Option<(&str, &str)>, realm: Option<String>, expires_in: u64) -> Auth {
     let user = user.map(|(name, password)| (name.to_owned(), password.to_owned()));
-    Auth::Bearer {
-        user,
-        realm,
-        expires_in,
-    }
+    Auth::Bearer { user, realm, expires_in }
 }
 
 #[tokio::test]
@@ -35,10 +28,7 @@ async fn basic_credentials_are_sent_to_their_host() {
     let fixture = Fixture::signed().await;
     fixture.registry.set_auth(basic());
     let client = fixture.client_with(HostOptions::default(), fixture.keychain("user", "secret"));
-    assert_eq!(
-        client.resolve(&fixture.image(), soon()).await,
-        Ok(fixture.digest.clone())
-    );
+    assert_eq!(client.resolve(&fixture.image(), soon()).await, Ok(fixture.digest.clone()));
     let evidence = client.fetch(&fixture.query(), soon()).await;
     assert_eq!((evidence.candidates.len(), evidence.problems.len()), (2, 0));
 }
@@ -64,13 +54,7 @@ async fn credentials_of_other_hosts_stay_at_home() {
     let client = fixture.client_with(HostOptions::default(), keychain("gcr.io", "user", "secret"));
     let failure = client.resolve(&fixture.image(), soon()).await.unwrap_err();
     assert_eq!(failure.reason, Reason::RegistryUnauthorised);
-    assert!(
-        fixture
-            .registry
-            .log()
-            .iter()
-            .all(|request| request.authorization.is_none())
-    );
+    assert!(fixture.registry.log().iter().all(|request| request.authorization.is_none()));
 }
 
 #[tokio::test]
@@ -95,40 +79,27 @@ async fn anonymous_tokens_ask_for_pull_only() {
     fixture.registry.set_auth(bearer(None, None, 300));
     assert_eq!(fixture.resolve().await, Ok(fixture.digest.clone()));
     let log = fixture.registry.log();
-    let token = log
-        .iter()
-        .find(|request| request.path.starts_with("/token"))
-        .unwrap();
+    let token = log.iter().find(|request| request.path.starts_with("/token")).unwrap();
     // The fake's challenge asks for the scope `registry:catalog:*`.
-    assert_eq!(
-        token.path,
-        "/token?service=fake&scope=repository%3Ateam%2Fapp%3Apull"
-    );
+    assert_eq!(token.path, "/token?service=fake&scope=repository%3Ateam%2Fapp%3Apull");
     assert_eq!(token.authorization, None);
 }
 
 #[tokio::test]
 async fn identity_tokens_are_exchanged() {
     let fixture = Fixture::new().await;
-    fixture
-        .registry
-        .set_auth(bearer(Some(("", "refresh")), None, 300));
+    fixture.registry.set_auth(bearer(Some(("", "refresh")), None, 300));
     let host = fixture.registry.host();
     let file = serde_json::json!({"auths": {host: {"identitytoken": "refresh"}}}).to_string();
     let keychain = Keychain::from_pull_secret(file.as_bytes()).unwrap();
     let client = fixture.client_with(HostOptions::default(), keychain);
-    assert_eq!(
-        client.resolve(&fixture.image(), soon()).await,
-        Ok(fixture.digest.clone())
-    );
+    assert_eq!(client.resolve(&fixture.image(), soon()).await, Ok(fixture.digest.clone()));
 }
 
 #[tokio::test]
 async fn fifty_callers_need_one_token() {
-    let keychains: [fn(&Fixture) -> Keychain; 2] = [
-        |_| Keychain::anonymous(),
-        |fixture| fixture.keychain("user", "secret"),
-    ];
+    let keychains: [fn(&Fixture) -> Keychain; 2] =
+        [|_| Keychain::anonymous(), |fixture| fixture.keychain("user", "secret")];
     for keychain in keychains {
         let fixture = Fixture::new().await;
         fixture.registry.set_auth(bearer(None, None, 300));
@@ -144,11 +115,7 @@ async fn fifty_callers_need_one_token() {
 async fn the_first_of_many_callers_may_give_up() {
     let fixture = Fixture::new().await;
     fixture.registry.set_auth(bearer(None, None, 300));
-    let fault = Fault::Status {
-        status: 429,
-        times: 1,
-        retry_after: Some(1),
-    };
+    let fault = Fault::Status { status: 429, times: 1, retry_after: Some(1) };
     fixture.registry.fault("/token", fault);
     let client = fixture.client();
     let image = fixture.image();
@@ -167,29 +134,17 @@ async fn expired_and_revoked_tokens_are_renewed() {
     assert!(client.resolve(&fixture.image(), soon()).await.is_ok());
     tokio::time::sleep(Duration::from_millis(1_000)).await;
     let refused = |log: Vec<crate::fake_registry::Logged>| {
-        log.iter()
-            .filter(|r| r.authorization.as_deref() == Some("Bearer token-1"))
-            .count()
+        log.iter().filter(|r| r.authorization.as_deref() == Some("Bearer token-1")).count()
     };
     let before = refused(fixture.registry.log());
     assert!(client.resolve(&fixture.image(), soon()).await.is_ok());
     assert_eq!(fixture.registry.count("/token"), 2);
-    assert_eq!(
-        refused(fixture.registry.log()),
-        before,
-        "an expired token is not sent"
-    );
+    assert_eq!(refused(fixture.registry.log()), before, "an expired token is not sent");
     // Another client's token replaces ours in the fake: ours is refused, and renewed.
     fixture.registry.set_auth(bearer(None, None, 300));
     tokio::time::sleep(Duration::from_millis(1_000)).await;
     assert!(client.resolve(&fixture.image(), soon()).await.is_ok());
-    assert!(
-        fixture
-            .client()
-            .resolve(&fixture.image(), soon())
-            .await
-            .is_ok()
-    );
+    assert!(fixture.client().resolve(&fixture.image(), soon()).await.is_ok());
     assert!(client.resolve(&fixture.image(), soon()).await.is_ok());
     assert_eq!(fixture.registry.count("/token"), 5);
 }
@@ -204,13 +159,8 @@ async fn rejects_a_foreign_realm_when_there_are_credentials() {
         "https://auth.docker.io/token".to_owned(),
         format!("http://user@{}/token", fixture.registry.host()),
     ] {
-        fixture
-            .registry
-            .set_auth(bearer(None, Some(realm.clone()), 300));
-        let host = HostOptions {
-            allow_private: true,
-            ..HostOptions::default()
-        };
+        fixture.registry.set_auth(bearer(None, Some(realm.clone()), 300));
+        let host = HostOptions { allow_private: true, ..HostOptions::default() };
         let client = fixture.client_with(host, fixture.keychain("user", "secret"));
         let failure = client.resolve(&fixture.image(), soon()).await.unwrap_err();
         assert_eq!(failure.reason, Reason::RegistryAddressForbidden, "{realm}");
@@ -246,9 +196,7 @@ async fn rejects_private_and_plain_foreign_realms_for_anonymous_tokens_too() {
         "https://localhost:9/token",
     ] {
         let fixture = Fixture::new().await;
-        fixture
-            .registry
-            .set_auth(bearer(None, Some(realm.into()), 300));
+        fixture.registry.set_auth(bearer(None, Some(realm.into()), 300));
         let failure = fixture.resolve().await.unwrap_err();
         assert_eq!(failure.reason, Reason::RegistryAddressForbidden, "{realm}");
     }
@@ -276,10 +224,7 @@ async fn token_services_do_not_redirect() {
     fixture.registry.set_auth(bearer(None, None, 300));
     let target = format!("http://{}/token", thief.registry.host());
     fixture.registry.fault("/token", Fault::Redirect(target));
-    let host = HostOptions {
-        allow_private: true,
-        ..HostOptions::default()
-    };
+    let host = HostOptions { allow_private: true, ..HostOptions::default() };
     let client = fixture.client_with(host, fixture.keychain("user", "secret"));
     let failure = client.resolve(&fixture.image(), soon()).await.unwrap_err();
     assert_eq!(failure.reason, Reason::RegistryUnauthorised);

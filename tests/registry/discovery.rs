@@ -35,25 +35,11 @@ async fn classic_comes_before_bundles() {
     let fixture = Fixture::signed().await;
     let evidence = fixture.fetch().await;
     assert_eq!(evidence.problems, []);
-    let [classic, bundle] = &evidence.candidates[..] else {
-        panic!("{evidence:?}")
-    };
-    assert_eq!(
-        (classic.place, classic.format),
-        (Place::SignatureTag, Format::Legacy)
-    );
-    assert_eq!(
-        (bundle.place, bundle.format),
-        (Place::Referrers, Format::Bundle)
-    );
+    let [classic, bundle] = &evidence.candidates[..] else { panic!("{evidence:?}") };
+    assert_eq!((classic.place, classic.format), (Place::SignatureTag, Format::Legacy));
+    assert_eq!((bundle.place, bundle.format), (Place::Referrers, Format::Bundle));
     assert!(matches!(&bundle.content, Ok(Content::Bundle(b)) if &b[..] == b"{\"bundle\":1}"));
-    assert!(
-        fixture
-            .registry
-            .log()
-            .iter()
-            .all(|request| request.method == "GET")
-    );
+    assert!(fixture.registry.log().iter().all(|request| request.method == "GET"));
 }
 
 #[tokio::test]
@@ -85,24 +71,18 @@ async fn the_fallback_tag_serves_registries_without_the_api() {
         "artifactType": "application/vnd.oci.empty.v1+json"});
     let index = json!({"schemaVersion": 2, "manifests": [entry]});
     let index = fixture.registry.put_manifest(REPOSITORY, &index);
-    fixture
-        .registry
-        .tag(REPOSITORY, &fixture.digest.tag_form(), &index);
+    fixture.registry.tag(REPOSITORY, &fixture.digest.tag_form(), &index);
     let evidence = fixture.fetch().await;
     assert_eq!(evidence.candidates[0].place, Place::FallbackTag);
     assert!(evidence.candidates[0].content.is_ok());
     // With the API on, the same manifest is listed twice, and read and reported once.
     fixture.registry.set_referrers_api(true);
-    let before = fixture
-        .registry
-        .count(&digest.to_string().replace(':', "%3A"))
+    let before = fixture.registry.count(&digest.to_string().replace(':', "%3A"))
         + fixture.registry.count(&digest.to_string());
     let evidence = fixture.fetch().await;
     assert_eq!(evidence.candidates.len(), 1);
     assert_eq!(evidence.candidates[0].place, Place::Referrers);
-    let after = fixture
-        .registry
-        .count(&digest.to_string().replace(':', "%3A"))
+    let after = fixture.registry.count(&digest.to_string().replace(':', "%3A"))
         + fixture.registry.count(&digest.to_string());
     assert_eq!(after - before, 1);
 }
@@ -112,20 +92,13 @@ async fn a_failing_fallback_tag_matters_only_without_the_api() {
     let fixture = Fixture::new().await;
     let tag = format!("/manifests/{}", fixture.digest.tag_form());
     // The signature's tag begins like the fallback tag: only that place must fail here too.
-    let fault = Fault::Status {
-        status: 403,
-        times: usize::MAX,
-        retry_after: None,
-    };
+    let fault = Fault::Status { status: 403, times: usize::MAX, retry_after: None };
     fixture.registry.fault(&tag, fault);
     let evidence = fixture.fetch().await;
     assert_eq!(problem(&evidence, Place::FallbackTag), None);
     fixture.registry.set_referrers_api(false);
     let evidence = fixture.fetch().await;
-    assert_eq!(
-        problem(&evidence, Place::FallbackTag),
-        Some(Reason::RegistryUnauthorised)
-    );
+    assert_eq!(problem(&evidence, Place::FallbackTag), Some(Reason::RegistryUnauthorised));
 }
 
 #[tokio::test]
@@ -137,13 +110,8 @@ async fn classic_signatures_may_be_referrers() {
         "subject": {"digest": fixture.digest.to_string()}});
     fixture.registry.put_manifest(REPOSITORY, &manifest);
     let evidence = fixture.fetch().await;
-    let [candidate] = &evidence.candidates[..] else {
-        panic!("{evidence:?}")
-    };
-    assert_eq!(
-        (candidate.place, candidate.format),
-        (Place::Referrers, Format::Legacy)
-    );
+    let [candidate] = &evidence.candidates[..] else { panic!("{evidence:?}") };
+    assert_eq!((candidate.place, candidate.format), (Place::Referrers, Format::Legacy));
     assert!(candidate.content.is_ok());
 }
 
@@ -157,11 +125,7 @@ async fn other_artifacts_are_left_alone() {
     }
     let evidence = fixture.fetch().await;
     assert_eq!((evidence.candidates.len(), evidence.problems.len()), (0, 0));
-    assert_eq!(
-        fixture.registry.log().len(),
-        3,
-        "three places, and no manifest"
-    );
+    assert_eq!(fixture.registry.log().len(), 3, "three places, and no manifest");
 }
 
 #[tokio::test]
@@ -177,11 +141,7 @@ async fn every_version_of_the_bundle_type_is_a_bundle() {
         manifest["layers"][0]["mediaType"] = json!(media_type);
         fixture.registry.put_manifest(REPOSITORY, &manifest);
         let evidence = fixture.fetch().await;
-        assert_eq!(
-            evidence.candidates[0].format,
-            Format::Bundle,
-            "{media_type}"
-        );
+        assert_eq!(evidence.candidates[0].format, Format::Bundle, "{media_type}");
         assert!(evidence.candidates[0].content.is_ok());
     }
 }
@@ -191,15 +151,10 @@ async fn rejects_a_referrer_of_another_image() {
     let fixture = Fixture::new().await;
     fixture.registry.set_referrers_api(false);
     let manifest = bundle(&fixture.registry, "{}", &Digest::sha256_of(b"another"));
-    let digest = fixture
-        .registry
-        .put_manifest(REPOSITORY, &manifest)
-        .to_string();
+    let digest = fixture.registry.put_manifest(REPOSITORY, &manifest).to_string();
     let index = json!({"schemaVersion": 2, "manifests": [{"digest": digest, "size": 1}]});
     let index = fixture.registry.put_manifest(REPOSITORY, &index);
-    fixture
-        .registry
-        .tag(REPOSITORY, &fixture.digest.tag_form(), &index);
+    fixture.registry.tag(REPOSITORY, &fixture.digest.tag_form(), &index);
     let evidence = fixture.fetch().await;
     assert_eq!(failure(&evidence, 0), Reason::EvidenceMalformed);
     assert_eq!(fixture.registry.count("/blobs/"), 0);
@@ -218,12 +173,8 @@ async fn rejects_layers_of_other_types() {
 #[tokio::test]
 async fn rejects_malformed_manifests() {
     let fixture = Fixture::new().await;
-    let digest = fixture
-        .registry
-        .put_manifest_bytes(REPOSITORY, "{\"layers\":1}".into());
-    fixture
-        .registry
-        .tag(REPOSITORY, &fixture.signature_tag(), &digest);
+    let digest = fixture.registry.put_manifest_bytes(REPOSITORY, "{\"layers\":1}".into());
+    fixture.registry.tag(REPOSITORY, &fixture.signature_tag(), &digest);
     let evidence = fixture.fetch().await;
     assert_eq!(failure(&evidence, 0), Reason::EvidenceMalformed);
 }
@@ -231,11 +182,7 @@ async fn rejects_malformed_manifests() {
 #[tokio::test]
 async fn a_missing_blob_is_reported() {
     let fixture = Fixture::signed().await;
-    let fault = Fault::Status {
-        status: 404,
-        times: usize::MAX,
-        retry_after: None,
-    };
+    let fault = Fault::Status { status: 404, times: usize::MAX, retry_after: None };
     fixture.registry.fault("/blobs/", fault);
     let evidence = fixture.fetch().await;
     assert_eq!(failure(&evidence, 0), Reason::EvidenceMissing);
@@ -251,27 +198,15 @@ async fn a_refused_place_is_a_problem_and_the_others_still_count() {
         (500, Reason::RegistryUnreachable),
     ] {
         let fixture = Fixture::signed().await;
-        let fault = Fault::Status {
-            status,
-            times: usize::MAX,
-            retry_after: None,
-        };
+        let fault = Fault::Status { status, times: usize::MAX, retry_after: None };
         fixture.registry.fault(".sig", fault.clone());
         let evidence = fixture.fetch().await;
-        assert_eq!(
-            problem(&evidence, Place::SignatureTag),
-            Some(expected),
-            "{status}"
-        );
+        assert_eq!(problem(&evidence, Place::SignatureTag), Some(expected), "{status}");
         assert_eq!(evidence.candidates[0].place, Place::Referrers);
         fixture.registry.heal();
         fixture.registry.fault("/referrers/", fault);
         let evidence = fixture.fetch().await;
-        assert_eq!(
-            problem(&evidence, Place::Referrers),
-            Some(expected),
-            "{status}"
-        );
+        assert_eq!(problem(&evidence, Place::Referrers), Some(expected), "{status}");
         assert_eq!(evidence.candidates[0].place, Place::SignatureTag);
     }
 }
@@ -281,27 +216,15 @@ async fn a_place_that_hangs_takes_down_itself_only() {
     let fixture = Fixture::signed().await;
     let slow = Fault::Slow(std::time::Duration::from_millis(50));
     fixture.registry.fault("/referrers/", slow);
-    let evidence = fixture
-        .client()
-        .fetch(&fixture.query(), within(1_000))
-        .await;
-    assert_eq!(
-        problem(&evidence, Place::Referrers),
-        Some(Reason::DeadlineExceeded)
-    );
+    let evidence = fixture.client().fetch(&fixture.query(), within(1_000)).await;
+    assert_eq!(problem(&evidence, Place::Referrers), Some(Reason::DeadlineExceeded));
     assert!(evidence.candidates[0].content.is_ok(), "{evidence:?}");
 }
 
 #[tokio::test]
 async fn pages_are_followed() {
     let fixture = Fixture::new().await;
-    for content in [
-        "{\"a\":1}",
-        "{\"a\":2}",
-        "{\"a\":3}",
-        "{\"a\":4}",
-        "{\"a\":5}",
-    ] {
+    for content in ["{\"a\":1}", "{\"a\":2}", "{\"a\":3}", "{\"a\":4}", "{\"a\":5}"] {
         fixture.sign_bundle(content);
     }
     fixture.registry.set_page_size(2);
@@ -314,26 +237,12 @@ async fn pages_are_followed() {
 async fn a_prefix_goes_before_the_signature_tag() {
     let fixture = Fixture::signed().await;
     let client = fixture.client();
-    let query = EvidenceQuery {
-        tag_prefix: "prod-".into(),
-        ..fixture.query()
-    };
+    let query = EvidenceQuery { tag_prefix: "prod-".into(), ..fixture.query() };
     client.fetch(&query, soon()).await;
-    assert_eq!(
-        fixture
-            .registry
-            .count(&format!("/prod-{}", fixture.signature_tag())),
-        1
-    );
-    let query = EvidenceQuery {
-        tag_prefix: "../../".into(),
-        ..fixture.query()
-    };
+    assert_eq!(fixture.registry.count(&format!("/prod-{}", fixture.signature_tag())), 1);
+    let query = EvidenceQuery { tag_prefix: "../../".into(), ..fixture.query() };
     let evidence = client.fetch(&query, soon()).await;
-    assert_eq!(
-        problem(&evidence, Place::SignatureTag),
-        Some(Reason::EvidenceMalformed)
-    );
+    assert_eq!(problem(&evidence, Place::SignatureTag), Some(Reason::EvidenceMalformed));
 }
 
 #[tokio::test]
@@ -345,8 +254,5 @@ async fn surplus_signatures_are_cut_and_said_so() {
     fixture.sign_classic(&layers);
     let evidence = fixture.fetch().await;
     assert_eq!(evidence.candidates.len(), MAX_CANDIDATES);
-    assert_eq!(
-        problem(&evidence, Place::SignatureTag),
-        Some(Reason::EvidenceTooLarge)
-    );
+    assert_eq!(problem(&evidence, Place::SignatureTag), Some(Reason::EvidenceTooLarge));
 }

@@ -27,10 +27,7 @@ async fn rejects_a_manifest_of_ten_gib() {
         let fixture = Fixture::new().await;
         fixture.registry.fault("/manifests/v1", fault);
         let start = Instant::now();
-        assert_eq!(
-            fixture.resolve().await.unwrap_err().reason,
-            Reason::ImageUnreadable
-        );
+        assert_eq!(fixture.resolve().await.unwrap_err().reason, Reason::ImageUnreadable);
         assert!(start.elapsed() < Duration::from_secs(3));
     }
 }
@@ -64,37 +61,20 @@ async fn rejects_compressed_answers() {
     let fixture = Fixture::signed().await;
     fixture.registry.fault("/blobs/", Fault::Gzip);
     fixture.registry.fault("/manifests/v1", Fault::Gzip);
-    assert_eq!(
-        failure(&fixture.fetch().await, 0),
-        Reason::EvidenceMalformed
-    );
-    assert_eq!(
-        fixture.resolve().await.unwrap_err().reason,
-        Reason::ImageUnreadable
-    );
+    assert_eq!(failure(&fixture.fetch().await, 0), Reason::EvidenceMalformed);
+    assert_eq!(fixture.resolve().await.unwrap_err().reason, Reason::ImageUnreadable);
 }
 
 #[tokio::test]
 async fn rejects_other_bytes_than_the_digest_names() {
     let fixture = Fixture::signed().await;
-    fixture
-        .registry
-        .fault("/blobs/", Fault::AnswerFrom(1, "other".into()));
-    assert_eq!(
-        failure(&fixture.fetch().await, 0),
-        Reason::EvidenceDigestMismatch
-    );
+    fixture.registry.fault("/blobs/", Fault::AnswerFrom(1, "other".into()));
+    assert_eq!(failure(&fixture.fetch().await, 0), Reason::EvidenceDigestMismatch);
     fixture.registry.heal();
     let manifest = crate::support::image("other").to_string();
-    fixture
-        .registry
-        .fault("/manifests/sha256", Fault::AnswerFrom(1, manifest.into()));
+    fixture.registry.fault("/manifests/sha256", Fault::AnswerFrom(1, manifest.into()));
     let evidence = fixture.fetch().await;
-    let referrer = evidence
-        .candidates
-        .iter()
-        .position(|c| c.place == Place::Referrers)
-        .unwrap();
+    let referrer = evidence.candidates.iter().position(|c| c.place == Place::Referrers).unwrap();
     assert_eq!(failure(&evidence, referrer), Reason::EvidenceDigestMismatch);
 }
 
@@ -104,23 +84,12 @@ async fn a_slow_body_ends_at_the_deadline() {
     let slow = Fault::Slow(Duration::from_millis(50));
     fixture.registry.fault("/v2/", slow);
     let start = Instant::now();
-    let evidence = fixture
-        .client()
-        .fetch(&fixture.query(), within(1_000))
-        .await;
-    assert!(
-        start.elapsed() < Duration::from_millis(1_500),
-        "{:?}",
-        start.elapsed()
-    );
+    let evidence = fixture.client().fetch(&fixture.query(), within(1_000)).await;
+    assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
     for place in [Place::SignatureTag, Place::Referrers] {
         assert_eq!(problem(&evidence, place), Some(Reason::DeadlineExceeded));
     }
-    let failure = fixture
-        .client()
-        .resolve(&fixture.image(), within(1_000))
-        .await
-        .unwrap_err();
+    let failure = fixture.client().resolve(&fixture.image(), within(1_000)).await.unwrap_err();
     assert_eq!(failure.reason, Reason::DeadlineExceeded);
     assert!(start.elapsed() < Duration::from_millis(3_000));
 }
@@ -128,9 +97,7 @@ async fn a_slow_body_ends_at_the_deadline() {
 #[tokio::test]
 async fn a_slow_body_ends_at_the_request_timeout() {
     let fixture = Fixture::new().await;
-    fixture
-        .registry
-        .fault("/manifests/v1", Fault::Slow(Duration::from_millis(50)));
+    fixture.registry.fault("/manifests/v1", Fault::Slow(Duration::from_millis(50)));
     let mut options = fixture.options(Default::default());
     options.request_timeout = Duration::from_millis(300);
     let client = tegata::registry::Registry::new(options, Default::default()).unwrap();
@@ -143,15 +110,9 @@ async fn a_slow_body_ends_at_the_request_timeout() {
 #[tokio::test]
 async fn a_deadline_in_the_past_ends_at_once() {
     let fixture = Fixture::signed().await;
-    let evidence = fixture
-        .client()
-        .fetch(&fixture.query(), Instant::now())
-        .await;
+    let evidence = fixture.client().fetch(&fixture.query(), Instant::now()).await;
     assert_eq!(evidence.candidates.len(), 0);
-    assert_eq!(
-        problem(&evidence, Place::SignatureTag),
-        Some(Reason::DeadlineExceeded)
-    );
+    assert_eq!(problem(&evidence, Place::SignatureTag), Some(Reason::DeadlineExceeded));
 }
 
 #[tokio::test]
@@ -159,18 +120,9 @@ async fn endless_pages_of_referrers_are_cut() {
     let fixture = Fixture::signed().await;
     fixture.registry.set_page_size(0);
     let evidence = fixture.fetch().await;
-    assert_eq!(
-        problem(&evidence, Place::Referrers),
-        Some(Reason::EvidenceTooLarge)
-    );
+    assert_eq!(problem(&evidence, Place::Referrers), Some(Reason::EvidenceTooLarge));
     assert_eq!(fixture.registry.count("/referrers/"), MAX_REFERRERS_PAGES);
-    assert!(
-        evidence
-            .candidates
-            .iter()
-            .any(|c| c.place == Place::Referrers),
-        "partial list"
-    );
+    assert!(evidence.candidates.iter().any(|c| c.place == Place::Referrers), "partial list");
 }
 
 #[tokio::test]
@@ -180,16 +132,11 @@ async fn pages_that_lead_in_a_circle_or_elsewhere_are_refused() {
     let other = Fixture::new().await;
     let elsewhere = format!("<http://{}/v2/x>; rel=\"next\"", other.registry.host());
     for (link, expected) in [
-        (
-            format!("<{path}?n=1>; rel=\"next\""),
-            Reason::EvidenceMalformed,
-        ),
+        (format!("<{path}?n=1>; rel=\"next\""), Reason::EvidenceMalformed),
         (elsewhere, Reason::RegistryAddressForbidden),
     ] {
         fixture.registry.heal();
-        fixture
-            .registry
-            .fault("/referrers/", Fault::Header("link", link));
+        fixture.registry.fault("/referrers/", Fault::Header("link", link));
         let evidence = fixture.fetch().await;
         assert_eq!(problem(&evidence, Place::Referrers), Some(expected));
     }
@@ -207,17 +154,11 @@ async fn a_signature_manifest_of_many_layers_is_bounded() {
     fixture.sign_classic(&vec![layer.clone(); count]);
     let start = Instant::now();
     let evidence = fixture.fetch().await;
-    assert_eq!(
-        problem(&evidence, Place::SignatureTag),
-        Some(Reason::EvidenceTooLarge)
-    );
+    assert_eq!(problem(&evidence, Place::SignatureTag), Some(Reason::EvidenceTooLarge));
     assert_eq!(evidence.candidates.len(), 0);
     fixture.sign_classic(&vec![layer; 20_000]);
     let evidence = fixture.fetch().await;
-    assert_eq!(
-        problem(&evidence, Place::SignatureTag),
-        Some(Reason::EvidenceTooLarge)
-    );
+    assert_eq!(problem(&evidence, Place::SignatureTag), Some(Reason::EvidenceTooLarge));
     assert_eq!(evidence.candidates.len(), MAX_CANDIDATES);
     assert_eq!(fixture.registry.count("/blobs/"), 1);
     assert!(start.elapsed() < Duration::from_secs(8));
@@ -234,21 +175,10 @@ async fn many_large_blobs_do_not_add_up() {
         .collect();
     fixture.sign_classic(&layers);
     let evidence = fixture.fetch().await;
-    let kept = evidence
-        .candidates
-        .iter()
-        .filter(|c| c.content.is_ok())
-        .count();
+    let kept = evidence.candidates.iter().filter(|c| c.content.is_ok()).count();
     assert!((1..32).contains(&kept), "{kept}");
-    let failures = evidence
-        .candidates
-        .iter()
-        .filter_map(|c| c.content.as_ref().err());
-    assert!(
-        failures
-            .into_iter()
-            .all(|failure| failure.reason == Reason::EvidenceTooLarge)
-    );
+    let failures = evidence.candidates.iter().filter_map(|c| c.content.as_ref().err());
+    assert!(failures.into_iter().all(|failure| failure.reason == Reason::EvidenceTooLarge));
 }
 
 #[tokio::test]
@@ -266,18 +196,11 @@ async fn an_attack_is_never_a_reason_to_retry() {
         let query = EvidenceQuery { ..fixture.query() };
         let evidence = fixture.client().fetch(&query, soon()).await;
         let problems = evidence.problems.iter().map(|problem| &problem.failure);
-        let candidates = evidence
-            .candidates
-            .iter()
-            .filter_map(|c| c.content.as_ref().err());
+        let candidates = evidence.candidates.iter().filter_map(|c| c.content.as_ref().err());
         let failures: Vec<_> = problems.chain(candidates).collect();
         assert!(!failures.is_empty(), "{fault:?}");
         for failure in failures {
-            assert_eq!(
-                failure.verdict(),
-                Verdict::Rejected,
-                "{fault:?}: {failure:?}"
-            );
+            assert_eq!(failure.verdict(), Verdict::Rejected, "{fault:?}: {failure:?}");
         }
     }
 }

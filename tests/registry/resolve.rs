@@ -24,13 +24,7 @@ const MANIFEST: &str = "/manifests/v1";
 async fn a_tag_becomes_the_digest_of_its_bytes() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.resolve().await, Ok(fixture.digest.clone()));
-    assert!(
-        fixture
-            .registry
-            .log()
-            .iter()
-            .all(|request| request.method == "GET")
-    );
+    assert!(fixture.registry.log().iter().all(|request| request.method == "GET"));
 }
 
 #[tokio::test]
@@ -56,39 +50,26 @@ async fn rejects_an_image_that_is_not_there() {
     let fixture = Fixture::new().await;
     let image: ImageRef = format!("{}/x:v2", fixture.registry.host()).parse().unwrap();
     let failure = fixture.client().resolve(&image, soon()).await.unwrap_err();
-    assert_eq!(
-        (failure.reason, failure.step()),
-        (Reason::ImageNotFound, Step::Subject)
-    );
+    assert_eq!((failure.reason, failure.step()), (Reason::ImageNotFound, Step::Subject));
 }
 
 #[tokio::test]
 async fn rejects_a_header_that_contradicts_the_bytes() {
     let fixture = Fixture::new().await;
     let other = Digest::sha256_of(b"other").to_string();
-    fixture
-        .registry
-        .fault(MANIFEST, Fault::Header("docker-content-digest", other));
+    fixture.registry.fault(MANIFEST, Fault::Header("docker-content-digest", other));
     let failure = fixture.resolve().await.unwrap_err();
     assert_eq!(failure.reason, Reason::ImageDigestMismatch);
     fixture.registry.heal();
-    fixture.registry.fault(
-        MANIFEST,
-        Fault::Header("docker-content-digest", "latest".into()),
-    );
-    assert_eq!(
-        fixture.resolve().await.unwrap_err().reason,
-        Reason::ImageUnreadable
-    );
+    fixture.registry.fault(MANIFEST, Fault::Header("docker-content-digest", "latest".into()));
+    assert_eq!(fixture.resolve().await.unwrap_err().reason, Reason::ImageUnreadable);
 }
 
 #[tokio::test]
 async fn a_second_answer_of_the_registry_is_not_asked_for() {
     let fixture = Fixture::new().await;
     let evil = Bytes::from(image("evil").to_string());
-    fixture
-        .registry
-        .fault(MANIFEST, Fault::AnswerFrom(2, evil.clone()));
+    fixture.registry.fault(MANIFEST, Fault::AnswerFrom(2, evil.clone()));
     assert_eq!(fixture.resolve().await, Ok(fixture.digest.clone()));
     assert_eq!(fixture.registry.count(MANIFEST), 1);
     // The tag has moved by now; what is asked for by digest stays what it is.
@@ -97,17 +78,9 @@ async fn a_second_answer_of_the_registry_is_not_asked_for() {
 
 #[tokio::test]
 async fn rejects_what_is_no_manifest() {
-    for body in [
-        "",
-        "[]",
-        "{}",
-        "<html>",
-        r#"{"schemaVersion":1,"fsLayers":[]}"#,
-    ] {
+    for body in ["", "[]", "{}", "<html>", r#"{"schemaVersion":1,"fsLayers":[]}"#] {
         let fixture = Fixture::new().await;
-        fixture
-            .registry
-            .fault(MANIFEST, Fault::AnswerFrom(1, body.into()));
+        fixture.registry.fault(MANIFEST, Fault::AnswerFrom(1, body.into()));
         let failure = fixture.resolve().await.unwrap_err();
         assert_eq!(failure.reason, Reason::ImageUnreadable, "{body}");
     }
@@ -125,17 +98,9 @@ async fn statuses_become_reasons() {
         (503, Reason::RegistryUnreachable),
     ] {
         let fixture = Fixture::new().await;
-        let fault = Fault::Status {
-            status,
-            times: usize::MAX,
-            retry_after: None,
-        };
+        let fault = Fault::Status { status, times: usize::MAX, retry_after: None };
         fixture.registry.fault(MANIFEST, fault);
-        assert_eq!(
-            fixture.resolve().await.unwrap_err().reason,
-            expected,
-            "{status}"
-        );
+        assert_eq!(fixture.resolve().await.unwrap_err().reason, expected, "{status}");
         assert!(fixture.registry.count(MANIFEST) <= 3, "{status}");
     }
 }
@@ -144,17 +109,9 @@ async fn statuses_become_reasons() {
 async fn a_short_outage_is_ridden_out() {
     for status in [429, 500, 503] {
         let fixture = Fixture::new().await;
-        let fault = Fault::Status {
-            status,
-            times: 2,
-            retry_after: None,
-        };
+        let fault = Fault::Status { status, times: 2, retry_after: None };
         fixture.registry.fault(MANIFEST, fault);
-        assert_eq!(
-            fixture.resolve().await,
-            Ok(fixture.digest.clone()),
-            "{status}"
-        );
+        assert_eq!(fixture.resolve().await, Ok(fixture.digest.clone()), "{status}");
         assert_eq!(fixture.registry.count(MANIFEST), 3);
     }
 }
@@ -162,11 +119,7 @@ async fn a_short_outage_is_ridden_out() {
 #[tokio::test]
 async fn retry_after_is_obeyed_within_the_deadline() {
     let fixture = Fixture::new().await;
-    let fault = Fault::Status {
-        status: 429,
-        times: 1,
-        retry_after: Some(1),
-    };
+    let fault = Fault::Status { status: 429, times: 1, retry_after: Some(1) };
     fixture.registry.fault(MANIFEST, fault);
     let start = std::time::Instant::now();
     assert_eq!(fixture.resolve().await, Ok(fixture.digest.clone()));
@@ -176,11 +129,7 @@ async fn retry_after_is_obeyed_within_the_deadline() {
 #[tokio::test]
 async fn retry_after_beyond_the_deadline_ends_at_once() {
     let fixture = Fixture::new().await;
-    let fault = Fault::Status {
-        status: 429,
-        times: 1,
-        retry_after: Some(20),
-    };
+    let fault = Fault::Status { status: 429, times: 1, retry_after: Some(20) };
     fixture.registry.fault(MANIFEST, fault);
     let start = std::time::Instant::now();
     let failure = fixture.resolve().await.unwrap_err();
@@ -215,33 +164,19 @@ async fn tls_needs_a_trusted_authority() {
     let registry = FakeRegistry::start_tls().await.unwrap();
     let digest = registry.put_manifest(REPOSITORY, &image("app"));
     registry.tag(REPOSITORY, "v1", &digest);
-    let image: ImageRef = format!("{}/{REPOSITORY}:v1", registry.host())
-        .parse()
-        .unwrap();
+    let image: ImageRef = format!("{}/{REPOSITORY}:v1", registry.host()).parse().unwrap();
     let ca_pem = registry.certificate().map(str::to_owned);
-    let host = HostOptions {
-        ca_pem,
-        ..HostOptions::default()
-    };
+    let host = HostOptions { ca_pem, ..HostOptions::default() };
     let hosts = [(registry.host(), host)].into();
-    let options = RegistryOptions {
-        hosts,
-        ..RegistryOptions::default()
-    };
+    let options = RegistryOptions { hosts, ..RegistryOptions::default() };
     let trusting = Registry::new(options, Keychain::anonymous()).unwrap();
     assert_eq!(trusting.resolve(&image, soon()).await, Ok(digest));
     let client = Registry::new(RegistryOptions::default(), Keychain::anonymous()).unwrap();
     let failure = client.resolve(&image, soon()).await.unwrap_err();
     assert_eq!(failure.reason, Reason::RegistryUnreachable);
-    let host = HostOptions {
-        ca_pem: Some("nonsense".into()),
-        ..HostOptions::default()
-    };
+    let host = HostOptions { ca_pem: Some("nonsense".into()), ..HostOptions::default() };
     let hosts = [(registry.host(), host)].into();
-    let options = RegistryOptions {
-        hosts,
-        ..RegistryOptions::default()
-    };
+    let options = RegistryOptions { hosts, ..RegistryOptions::default() };
     assert!(Registry::new(options, Keychain::anonymous()).is_err());
 }
 
@@ -249,10 +184,7 @@ async fn tls_needs_a_trusted_authority() {
 async fn mirrors_come_first_and_the_registry_last() {
     let (origin, mirror) = (Fixture::new().await, Fixture::new().await);
     let mirrors = vec![format!("{}/cache", mirror.registry.host())];
-    let host = HostOptions {
-        mirrors,
-        ..HostOptions::default()
-    };
+    let host = HostOptions { mirrors, ..HostOptions::default() };
     let mut options = origin.options(host);
     options.allow_http.push(mirror.registry.host());
     let client = Registry::new(options, Keychain::anonymous()).unwrap();
@@ -261,9 +193,7 @@ async fn mirrors_come_first_and_the_registry_last() {
     assert_eq!(answer, Ok(origin.digest.clone()));
     assert_eq!(mirror.registry.count("/v2/cache/team/app/manifests/v1"), 1);
     assert_eq!(origin.registry.log().len(), 1);
-    let cached = mirror
-        .registry
-        .put_manifest("cache/team/app", &image("app"));
+    let cached = mirror.registry.put_manifest("cache/team/app", &image("app"));
     mirror.registry.tag("cache/team/app", "v1", &cached);
     assert_eq!(client.resolve(&origin.image(), soon()).await, Ok(cached));
     assert_eq!(origin.registry.log().len(), 1, "the mirror had it");
@@ -287,9 +217,6 @@ fn settings_reject_unknown_keys() {
         r#"{"requestTimeout": "0s"}"#,
         r#"{"requestTimeout": "-1s"}"#,
     ] {
-        assert!(
-            serde_json::from_str::<RegistryOptions>(bad).is_err(),
-            "{bad}"
-        );
+        assert!(serde_json::from_str::<RegistryOptions>(bad).is_err(), "{bad}");
     }
 }

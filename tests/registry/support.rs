@@ -53,8 +53,7 @@ impl Fixture {
     pub fn sign_classic(&self, layers: &[Value]) -> Digest {
         let manifest = json!({"schemaVersion": 2, "layers": layers});
         let digest = self.registry.put_manifest(REPOSITORY, &manifest);
-        self.registry
-            .tag(REPOSITORY, &self.signature_tag(), &digest);
+        self.registry.tag(REPOSITORY, &self.signature_tag(), &digest);
         digest
     }
 
@@ -64,18 +63,12 @@ impl Fixture {
     }
 
     pub fn image(&self) -> ImageRef {
-        format!("{}/{REPOSITORY}:v1", self.registry.host())
-            .parse()
-            .unwrap()
+        format!("{}/{REPOSITORY}:v1", self.registry.host()).parse().unwrap()
     }
 
     pub fn query(&self) -> EvidenceQuery {
         let repository = self.image().repository().clone();
-        EvidenceQuery {
-            repository,
-            digest: self.digest.clone(),
-            tag_prefix: String::new(),
-        }
+        EvidenceQuery { repository, digest: self.digest.clone(), tag_prefix: String::new() }
     }
 
     pub fn client(&self) -> Registry {
@@ -143,18 +136,11 @@ pub fn within(milliseconds: u64) -> Instant {
 
 /// Why a place could not be listed.
 pub fn problem(evidence: &Evidence, place: Place) -> Option<Reason> {
-    let problem = evidence
-        .problems
-        .iter()
-        .find(|problem| problem.place == place)?;
+    let problem = evidence.problems.iter().find(|problem| problem.place == place)?;
     Some(problem.failure.reason)
 }
 
 /// Why the n-th candidate's content could not be had.
 pub fn failure(evidence: &Evidence, index: usize) -> Reason {
-    evidence.candidates[index]
-        .content
-        .as_ref()
-        .unwrap_err()
-        .reason
+    evidence.candidates[index].content.as_ref().unwrap_err().reason
 }

@@ -16,10 +16,7 @@ use crate::live::no_policies;
 async fn fails_to_start(args: ServeArgs, load: fn() -> Policies) -> (u8, String) {
     let (_signals, received) = mpsc::channel(1);
     let serving = serve::serve(args, Options::default(), Fake::default(), load, received);
-    let error = tokio::time::timeout(Duration::from_secs(5), serving)
-        .await
-        .unwrap()
-        .unwrap_err();
+    let error = tokio::time::timeout(Duration::from_secs(5), serving).await.unwrap().unwrap_err();
     (error.exit_code(), error.to_string())
 }
 
@@ -32,17 +29,10 @@ async fn names_what_is_wrong_with_the_configuration() {
     busy.listen = address.parse().unwrap();
     let (code, text) = fails_to_start(busy, no_policies).await;
     assert_eq!(code, 2);
-    assert!(
-        text.contains(&address) && text.contains("--listen"),
-        "{text}"
-    );
+    assert!(text.contains(&address) && text.contains("--listen"), "{text}");
 
     let missing = folder.path().join("absent.pem").display().to_string();
-    let arguments = [
-        format!("--tls-cert={missing}"),
-        "--tls-key=k".into(),
-        "--policies=p".into(),
-    ];
+    let arguments = [format!("--tls-cert={missing}"), "--tls-key=k".into(), "--policies=p".into()];
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (code, text) = fails_to_start(args(&arguments), no_policies).await;
     assert_eq!(code, 2);
@@ -51,30 +41,19 @@ async fn names_what_is_wrong_with_the_configuration() {
     let garbage = folder.path().join("garbage.pem");
     std::fs::write(&garbage, "no pem").unwrap();
     let path = garbage.display();
-    let arguments = [
-        format!("--tls-cert={path}"),
-        format!("--tls-key={path}"),
-        "--policies=p".into(),
-    ];
+    let arguments =
+        [format!("--tls-cert={path}"), format!("--tls-key={path}"), "--policies=p".into()];
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (code, text) = fails_to_start(args(&arguments), no_policies).await;
     assert_eq!(code, 2);
     assert!(text.contains("garbage.pem"), "{text}");
 
-    let (code, text) = fails_to_start(args(&["--policies=p"]), || {
-        Err("p: no such folder".to_owned())
-    })
-    .await;
-    assert_eq!(
-        (code, text.as_str()),
-        (2, "cannot load the policies: p: no such folder")
-    );
+    let (code, text) =
+        fails_to_start(args(&["--policies=p"]), || Err("p: no such folder".to_owned())).await;
+    assert_eq!((code, text.as_str()), (2, "cannot load the policies: p: no such folder"));
 
-    let (code, text) = fails_to_start(
-        args(&["--policies=p", "--tls-name=b\u{fc}cher"]),
-        no_policies,
-    )
-    .await;
+    let (code, text) =
+        fails_to_start(args(&["--policies=p", "--tls-name=b\u{fc}cher"]), no_policies).await;
     assert_eq!(code, 2);
     assert!(text.contains("b\u{fc}cher"), "{text}");
 }
@@ -85,13 +64,7 @@ fn rejects_arguments_that_cannot_be_meant() {
         &["serve"][..],
         &["serve", "--policies=p", "--tls-cert=c"],
         &["serve", "--policies=p", "--tls-key=k"],
-        &[
-            "serve",
-            "--policies=p",
-            "--tls-cert=c",
-            "--tls-key=k",
-            "--tls-ca-out=o",
-        ],
+        &["serve", "--policies=p", "--tls-cert=c", "--tls-key=k", "--tls-ca-out=o"],
         &["serve", "--policies=p", "--no-match=perhaps"],
         &["serve", "--policies=p", "--mutate=some"],
         &["serve", "--policies=p", "--max-in-flight=0"],

@@ -16,7 +16,6 @@ use tegata::server::Admit;
 use tegata::verdict::ImageReport;
 use tegata::verdict::Verdict;
 
-
 /// Admits, unless the request's name asks for something else.
 #[derive(Clone, Default)]
 pub(crate) struct Fake {
@@ -56,20 +55,12 @@ impl Admit for Fake {
         abandoned.0 = None;
         let images = match request.name.as_str() {
             "careless" => vec![],
-            _ => request
-                .images
-                .iter()
-                .map(|image| report(&image.text))
-                .collect(),
+            _ => request.images.iter().map(|image| report(&image.text)).collect(),
         };
         let allowed = request.name != "deny";
         Decision {
             allowed,
-            message: if allowed {
-                String::new()
-            } else {
-                "denied by the fake".to_owned()
-            },
+            message: if allowed { String::new() } else { "denied by the fake".to_owned() },
             warnings: vec![format!("{} policies", snapshot.policies().len())],
             retry: false,
             images,
@@ -135,10 +126,6 @@ pub(crate) fn assert_indeterminate(response: &Value, reason: &str) {
     assert_eq!(response["allowed"], false, "{response}");
     assert_eq!(response["status"]["code"], 503, "{response}");
     let message = response["status"]["message"].as_str().unwrap();
-    assert!(
-        message.contains(&format!("indeterminate ({reason})")),
-        "{message}"
-    );
+    assert!(message.contains(&format!("indeterminate ({reason})")), "{message}");
     assert!(!message.contains('\n'), "{message}");
 }
-

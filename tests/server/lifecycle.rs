@@ -19,23 +19,15 @@ async fn serves_over_tls_with_a_certificate_of_its_own() {
     assert_eq!(live.probe("/livez").await, (200, "ok\n".to_owned()));
     assert_eq!(live.probe("/readyz").await, (200, "ok\n".to_owned()));
     assert_eq!(live.probe("/nothing").await.0, 404);
-    let expires = live
-        .metric("tegata_certificate_expiry_timestamp_seconds ")
-        .await;
+    let expires = live.metric("tegata_certificate_expiry_timestamp_seconds ").await;
     let expires: i64 = expires.rsplit_once(' ').unwrap().1.parse().unwrap();
     let days = (expires - server::now().as_second()) / 86_400;
     assert!((88..=90).contains(&days), "{days}");
     let written = std::fs::read_to_string(live.folder.path().join("ca.pem")).unwrap();
-    assert!(
-        !written.contains("PRIVATE"),
-        "the key is in the file for clients"
-    );
+    assert!(!written.contains("PRIVATE"), "the key is in the file for clients");
     // Without the authority's certificate nobody is believed.
     let stranger = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!(
-        "https://localhost:{}/validate",
-        live.addresses.webhook.port()
-    );
+    let url = format!("https://localhost:{}/validate", live.addresses.webhook.port());
     assert!(stranger.post(url).send().await.is_err());
 }
 
@@ -44,17 +36,9 @@ async fn writes_metrics_as_open_metrics_text_with_closed_labels() {
     let live = Live::start().await;
     live.review("good").await;
     live.review("deny").await;
-    let response = reqwest::get(format!("http://{}/metrics", live.addresses.health))
-        .await
-        .unwrap();
-    let media_type = response.headers()["content-type"]
-        .to_str()
-        .unwrap()
-        .to_owned();
-    assert!(
-        media_type.starts_with("application/openmetrics-text"),
-        "{media_type}"
-    );
+    let response = reqwest::get(format!("http://{}/metrics", live.addresses.health)).await.unwrap();
+    let media_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(media_type.starts_with("application/openmetrics-text"), "{media_type}");
     let text = response.text().await.unwrap();
     assert!(text.ends_with("# EOF\n"), "{text}");
     for line in [
@@ -85,31 +69,20 @@ async fn drains_readiness_first_and_finishes_what_is_in_flight() {
     live.signals.send(()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let (status, text) = live.probe("/readyz").await;
-    assert_eq!(
-        (status, text.as_str()),
-        (503, "not ready: the server is stopping\n")
-    );
+    assert_eq!((status, text.as_str()), (503, "not ready: the server is stopping\n"));
     assert_eq!(live.probe("/livez").await.0, 200);
     // Within the delay it still answers: not everybody has noticed yet.
     let ca = live.folder.path().join("ca.pem");
-    assert_eq!(
-        live.review_with(&client(&ca), "good").await["allowed"],
-        true
-    );
+    assert_eq!(live.review_with(&client(&ca), "good").await["allowed"], true);
     tokio::time::sleep(Duration::from_millis(400)).await;
     let refused = tokio::net::TcpStream::connect(live.addresses.webhook).await;
     assert!(refused.is_err(), "still accepting after the delay");
-    assert!(
-        !live.server.is_finished(),
-        "did not wait for the request in flight"
-    );
+    assert!(!live.server.is_finished(), "did not wait for the request in flight");
     live.fake.release.notify_waiters();
     assert_eq!(waiting.await.unwrap()["allowed"], true);
     let live = Arc::into_inner(live).unwrap();
     drop(live.client);
-    let ended = tokio::time::timeout(Duration::from_secs(4), live.server)
-        .await
-        .unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(4), live.server).await.unwrap();
     assert!(ended.as_ref().unwrap().is_ok(), "{ended:?}");
 }
 
@@ -118,13 +91,8 @@ async fn stops_at_once_on_a_second_signal() {
     let live = Live::start().await;
     live.signals.send(()).await.unwrap();
     live.signals.send(()).await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_millis(250), live.server)
-        .await
-        .unwrap();
-    assert!(
-        matches!(ended, Ok(Err(ServeError::Interrupted))),
-        "{ended:?}"
-    );
+    let ended = tokio::time::timeout(Duration::from_millis(250), live.server).await.unwrap();
+    assert!(matches!(ended, Ok(Err(ServeError::Interrupted))), "{ended:?}");
 }
 
 #[tokio::test]
@@ -133,18 +101,9 @@ async fn ends_a_drain_that_takes_too_long() {
     let ca = folder.path().join("ca.pem");
     let out = format!("--tls-ca-out={}", ca.display());
     let arguments = [out.as_str(), "--drain-timeout=200ms"];
-    let live = Live::start_with(
-        folder,
-        &arguments,
-        &ca,
-        ConnectionLimits::default(),
-        no_policies,
-    )
-    .await;
-    let url = format!(
-        "https://localhost:{}/validate?timeout=30s",
-        live.addresses.webhook.port()
-    );
+    let live =
+        Live::start_with(folder, &arguments, &ca, ConnectionLimits::default(), no_policies).await;
+    let url = format!("https://localhost:{}/validate?timeout=30s", live.addresses.webhook.port());
     let request = live
         .client
         .post(url)
@@ -156,9 +115,7 @@ async fn ends_a_drain_that_takes_too_long() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     live.signals.send(()).await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(2), live.server)
-        .await
-        .unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(2), live.server).await.unwrap();
     assert!(ended.as_ref().unwrap().is_ok(), "{ended:?}");
     // Without an answer the API server goes by its failure policy.
     assert!(request.await.unwrap().is_err());

@@ -28,15 +28,9 @@ pub(crate) struct Command {
 }
 
 pub(crate) fn args(arguments: &[&str]) -> ServeArgs {
-    let fixed = [
-        "serve",
-        "--listen=127.0.0.1:0",
-        "--health-listen=127.0.0.1:0",
-        "--drain-delay=300ms",
-    ];
-    Command::try_parse_from(fixed.iter().chain(arguments))
-        .unwrap()
-        .args
+    let fixed =
+        ["serve", "--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0", "--drain-delay=300ms"];
+    Command::try_parse_from(fixed.iter().chain(arguments)).unwrap().args
 }
 
 pub(crate) struct Live {
@@ -51,10 +45,7 @@ pub(crate) struct Live {
 pub(crate) type Policies = Result<LoadOutcome, String>;
 
 pub(crate) fn no_policies() -> Policies {
-    Ok(LoadOutcome {
-        snapshot: PolicySnapshot::default(),
-        problems: vec![],
-    })
+    Ok(LoadOutcome { snapshot: PolicySnapshot::default(), problems: vec![] })
 }
 
 impl Live {
@@ -62,14 +53,7 @@ impl Live {
         let folder = tempfile::tempdir().unwrap();
         let ca = folder.path().join("ca.pem");
         let out = format!("--tls-ca-out={}", ca.display());
-        Self::start_with(
-            folder,
-            &[&out],
-            &ca,
-            ConnectionLimits::default(),
-            no_policies,
-        )
-        .await
+        Self::start_with(folder, &[&out], &ca, ConnectionLimits::default(), no_policies).await
     }
 
     pub(crate) async fn start_with(
@@ -80,39 +64,19 @@ impl Live {
         load: impl FnMut() -> Policies + Send + 'static,
     ) -> Self {
         let policies = format!("--policies={}", policies_of(&folder).display());
-        let arguments: Vec<&str> = arguments
-            .iter()
-            .copied()
-            .chain([policies.as_str()])
-            .collect();
+        let arguments: Vec<&str> = arguments.iter().copied().chain([policies.as_str()]).collect();
         let fake = Fake::default();
         let (signals, received) = mpsc::channel(2);
         let (listening, listens) = oneshot::channel();
         let poll = Some(Duration::from_millis(50));
-        let options = Options {
-            connections,
-            poll,
-            listening: Some(listening),
-        };
-        let server = tokio::spawn(serve::serve(
-            args(&arguments),
-            options,
-            fake.clone(),
-            load,
-            received,
-        ));
+        let options = Options { connections, poll, listening: Some(listening) };
+        let server =
+            tokio::spawn(serve::serve(args(&arguments), options, fake.clone(), load, received));
         let Ok(addresses) = listens.await else {
             panic!("the server did not start: {:?}", server.await);
         };
         let client = client(ca);
-        Self {
-            addresses,
-            fake,
-            signals,
-            server,
-            client,
-            folder,
-        }
+        Self { addresses, fake, signals, server, client, folder }
     }
 
     pub(crate) async fn review(&self, name: &str) -> Value {
@@ -120,10 +84,7 @@ impl Live {
     }
 
     pub(crate) async fn review_with(&self, client: &reqwest::Client, name: &str) -> Value {
-        let url = format!(
-            "https://localhost:{}/validate",
-            self.addresses.webhook.port()
-        );
+        let url = format!("https://localhost:{}/validate", self.addresses.webhook.port());
         let response = client
             .post(url)
             .header("content-type", "application/json")
@@ -143,8 +104,7 @@ impl Live {
     pub(crate) async fn metric(&self, name: &str) -> String {
         let (_, text) = self.probe("/metrics").await;
         let line = text.lines().find(|line| line.starts_with(name));
-        line.unwrap_or_else(|| panic!("no {name} in {text}"))
-            .to_owned()
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
     }
 
     /// Waits until `metric` reads `line`.
@@ -169,18 +129,15 @@ pub(crate) fn policies_of(folder: &tempfile::TempDir) -> PathBuf {
 /// A client that trusts the certificates in `ca`.
 pub(crate) fn client(ca: &Path) -> reqwest::Client {
     let ca = reqwest::Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap();
-    reqwest::Client::builder()
-        .tls_certs_only([ca])
-        .no_proxy()
-        .build()
-        .unwrap()
+    reqwest::Client::builder().tls_certs_only([ca]).no_proxy().build().unwrap()
 }
 
-pub(crate) fn post_raw(live: &Live, client: &reqwest::Client, name: &'static str) -> JoinHandle<Value> {
-    let url = format!(
-        "https://localhost:{}/validate",
-        live.addresses.webhook.port()
-    );
+pub(crate) fn post_raw(
+    live: &Live,
+    client: &reqwest::Client,
+    name: &'static str,
+) -> JoinHandle<Value> {
+    let url = format!("https://localhost:{}/validate", live.addresses.webhook.port());
     let request = client
         .post(url)
         .header("content-type", "application/json")

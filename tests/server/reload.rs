@@ -47,21 +47,14 @@ async fn takes_a_new_certificate_without_dropping_connections_and_keeps_the_old_
     // A key that does not belong to the certificate: the old pair stays.
     let foreign = rcgen::KeyPair::generate().unwrap().serialize_pem();
     std::fs::write(path.join("tls.key"), foreign).unwrap();
-    live.until_metric(r#"tegata_reload_failures_total{what="certificate"} 1"#)
-        .await;
-    assert_eq!(
-        live.review_with(&client(&first), "good").await["allowed"],
-        true
-    );
+    live.until_metric(r#"tegata_reload_failures_total{what="certificate"} 1"#).await;
+    assert_eq!(live.review_with(&client(&first), "good").await["allowed"], true);
 
     write_pair(&path, 2);
     let second = client(&path.join("tls.crt"));
     let mut served = false;
     for _ in 0..100 {
-        let url = format!(
-            "https://localhost:{}/validate",
-            live.addresses.webhook.port()
-        );
+        let url = format!("https://localhost:{}/validate", live.addresses.webhook.port());
         if second.post(url).send().await.is_ok() {
             served = true;
             break;
@@ -72,10 +65,7 @@ async fn takes_a_new_certificate_without_dropping_connections_and_keeps_the_old_
     // The first client does not believe the new one, but its connection lives on.
     assert!(
         client(&first)
-            .post(format!(
-                "https://localhost:{}/",
-                live.addresses.webhook.port()
-            ))
+            .post(format!("https://localhost:{}/", live.addresses.webhook.port()))
             .send()
             .await
             .is_err()
@@ -84,7 +74,6 @@ async fn takes_a_new_certificate_without_dropping_connections_and_keeps_the_old_
     assert_eq!(in_flight.await.unwrap()["allowed"], true);
     assert_eq!(live.review("good").await["allowed"], true);
 }
-
 
 /// As many invalid policies as the file says; a problem or an error where it says so.
 fn load_from(file: PathBuf) -> impl FnMut() -> Policies + Send + 'static {
@@ -99,22 +88,12 @@ fn load_from(file: PathBuf) -> impl FnMut() -> Policies + Send + 'static {
         match text.trim() {
             "defect" => panic!("a defect"),
             "broken" => problems.push("policies.yaml:1: broken".to_owned()),
-            count => {
-                last = count
-                    .parse()
-                    .map_err(|_| "nothing can be loaded".to_owned())?
-            }
+            count => last = count.parse().map_err(|_| "nothing can be loaded".to_owned())?,
         }
         let policy = |number| {
             PolicyState::Invalid(Arc::new(InvalidPolicy {
-                id: PolicyId::Cluster {
-                    name: format!("p{number}"),
-                },
-                scope: Scope {
-                    images: vec![],
-                    workloads: vec![],
-                    namespaces: None,
-                },
+                id: PolicyId::Cluster { name: format!("p{number}") },
+                scope: Scope { images: vec![], workloads: vec![], namespaces: None },
                 problem: "test".to_owned(),
             }))
         };
@@ -132,25 +111,15 @@ async fn reloads_policies_and_keeps_the_last_good_ones() {
     let out = format!("--tls-ca-out={}", ca.display());
     let load = load_from(file.clone());
     let live = Live::start_with(folder, &[&out], &ca, ConnectionLimits::default(), load).await;
-    let count = async || {
-        live.review("good").await["warnings"][0]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
+    let count = async || live.review("good").await["warnings"][0].as_str().unwrap().to_owned();
     assert_eq!(count().await, "1 policies");
     let failures = r#"tegata_reload_failures_total{what="policies"}"#;
-    for (text, policies, failed) in [
-        ("2", 2, 0),
-        ("broken", 2, 1),
-        ("nonsense", 2, 2),
-        ("defect", 2, 3),
-        ("3", 3, 3),
-    ] {
+    for (text, policies, failed) in
+        [("2", 2, 0), ("broken", 2, 1), ("nonsense", 2, 2), ("defect", 2, 3), ("3", 3, 3)]
+    {
         std::fs::write(&file, text).unwrap();
         live.until_metric(&format!("{failures} {failed}")).await;
-        live.until_metric(&format!(r#"tegata_policies{{state="invalid"}} {policies}"#))
-            .await;
+        live.until_metric(&format!(r#"tegata_policies{{state="invalid"}} {policies}"#)).await;
         assert_eq!(count().await, format!("{policies} policies"), "{text}");
     }
     std::fs::remove_file(&file).unwrap();

@@ -36,26 +36,16 @@ fn app(max_in_flight: usize) -> App {
     let fake = Fake::default();
     let (registry, metrics) = metrics::registry();
     let policies = watch::Sender::new(Arc::new(PolicySnapshot::default()));
-    let limits = Limits {
-        max_in_flight,
-        ..Limits::default()
-    };
+    let limits = Limits { max_in_flight, ..Limits::default() };
     let state = AppState::new(fake.clone(), policies.subscribe(), metrics, limits);
-    App {
-        router: server::router(state),
-        registry,
-        fake,
-        _policies: policies,
-    }
+    App { router: server::router(state), registry, fake, _policies: policies }
 }
 
 impl App {
     async fn send(&self, request: HttpRequest<Body>) -> (StatusCode, String) {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
-        let body = axum::body::to_bytes(response.into_body(), 1 << 20)
-            .await
-            .unwrap();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
@@ -71,10 +61,7 @@ impl App {
 }
 
 fn post(path: &str, body: impl Into<Body>) -> HttpRequest<Body> {
-    HttpRequest::post(path)
-        .header("content-type", "application/json")
-        .body(body.into())
-        .unwrap()
+    HttpRequest::post(path).header("content-type", "application/json").body(body.into()).unwrap()
 }
 
 #[tokio::test]
@@ -94,51 +81,19 @@ async fn rejects_what_is_no_admission_review() {
     let app = app(4);
     let good = || Body::from(review("good").to_string());
     let with = |name: &str, value: &str| {
-        HttpRequest::post("/validate")
-            .header(name, value)
-            .body(good())
-            .unwrap()
+        HttpRequest::post("/validate").header(name, value).body(good()).unwrap()
     };
     let mut compressed = with("content-type", "application/json");
-    compressed
-        .headers_mut()
-        .insert("content-encoding", "gzip".parse().unwrap());
+    compressed.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
     let mut declared = with("content-type", "application/json");
-    declared
-        .headers_mut()
-        .insert("content-length", (MAX_BODY + 1).into());
+    declared.headers_mut().insert("content-length", (MAX_BODY + 1).into());
     let cases = [
-        (
-            "get",
-            HttpRequest::get("/validate").body(Body::empty()).unwrap(),
-            405,
-            "takes POST",
-        ),
+        ("get", HttpRequest::get("/validate").body(Body::empty()).unwrap(), 405, "takes POST"),
         ("path", post("/", good()), 404, "/mutate and /validate"),
-        (
-            "path below",
-            post("/validate/x", good()),
-            404,
-            "/mutate and /validate",
-        ),
-        (
-            "no type",
-            HttpRequest::post("/validate").body(good()).unwrap(),
-            415,
-            "application/json",
-        ),
-        (
-            "type",
-            with("content-type", "application/yaml"),
-            415,
-            "application/json",
-        ),
-        (
-            "type's prefix",
-            with("content-type", "application/jsonx"),
-            415,
-            "application/json",
-        ),
+        ("path below", post("/validate/x", good()), 404, "/mutate and /validate"),
+        ("no type", HttpRequest::post("/validate").body(good()).unwrap(), 415, "application/json"),
+        ("type", with("content-type", "application/yaml"), 415, "application/json"),
+        ("type's prefix", with("content-type", "application/jsonx"), 415, "application/json"),
         ("compressed", compressed, 415, "content-encoding"),
         ("declared length", declared, 413, "larger than"),
         ("empty", post("/validate", ""), 400, ""),
@@ -146,19 +101,11 @@ async fn rejects_what_is_no_admission_review() {
         ("other json", post("/validate", "[]"), 400, ""),
         (
             "no request",
-            post(
-                "/mutate",
-                r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#,
-            ),
+            post("/mutate", r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#),
             400,
             "",
         ),
-        (
-            "large",
-            post("/validate", vec![b' '; MAX_BODY + 1]),
-            413,
-            "larger than",
-        ),
+        ("large", post("/validate", vec![b' '; MAX_BODY + 1]), 413, "larger than"),
     ];
     for (what, request, status, text) in cases {
         let (found, body) = app.send(request).await;
@@ -167,10 +114,7 @@ async fn rejects_what_is_no_admission_review() {
     }
     assert_eq!(app.fake.asked.load(Ordering::SeqCst), 0);
     let metrics = app.metrics();
-    assert!(
-        metrics.contains(r#"tegata_refused_requests_total{status="415"} 4"#),
-        "{metrics}"
-    );
+    assert!(metrics.contains(r#"tegata_refused_requests_total{status="415"} 4"#), "{metrics}");
     assert!(metrics.contains("tegata_in_flight 0\n"), "{metrics}");
 }
 
@@ -217,11 +161,7 @@ async fn rejects_a_body_that_breaks_off_or_does_not_arrive() {
     let request = post("/validate?timeout=400ms", Body::from_stream(silent));
     let (status, text) = app.send(request).await;
     assert_eq!(status, StatusCode::REQUEST_TIMEOUT, "{text}");
-    assert!(
-        start.elapsed() < Duration::from_millis(400),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -238,19 +178,12 @@ async fn denies_when_the_pipeline_panics() {
 async fn denies_before_the_api_servers_time_out_when_the_pipeline_hangs() {
     let app = app(1);
     let start = Instant::now();
-    assert_indeterminate(
-        &app.review("/mutate?timeout=600ms", "hang").await,
-        "deadline-exceeded",
-    );
+    assert_indeterminate(&app.review("/mutate?timeout=600ms", "hang").await, "deadline-exceeded");
     let elapsed = start.elapsed();
     assert!(elapsed > Duration::from_millis(400), "{elapsed:?}");
     assert!(elapsed < Duration::from_millis(600), "{elapsed:?}");
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(
-        app.fake.abandoned.load(Ordering::SeqCst),
-        1,
-        "the hanging work goes on"
-    );
+    assert_eq!(app.fake.abandoned.load(Ordering::SeqCst), 1, "the hanging work goes on");
     // Its place is free again.
     assert_eq!(app.review("/mutate", "good").await["allowed"], true);
 }
@@ -258,10 +191,7 @@ async fn denies_before_the_api_servers_time_out_when_the_pipeline_hangs() {
 #[tokio::test]
 async fn lets_the_pipeline_answer_at_its_own_deadline() {
     let app = app(1);
-    assert_eq!(
-        app.review("/validate?timeout=1s", "late").await["allowed"],
-        true
-    );
+    assert_eq!(app.review("/validate?timeout=1s", "late").await["allowed"], true);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -272,11 +202,7 @@ async fn denies_in_time_when_the_pipeline_blocks_its_thread_and_keeps_its_place_
         &app.review("/validate?timeout=600ms", "block").await,
         "deadline-exceeded",
     );
-    assert!(
-        start.elapsed() < Duration::from_millis(600),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_millis(600), "{:?}", start.elapsed());
     assert_indeterminate(&app.review("/validate", "good").await, "overloaded");
 }
 
@@ -312,18 +238,11 @@ async fn sheds_at_once_what_is_beyond_the_most_in_flight() {
     assert_indeterminate(&response_of(&answer, "large"), "overloaded");
     let (status, _) = app.send(post("/validate", "no review")).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(app.fake.asked.load(Ordering::SeqCst), 2);
     let metrics = app.metrics();
     assert!(metrics.contains("tegata_in_flight 2\n"), "{metrics}");
-    assert!(
-        metrics.contains(r#"tegata_shed_total{what="request"} 3"#),
-        "{metrics}"
-    );
+    assert!(metrics.contains(r#"tegata_shed_total{what="request"} 3"#), "{metrics}");
     app.fake.release.notify_waiters();
     for waiting in waiting {
         assert_eq!(waiting.await.unwrap(), StatusCode::OK);

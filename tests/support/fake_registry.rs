@@ -156,12 +156,7 @@ impl FakeRegistry {
         state: Arc<Mutex<Contents>>,
         task: &tokio::task::JoinHandle<()>,
     ) -> Self {
-        Self {
-            address,
-            certificate,
-            state,
-            _stop: Arc::new(Stop(task.abort_handle())),
-        }
+        Self { address, certificate, state, _stop: Arc::new(Stop(task.abort_handle())) }
     }
 
     /// `127.0.0.1:port`, for image references.
@@ -206,11 +201,7 @@ impl FakeRegistry {
 
     /// How many requests had `text` in path or query.
     pub fn count(&self, text: &str) -> usize {
-        self.contents()
-            .log
-            .iter()
-            .filter(|request| request.path.contains(text))
-            .count()
+        self.contents().log.iter().filter(|request| request.path.contains(text)).count()
     }
 
     /// Stores a blob, for all repositories.
@@ -230,11 +221,7 @@ impl FakeRegistry {
     pub fn put_manifest_bytes(&self, repository: &str, bytes: Bytes) -> Digest {
         let digest = Digest::sha256_of(&bytes);
         let parsed: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let default = if parsed["manifests"].is_array() {
-            INDEX_TYPE
-        } else {
-            MANIFEST_TYPE
-        };
+        let default = if parsed["manifests"].is_array() { INDEX_TYPE } else { MANIFEST_TYPE };
         let media_type = parsed["mediaType"].as_str().unwrap_or(default).to_owned();
         let key = (repository.to_owned(), digest.to_string());
         self.contents().manifests.insert(key, (media_type, bytes));

@@ -34,21 +34,10 @@ enum Shape {
 
 use self::Shape::*;
 
-const STATEMENTS: &[Shape] = &[
-    StatementV1,
-    StatementIntoto,
-    StatementV2,
-    KeyedStatementV1,
-    KeyedStatementV2,
-];
-const KEYLESS: &[Shape] = &[
-    StatementV1,
-    StatementIntoto,
-    StatementV2,
-    MessageV1,
-    MessageV2,
-    Classic,
-];
+const STATEMENTS: &[Shape] =
+    &[StatementV1, StatementIntoto, StatementV2, KeyedStatementV1, KeyedStatementV2];
+const KEYLESS: &[Shape] =
+    &[StatementV1, StatementIntoto, StatementV2, MessageV1, MessageV2, Classic];
 const KEYED: &[Shape] = &[KeyedStatementV1, KeyedStatementV2, KeyedClassic];
 const CLASSIC: &[Shape] = &[Classic, KeyedClassic];
 const MESSAGES: &[Shape] = &[MessageV1, MessageV2];
@@ -73,12 +62,7 @@ fn forge(sigstore: &VirtualSigstore, root: &str, shape: Shape, part: Part) -> Re
     };
     let classic = |signing: Signing<'_>, key| {
         let signature = signing.classic().tamper(part).sign(&image());
-        verify(
-            root,
-            &adapt(&signature),
-            &Artifact::Bytes(&signature.payload),
-            key,
-        )
+        verify(root, &adapt(&signature), &Artifact::Bytes(&signature.payload), key)
     };
     let stamped = v1(sigstore).timestamp(1);
     match shape {
@@ -239,9 +223,7 @@ fn knows_what_the_library_lets_through() {
 #[test]
 fn knows_every_part() {
     let refused = REFUSED.iter().map(|(part, ..)| *part);
-    let known: Vec<_> = refused
-        .chain(LET_THROUGH.iter().map(|(part, _)| *part))
-        .collect();
+    let known: Vec<_> = refused.chain(LET_THROUGH.iter().map(|(part, _)| *part)).collect();
     for part in Part::ALL {
         assert!(known.contains(part), "{part:?} is in neither table");
     }
@@ -251,8 +233,5 @@ fn knows_every_part() {
 #[should_panic(expected = "PromiseBytes has no meaning")]
 fn refuses_to_forge_what_is_not_there() {
     let sigstore = sigstore();
-    let _ = v2(&sigstore)
-        .bundle(Version::V03)
-        .tamper(Part::PromiseBytes)
-        .sign(&image());
+    let _ = v2(&sigstore).bundle(Version::V03).tamper(Part::PromiseBytes).sign(&image());
 }

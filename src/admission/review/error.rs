@@ -13,10 +13,7 @@ pub struct ReviewError {
 
 impl ReviewError {
     pub(super) fn of_request(uid: &str, problem: ReviewProblem) -> Self {
-        Self {
-            uid: Some(uid.to_owned()),
-            problem,
-        }
+        Self { uid: Some(uid.to_owned()), problem }
     }
 
     /// The request's `uid`, where it was read: then the answer is a denial, which a webhook with

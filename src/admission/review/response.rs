@@ -47,22 +47,12 @@ pub enum Endpoint {
 /// A denial that is final has code 403, one that a retry may change has 503. The patch replaces
 /// image fields only, and each only where it still holds the text that was judged.
 pub fn respond(request_uid: &str, decision: &Decision, endpoint: Endpoint) -> Value {
-    let Decision {
-        allowed,
-        message,
-        warnings,
-        retry,
-        images,
-    } = decision;
+    let Decision { allowed, message, warnings, retry, images } = decision;
     let mut response = Map::new();
     response.insert("uid".to_owned(), request_uid.into());
     response.insert("allowed".to_owned(), (*allowed).into());
     if !allowed {
-        let (code, reason) = if *retry {
-            (503, "ServiceUnavailable")
-        } else {
-            (403, "Forbidden")
-        };
+        let (code, reason) = if *retry { (503, "ServiceUnavailable") } else { (403, "Forbidden") };
         response.insert("status".to_owned(), status(code, reason, message));
     }
     let warnings = bounded_warnings(warnings);
@@ -84,25 +74,14 @@ pub fn respond(request_uid: &str, decision: &Decision, endpoint: Endpoint) -> Va
 /// The denial of a request that cannot be judged.
 pub fn refuse(request_uid: &str, error: &ReviewError) -> Value {
     let code = error.status();
-    let reason = if code == 403 {
-        "Forbidden"
-    } else {
-        "BadRequest"
-    };
+    let reason = if code == 403 { "Forbidden" } else { "BadRequest" };
     let mut response = Map::new();
     response.insert("uid".to_owned(), request_uid.into());
     response.insert("allowed".to_owned(), false.into());
-    response.insert(
-        "status".to_owned(),
-        status(code, reason, &error.to_string()),
-    );
-    let reasons = error
-        .reason()
-        .map_or("request-malformed", |reason| reason.code());
-    response.insert(
-        "auditAnnotations".to_owned(),
-        json!({"decision": "denied", "reasons": reasons}),
-    );
+    response.insert("status".to_owned(), status(code, reason, &error.to_string()));
+    let reasons = error.reason().map_or("request-malformed", |reason| reason.code());
+    response
+        .insert("auditAnnotations".to_owned(), json!({"decision": "denied", "reasons": reasons}));
     review(response)
 }
 
@@ -141,10 +120,8 @@ fn bounded_warnings(warnings: &[String]) -> Vec<String> {
     let mut kept: Vec<String> = Vec::new();
     let mut left = MAX_WARNINGS - WARNING_RESERVE;
     for warning in warnings {
-        let mut line: String = warning
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let mut line: String =
+            warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if let Some((end, _)) = line.char_indices().nth(MAX_WARNING) {
             let before_last = line.floor_char_boundary(end.saturating_sub(1));
             line.truncate(before_last);
@@ -153,10 +130,7 @@ fn bounded_warnings(warnings: &[String]) -> Vec<String> {
         match left.checked_sub(line.len()) {
             Some(rest) => left = rest,
             None => {
-                kept.push(format!(
-                    "{} more warnings were left out",
-                    warnings.len() - kept.len()
-                ));
+                kept.push(format!("{} more warnings were left out", warnings.len() - kept.len()));
                 break;
             }
         }
@@ -167,13 +141,7 @@ fn bounded_warnings(warnings: &[String]) -> Vec<String> {
 
 /// The short form for the audit log. The API server puts the webhook's name before each key.
 fn annotations(decision: &Decision) -> Value {
-    let Decision {
-        allowed,
-        message: _,
-        warnings: _,
-        retry,
-        images,
-    } = decision;
+    let Decision { allowed, message: _, warnings: _, retry, images } = decision;
     let word = match (allowed, retry) {
         (true, _) => "admitted",
         (false, true) => "denied-for-now",
@@ -181,16 +149,10 @@ fn annotations(decision: &Decision) -> Value {
     };
     let mut annotations = Map::new();
     annotations.insert("decision".to_owned(), word.into());
-    let reasons: BTreeSet<&str> = images
-        .iter()
-        .flat_map(|image| reasons(&image.report))
-        .collect();
+    let reasons: BTreeSet<&str> = images.iter().flat_map(|image| reasons(&image.report)).collect();
     if !reasons.is_empty() {
         let reasons: Vec<&str> = reasons.into_iter().collect();
-        annotations.insert(
-            "reasons".to_owned(),
-            cut(&reasons.join(","), MAX_ANNOTATION).into(),
-        );
+        annotations.insert("reasons".to_owned(), cut(&reasons.join(","), MAX_ANNOTATION).into());
     }
     if !images.is_empty() {
         annotations.insert("images".to_owned(), short_reports(images).into());
@@ -199,16 +161,8 @@ fn annotations(decision: &Decision) -> Value {
 }
 
 fn reasons(report: &ImageReport) -> BTreeSet<&'static str> {
-    let policies = report
-        .policies
-        .iter()
-        .filter_map(|policy| policy.failure.as_ref());
-    report
-        .failure
-        .iter()
-        .chain(policies)
-        .map(|failure| failure.reason.code())
-        .collect()
+    let policies = report.policies.iter().filter_map(|policy| policy.failure.as_ref());
+    report.failure.iter().chain(policies).map(|failure| failure.reason.code()).collect()
 }
 
 /// A JSON list, complete or ending in the number of images that found no room.
@@ -217,10 +171,7 @@ fn short_reports(images: &[FieldReport]) -> String {
     for (index, FieldReport { path, report, .. }) in images.iter().enumerate() {
         let mut entry = Map::new();
         entry.insert("path".to_owned(), path.as_str().into());
-        entry.insert(
-            "image".to_owned(),
-            crate::verdict::printable(&report.image).into(),
-        );
+        entry.insert("image".to_owned(), crate::verdict::printable(&report.image).into());
         if let Some(digest) = &report.digest {
             entry.insert("digest".to_owned(), digest.as_str().into());
         }
@@ -246,20 +197,9 @@ fn short_reports(images: &[FieldReport]) -> String {
 ///
 /// Whatever is not an image field, or would do more than add a digest to it, is left alone.
 fn pin(image: &FieldReport) -> Option<[Value; 2]> {
-    let FieldReport {
-        path: _,
-        pointer,
-        text,
-        pinned,
-        unpinned: _,
-        report: _,
-    } = image;
+    let FieldReport { path: _, pointer, text, pinned, unpinned: _, report: _ } = image;
     let pinned = pinned.as_deref()?;
-    pinned
-        .strip_prefix(text.as_str())?
-        .strip_prefix('@')?
-        .parse::<Digest>()
-        .ok()?;
+    pinned.strip_prefix(text.as_str())?.strip_prefix('@')?.parse::<Digest>().ok()?;
     workload::is_image_pointer(pointer).then(|| {
         [
             json!({"op": "test", "path": pointer, "value": text}),

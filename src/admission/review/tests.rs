@@ -40,12 +40,7 @@ fn parse_value(review: &Value) -> Result<Request, ReviewError> {
 }
 
 fn texts(review: &Value) -> Vec<String> {
-    parse_value(review)
-        .unwrap()
-        .images
-        .into_iter()
-        .map(|image| image.text)
-        .collect()
+    parse_value(review).unwrap().images.into_iter().map(|image| image.text).collect()
 }
 
 /// A review with the value at `pointer` replaced.
@@ -59,45 +54,23 @@ fn accepts_a_pod() {
     let mut review = create();
     review["request"]["dryRun"] = json!(true);
     let request = parse_value(&review).unwrap();
-    let Request {
-        uid,
-        workload,
-        kind,
-        name,
-        user,
-        dry_run,
-        images,
-    } = request;
+    let Request { uid, workload, kind, name, user, dry_run, images } = request;
     assert_eq!(uid, "705ab4f5-6393-11e8-b7cc-42010a800002");
     assert_eq!(
         (kind.as_str(), name.as_str(), user.as_str(), dry_run),
         ("Pod", "web", "jane", true)
     );
-    let Workload {
-        namespace,
-        namespace_labels,
-        group,
-        version,
-        resource,
-        labels,
-    } = workload;
+    let Workload { namespace, namespace_labels, group, version, resource, labels } = workload;
     assert_eq!((namespace.as_str(), group.as_str()), ("team-a", ""));
     assert_eq!((version.as_str(), resource.as_str()), ("v1", "pods"));
-    assert_eq!(
-        labels,
-        BTreeMap::from([("app".to_owned(), "web".to_owned())])
-    );
+    assert_eq!(labels, BTreeMap::from([("app".to_owned(), "web".to_owned())]));
     assert!(namespace_labels.is_empty());
     assert_eq!(images[0].path, "spec.containers[0].image");
 }
 
 #[test]
 fn names_a_pod_by_generate_name_until_it_has_one() {
-    let review = with(
-        create(),
-        "/request/object/metadata",
-        json!({"generateName": "web-"}),
-    );
+    let review = with(create(), "/request/object/metadata", json!({"generateName": "web-"}));
     assert_eq!(parse_value(&review).unwrap().name, "web-");
 }
 
@@ -114,17 +87,10 @@ fn judges_everything_where_the_old_object_is_missing_or_another_kind() {
     let mut other = pod("r.io/a:1");
     other["kind"] = json!("PodTemplate");
     for old in [json!(null), json!({}), json!([]), other] {
-        assert_eq!(
-            texts(&review("UPDATE", pod("r.io/a:1"), old.clone())),
-            ["r.io/a:1"],
-            "{old}"
-        );
+        assert_eq!(texts(&review("UPDATE", pod("r.io/a:1"), old.clone())), ["r.io/a:1"], "{old}");
     }
     let mut absent = review("UPDATE", pod("r.io/a:1"), json!(null));
-    absent["request"]
-        .as_object_mut()
-        .unwrap()
-        .remove("oldObject");
+    absent["request"].as_object_mut().unwrap().remove("oldObject");
     assert_eq!(texts(&absent), ["r.io/a:1"]);
     let create = review("CREATE", pod("r.io/a:1"), pod("r.io/a:1"));
     assert_eq!(texts(&create), ["r.io/a:1"]);
@@ -137,10 +103,7 @@ fn nothing_else_skips_the_check() {
     for (key, value) in [
         ("ownerReferences", owner),
         ("deletionTimestamp", json!("2026-01-01T00:00:00Z")),
-        (
-            "annotations",
-            json!({"tegata.dev/verified": "true", "kubernetes.io/config.mirror": "x"}),
-        ),
+        ("annotations", json!({"tegata.dev/verified": "true", "kubernetes.io/config.mirror": "x"})),
         ("labels", json!({"tegata.dev/skip": "true"})),
         ("finalizers", json!([])),
     ] {
@@ -151,14 +114,8 @@ fn nothing_else_skips_the_check() {
             assert_eq!(texts(&review), ["r.io/evil:1"], "{operation} {key}");
         }
     }
-    for user in [
-        "system:serviceaccount:kube-system:replicaset-controller",
-        "system:admin",
-    ] {
-        assert_eq!(
-            texts(&with(create(), "/request/userInfo/username", json!(user))).len(),
-            1
-        );
+    for user in ["system:serviceaccount:kube-system:replicaset-controller", "system:admin"] {
+        assert_eq!(texts(&with(create(), "/request/userInfo/username", json!(user))).len(), 1);
     }
 }
 
@@ -184,15 +141,9 @@ fn judges_a_deployment_scaled_to_zero() {
         "spec": {"replicas": 0, "template": {"spec": {"containers": [{"image": "r.io/a:1"}]}}},
     });
     let request = parse_value(&review).unwrap();
+    assert_eq!(request.images[0].path, "spec.template.spec.containers[0].image");
     assert_eq!(
-        request.images[0].path,
-        "spec.template.spec.containers[0].image"
-    );
-    assert_eq!(
-        (
-            request.workload.group.as_str(),
-            request.workload.resource.as_str()
-        ),
+        (request.workload.group.as_str(), request.workload.resource.as_str()),
         ("apps", "deployments")
     );
 }
@@ -203,11 +154,8 @@ fn has_nothing_to_judge_in_deletions_connections_and_imageless_kinds() {
         assert!(texts(&review(operation, json!(null), pod("r.io/a:1"))).is_empty());
     }
     for (group, kind) in IMAGELESS {
-        let review = with(
-            create(),
-            "/request/kind",
-            json!({"group": group, "version": "v1", "kind": kind}),
-        );
+        let review =
+            with(create(), "/request/kind", json!({"group": group, "version": "v1", "kind": kind}));
         assert!(texts(&review).is_empty(), "{kind}");
     }
     let foreign = json!({"group": "evil.example", "version": "v1", "kind": "Scale"});
@@ -241,16 +189,8 @@ fn place(error: &ReviewError) -> String {
 #[test]
 fn rejects_malformed_reviews_and_says_where() {
     let table = [
-        (
-            "/apiVersion",
-            json!("admission.k8s.io/v1beta1"),
-            "apiVersion=admission.k8s.io/v1beta1",
-        ),
-        (
-            "/apiVersion",
-            json!("admission.k8s.io/v2"),
-            "apiVersion=admission.k8s.io/v2",
-        ),
+        ("/apiVersion", json!("admission.k8s.io/v1beta1"), "apiVersion=admission.k8s.io/v1beta1"),
+        ("/apiVersion", json!("admission.k8s.io/v2"), "apiVersion=admission.k8s.io/v2"),
         ("/apiVersion", json!(1), "apiVersion=nothing"),
         ("/kind", json!("Pod"), "kind=Pod"),
         ("/request", json!(null), "request"),
@@ -258,11 +198,7 @@ fn rejects_malformed_reviews_and_says_where() {
         ("/request/uid", json!(null), "request.uid"),
         ("/request/uid", json!(""), "request.uid"),
         ("/request/uid", json!("a b"), "request.uid"),
-        (
-            "/request/uid",
-            json!("u".repeat(MAX_UID + 1)),
-            "request.uid",
-        ),
+        ("/request/uid", json!("u".repeat(MAX_UID + 1)), "request.uid"),
         ("/request/operation", json!("PATCH"), "operation=PATCH"),
         ("/request/operation", json!("create"), "operation=create"),
         ("/request/operation", json!(null), "request.operation"),
@@ -273,58 +209,22 @@ fn rejects_malformed_reviews_and_says_where() {
         ("/request/kind/group", json!(1), "request.kind"),
         ("/request/kind/group", json!("apps"), "not covered Pod"),
         ("/request/kind/version", json!("v2"), "not covered Pod"),
-        (
-            "/request/kind/kind",
-            json!("Service"),
-            "not covered Service",
-        ),
-        (
-            "/request/kind/kind",
-            json!("PodTemplate"),
-            "request.resource.resource=pods",
-        ),
+        ("/request/kind/kind", json!("Service"), "not covered Service"),
+        ("/request/kind/kind", json!("PodTemplate"), "request.resource.resource=pods"),
         ("/request/resource", json!(null), "request.resource"),
-        (
-            "/request/resource/resource",
-            json!("services"),
-            "request.resource.resource=services",
-        ),
-        (
-            "/request/resource/group",
-            json!("apps"),
-            "request.resource.resource=pods",
-        ),
+        ("/request/resource/resource", json!("services"), "request.resource.resource=services"),
+        ("/request/resource/group", json!("apps"), "request.resource.resource=pods"),
         ("/request/namespace", json!(["x"]), "request.namespace"),
         ("/request/dryRun", json!("yes"), "request.dryRun"),
         ("/request/object", json!(null), "request.object.kind"),
         ("/request/object", json!([]), "request.object.kind"),
-        (
-            "/request/object/kind",
-            json!("ConfigMap"),
-            "request.object.kind=ConfigMap",
-        ),
+        ("/request/object/kind", json!("ConfigMap"), "request.object.kind=ConfigMap"),
         ("/request/object/kind", json!(null), "request.object.kind"),
-        (
-            "/request/object/apiVersion",
-            json!("v2"),
-            "request.object.apiVersion=v2",
-        ),
-        (
-            "/request/object/metadata/labels",
-            json!([]),
-            "request.object.metadata.labels",
-        ),
-        (
-            "/request/object/metadata/labels",
-            json!({"a": 1}),
-            "request.object.metadata.labels",
-        ),
+        ("/request/object/apiVersion", json!("v2"), "request.object.apiVersion=v2"),
+        ("/request/object/metadata/labels", json!([]), "request.object.metadata.labels"),
+        ("/request/object/metadata/labels", json!({"a": 1}), "request.object.metadata.labels"),
         ("/request/object/spec", json!(null), "object spec"),
-        (
-            "/request/object/spec/containers/0/image",
-            json!(7),
-            "object spec.containers[0].image",
-        ),
+        ("/request/object/spec/containers/0/image", json!(7), "object spec.containers[0].image"),
     ];
     for (pointer, value, wanted) in table {
         let review = with(create(), pointer, value.clone());
@@ -342,11 +242,7 @@ fn rejects_malformed_reviews_and_says_where() {
 fn rejects_bodies_that_are_not_one_json_document() {
     let text = create().to_string();
     let twice = text.replacen("\"image\":", "\"image\":\"r.io/good:1\",\"image\":", 1);
-    let deep = text.replacen(
-        "\"web\"",
-        &format!("{}{}", "[".repeat(200), "]".repeat(200)),
-        1,
-    );
+    let deep = text.replacen("\"web\"", &format!("{}{}", "[".repeat(200), "]".repeat(200)), 1);
     let table: [(Vec<u8>, &str); 8] = [
         (Vec::new(), "json"),
         (b"null".to_vec(), "kind=nothing"),
@@ -368,13 +264,9 @@ fn rejects_bodies_that_are_not_one_json_document() {
 
 #[test]
 fn rejects_too_many_images_with_the_reason_code() {
-    let list: Vec<Value> = (0..=workload::MAX_IMAGES)
-        .map(|i| json!({"image": format!("r.io/{i}")}))
-        .collect();
+    let list: Vec<Value> =
+        (0..=workload::MAX_IMAGES).map(|i| json!({"image": format!("r.io/{i}")})).collect();
     let review = with(create(), "/request/object/spec/containers", json!(list));
     let error = parse_value(&review).unwrap_err();
-    assert_eq!(
-        (error.reason(), error.status()),
-        (Some(Reason::ImageFieldLimit), 403)
-    );
+    assert_eq!((error.reason(), error.status()), (Some(Reason::ImageFieldLimit), 403));
 }

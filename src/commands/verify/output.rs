@@ -36,10 +36,7 @@ pub(super) fn render(reports: &[ImageReport], args: &VerifyArgs) -> String {
 }
 
 fn json(reports: &[ImageReport]) -> String {
-    let document = Document {
-        images: reports,
-        verdict: verdict(reports),
-    };
+    let document = Document { images: reports, verdict: verdict(reports) };
     // Reports hold strings, numbers and lists only, which always have a JSON form.
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
@@ -49,11 +46,7 @@ fn json(reports: &[ImageReport]) -> String {
 /// The worst answer: rejected before indeterminate before verified. Of no image, nothing is
 /// verified.
 pub(super) fn verdict(reports: &[ImageReport]) -> Verdict {
-    reports
-        .iter()
-        .map(|report| report.verdict)
-        .max()
-        .unwrap_or(Verdict::Rejected)
+    reports.iter().map(|report| report.verdict).max().unwrap_or(Verdict::Rejected)
 }
 
 /// The report, with a verdict of "verified" taken back where no policy stands behind it: all() over
@@ -62,16 +55,9 @@ pub(super) fn covered(report: ImageReport) -> ImageReport {
     if !report.policies.is_empty() || report.verdict != Verdict::Verified {
         return report;
     }
-    let failure = Failure::new(
-        Reason::PolicyNone,
-        "not covered: no policy applies to this image",
-    )
-    .wanted("a policy whose images, match and namespaces cover it");
-    ImageReport {
-        verdict: failure.verdict(),
-        failure: Some(failure),
-        ..report
-    }
+    let failure = Failure::new(Reason::PolicyNone, "not covered: no policy applies to this image")
+        .wanted("a policy whose images, match and namespaces cover it");
+    ImageReport { verdict: failure.verdict(), failure: Some(failure), ..report }
 }
 
 fn look(color: Color) -> Look {
@@ -85,24 +71,14 @@ fn look(color: Color) -> Look {
     let columns = terminal_size::terminal_size_of(&out)
         .filter(|_| out.is_terminal())
         .map_or(80, |(width, _)| usize::from(width.0).clamp(40, 120));
-    Look {
-        colour,
-        unicode: utf8_locale(),
-        width: columns,
-    }
+    Look { colour, unicode: utf8_locale(), width: columns }
 }
 
 /// Whether the locale says UTF-8 (POSIX: the first of these that is not empty counts).
 fn utf8_locale() -> bool {
     let variables = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter();
-    let mut values = variables
-        .filter_map(std::env::var_os)
-        .filter(|value| !value.is_empty());
-    let locale = values
-        .next()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
+    let mut values = variables.filter_map(std::env::var_os).filter(|value| !value.is_empty());
+    let locale = values.next().unwrap_or_default().to_string_lossy().to_lowercase();
     locale.contains("utf-8") || locale.contains("utf8")
 }
 

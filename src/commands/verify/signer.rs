@@ -21,13 +21,18 @@ use crate::policy::PolicySnapshot;
 use crate::policy::PolicyState;
 use crate::policy::Scope;
 use crate::policy::Signer;
+use crate::trust_root::TrustRoot;
 use crate::verify::PublicKey;
 
-/// A snapshot with one policy, for every image, that asks for the signer of the flags.
+/// A snapshot with one policy, for every image, that asks for the signer of the flags and believes
+/// `root`.
 ///
 /// # Errors
 /// When the flags name no signer, or files that cannot be used.
-pub(super) fn snapshot(args: &SignerArgs) -> Result<PolicySnapshot, VerifyError> {
+pub(super) fn snapshot(
+    args: &SignerArgs,
+    root: Arc<TrustRoot>,
+) -> Result<PolicySnapshot, VerifyError> {
     let demands = demands(args)?;
     let (name, signer) = signer(args)?;
     let authority = Authority {
@@ -36,13 +41,11 @@ pub(super) fn snapshot(args: &SignerArgs) -> Result<PolicySnapshot, VerifyError>
         sources: Vec::new(),
         formats: vec![Format::Legacy, Format::Bundle],
         demands,
-        trust_root: inputs::trust_root(args.trusted_root.as_deref())?,
+        trust_root: root,
         payload: PayloadKind::Signature,
     };
     let policy = Policy {
-        id: PolicyId::Cluster {
-            name: "of-the-command-line".to_owned(),
-        },
+        id: PolicyId::Cluster { name: "of-the-command-line".to_owned() },
         scope: Scope {
             images: vec![sources::every_image()?],
             workloads: Vec::new(),
@@ -53,9 +56,7 @@ pub(super) fn snapshot(args: &SignerArgs) -> Result<PolicySnapshot, VerifyError>
         threshold: NonZeroUsize::MIN,
         authorities: vec![authority],
     };
-    Ok(PolicySnapshot::new(vec![PolicyState::Ready(Arc::new(
-        policy,
-    ))]))
+    Ok(PolicySnapshot::new(vec![PolicyState::Ready(Arc::new(policy))]))
 }
 
 /// What must prove log inclusion and time. A key needs neither unless a flag asks; a certificate
@@ -83,24 +84,12 @@ fn signer(args: &SignerArgs) -> Result<(&'static str, Signer), VerifyError> {
             .map_err(|error| InputError::file("--key", path, &error))?;
         return Ok(("key", Signer::Keys(keys)));
     }
-    let SignerArgs {
-        certificate_identity,
-        certificate_identity_regexp,
-        ..
-    } = args;
+    let SignerArgs { certificate_identity, certificate_identity_regexp, .. } = args;
     let subject = exact("--certificate-identity", certificate_identity)
         .or_else(|| regex("--certificate-identity-regexp", certificate_identity_regexp));
-    let SignerArgs {
-        certificate_oidc_issuer,
-        certificate_oidc_issuer_regexp,
-        ..
-    } = args;
-    let issuer = exact("--certificate-oidc-issuer", certificate_oidc_issuer).or_else(|| {
-        regex(
-            "--certificate-oidc-issuer-regexp",
-            certificate_oidc_issuer_regexp,
-        )
-    });
+    let SignerArgs { certificate_oidc_issuer, certificate_oidc_issuer_regexp, .. } = args;
+    let issuer = exact("--certificate-oidc-issuer", certificate_oidc_issuer)
+        .or_else(|| regex("--certificate-oidc-issuer-regexp", certificate_oidc_issuer_regexp));
     let missing = |flag, other| VerifyError::Flag {
         flag,
         problem: format!("not given; an identity is issuer and subject, {other} alone is not one"),
@@ -134,7 +123,6 @@ mod tests {
         certificate_identity_regexp: None,
         certificate_oidc_issuer: None,
         certificate_oidc_issuer_regexp: None,
-        trusted_root: None,
         insecure_ignore_tlog: None,
         use_signed_timestamps: None,
     };
@@ -147,10 +135,7 @@ mod tests {
             use_signed_timestamps: timestamps,
             ..NONE
         };
-        let identity = |tlog, timestamps| SignerArgs {
-            key: None,
-            ..key(tlog, timestamps)
-        };
+        let identity = |tlog, timestamps| SignerArgs { key: None, ..key(tlog, timestamps) };
         for (args, log, timestamp) in [
             (key(None, None), LogDemand::Optional, false),
             (key(Some(true), Some(true)), LogDemand::Optional, true),
@@ -159,18 +144,11 @@ mod tests {
             (identity(Some(false), Some(true)), LogDemand::Entry, true),
             (identity(Some(true), Some(true)), LogDemand::Optional, true),
         ] {
-            assert_eq!(
-                demands(&args).unwrap(),
-                Demands { log, timestamp },
-                "{args:?}"
-            );
+            assert_eq!(demands(&args).unwrap(), Demands { log, timestamp }, "{args:?}");
         }
         for timestamps in [None, Some(false)] {
             let error = demands(&identity(Some(true), timestamps)).unwrap_err();
-            assert!(
-                error.to_string().contains("add --use-signed-timestamps"),
-                "{error}"
-            );
+            assert!(error.to_string().contains("add --use-signed-timestamps"), "{error}");
         }
     }
 
@@ -178,15 +156,9 @@ mod tests {
     fn rejects_half_an_identity_and_none() {
         let text = |args: SignerArgs| signer(&args).unwrap_err().to_string();
         assert!(text(NONE).starts_with("nothing to verify against"));
-        let subject = SignerArgs {
-            certificate_identity: Some("a".into()),
-            ..NONE
-        };
+        let subject = SignerArgs { certificate_identity: Some("a".into()), ..NONE };
         assert!(text(subject).starts_with("--certificate-oidc-issuer: not given"));
-        let issuer = SignerArgs {
-            certificate_oidc_issuer_regexp: Some("a".into()),
-            ..NONE
-        };
+        let issuer = SignerArgs { certificate_oidc_issuer_regexp: Some("a".into()), ..NONE };
         assert!(text(issuer).starts_with("--certificate-identity: not given"));
     }
 }

@@ -83,9 +83,7 @@ fn docker_config() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let folder = variable("DOCKER_CONFIG").map(PathBuf::from);
     let home = || variable("HOME").map(|home| PathBuf::from(home).join(".docker"));
-    folder
-        .or_else(home)
-        .map(|folder| folder.join("config.json"))
+    folder.or_else(home).map(|folder| folder.join("config.json"))
 }
 
 /// The image in a layout folder, under the name that policies see, and the folder.
@@ -93,10 +91,7 @@ pub(super) fn layout(
     text: &str,
     known_as: Option<&ImageRef>,
 ) -> Result<(ImageRef, Source), VerifyError> {
-    let problem = |problem| VerifyError::Layout {
-        image: format!("oci:{text}"),
-        problem,
-    };
+    let problem = |problem| VerifyError::Layout { image: format!("oci:{text}"), problem };
     let reference = text.parse::<LayoutRef>();
     let reference = reference.map_err(|error| problem(one_line(&error)))?;
     let layout = Layout::open(&reference);
@@ -145,10 +140,7 @@ pub(super) fn identity(
             Pattern::Exact(flag, text) => (flag, TextMatcher::exact(text)),
             Pattern::Regex(flag, text) => (flag, TextMatcher::regex(text)),
         };
-        compiled.map_err(|error| VerifyError::Flag {
-            flag,
-            problem: one_line(&error),
-        })
+        compiled.map_err(|error| VerifyError::Flag { flag, problem: one_line(&error) })
     };
     IdentityMatcher::new(matcher(issuer)?, matcher(subject)?, Vec::new())
         .map_err(|error| VerifyError::Policies(one_line(&error)))

@@ -9,9 +9,7 @@ fn parse(text: &str) -> Result<ImageRef, ImageRefError> {
 }
 
 fn normal(text: &str) -> String {
-    parse(text)
-        .map(|image| image.to_string())
-        .unwrap_or_else(|error| panic!("{text}: {error}"))
+    parse(text).map(|image| image.to_string()).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 #[test]
@@ -22,45 +20,18 @@ fn accepts_and_normalises() {
         ("alpine:3.20", "docker.io/library/alpine:3.20".to_owned()),
         ("user/app", "docker.io/user/app:latest".to_owned()),
         ("a/b/c", "docker.io/a/b/c:latest".to_owned()),
-        (
-            "docker.io/alpine",
-            "docker.io/library/alpine:latest".to_owned(),
-        ),
-        (
-            "docker.io/library/alpine",
-            "docker.io/library/alpine:latest".to_owned(),
-        ),
-        (
-            "index.docker.io/alpine",
-            "docker.io/library/alpine:latest".to_owned(),
-        ),
-        (
-            "registry-1.docker.io/library/alpine:1",
-            "docker.io/library/alpine:1".to_owned(),
-        ),
-        (
-            "registry.hub.docker.com/user/app:1",
-            "docker.io/user/app:1".to_owned(),
-        ),
-        (
-            "Index.Docker.IO:443/alpine",
-            "docker.io/library/alpine:latest".to_owned(),
-        ),
-        (
-            "docker.io:5000/alpine",
-            "docker.io:5000/alpine:latest".to_owned(),
-        ),
+        ("docker.io/alpine", "docker.io/library/alpine:latest".to_owned()),
+        ("docker.io/library/alpine", "docker.io/library/alpine:latest".to_owned()),
+        ("index.docker.io/alpine", "docker.io/library/alpine:latest".to_owned()),
+        ("registry-1.docker.io/library/alpine:1", "docker.io/library/alpine:1".to_owned()),
+        ("registry.hub.docker.com/user/app:1", "docker.io/user/app:1".to_owned()),
+        ("Index.Docker.IO:443/alpine", "docker.io/library/alpine:latest".to_owned()),
+        ("docker.io:5000/alpine", "docker.io:5000/alpine:latest".to_owned()),
         ("localhost/app", "localhost/app:latest".to_owned()),
         ("LOCALHOST/app", "localhost/app:latest".to_owned()),
         ("localhost:5000/app", "localhost:5000/app:latest".to_owned()),
-        (
-            "localhost:5000",
-            "docker.io/library/localhost:5000".to_owned(),
-        ),
-        (
-            "localhostess/app",
-            "docker.io/localhostess/app:latest".to_owned(),
-        ),
+        ("localhost:5000", "docker.io/library/localhost:5000".to_owned()),
+        ("localhostess/app", "docker.io/localhostess/app:latest".to_owned()),
         ("GCR.IO/x", "gcr.io/x:latest".to_owned()),
         ("gcr.io:443/x", "gcr.io/x:latest".to_owned()),
         ("gcr.io:80/x", "gcr.io:80/x:latest".to_owned()),
@@ -73,28 +44,13 @@ fn accepts_and_normalises() {
         ("[::1]/x", "[::1]/x:latest".to_owned()),
         ("[0:0:0:0:0:0:0:1]:443/x:t", "[::1]/x:t".to_owned()),
         ("[2001:DB8::A]/x", "[2001:db8::a]/x:latest".to_owned()),
-        (
-            "xn--bcher-kva.example/x",
-            "xn--bcher-kva.example/x:latest".to_owned(),
-        ),
-        (
-            "r.io/a.b/c_d/e__f/g---h",
-            "r.io/a.b/c_d/e__f/g---h:latest".to_owned(),
-        ),
+        ("xn--bcher-kva.example/x", "xn--bcher-kva.example/x:latest".to_owned()),
+        ("r.io/a.b/c_d/e__f/g---h", "r.io/a.b/c_d/e__f/g---h:latest".to_owned()),
         ("r.io/x:_Tag.With-All", "r.io/x:_Tag.With-All".to_owned()),
         (&format!("r.io/x@{digest}"), format!("r.io/x@{digest}")),
-        (
-            &format!("r.io/x:v1@{digest}"),
-            format!("r.io/x:v1@{digest}"),
-        ),
-        (
-            &format!("r.io:443/x:v1@{digest}"),
-            format!("r.io/x:v1@{digest}"),
-        ),
-        (
-            &format!("r.io/x@sha512:{HEX}{HEX}"),
-            format!("r.io/x@sha512:{HEX}{HEX}"),
-        ),
+        (&format!("r.io/x:v1@{digest}"), format!("r.io/x:v1@{digest}")),
+        (&format!("r.io:443/x:v1@{digest}"), format!("r.io/x:v1@{digest}")),
+        (&format!("r.io/x@sha512:{HEX}{HEX}"), format!("r.io/x@sha512:{HEX}{HEX}")),
         (&format!("r.io/{HEX}"), format!("r.io/{HEX}:latest")),
         ("sha256/x:dead", "docker.io/sha256/x:dead".to_owned()),
     ];
@@ -107,26 +63,14 @@ fn accepts_and_normalises() {
 #[test]
 fn keeps_the_host_apart_from_look_alikes() {
     let table = [
-        (
-            "attacker.com/x.trusted.example/y",
-            "attacker.com",
-            "x.trusted.example/y",
-        ),
-        (
-            "evil.azurecr.io.attacker.com/x",
-            "evil.azurecr.io.attacker.com",
-            "x",
-        ),
+        ("attacker.com/x.trusted.example/y", "attacker.com", "x.trusted.example/y"),
+        ("evil.azurecr.io.attacker.com/x", "evil.azurecr.io.attacker.com", "x"),
         ("gcr.io.evil/x", "gcr.io.evil", "x"),
         ("gcr.io-evil.com/x", "gcr.io-evil.com", "x"),
         ("evil.com/gcr.io/x", "evil.com", "gcr.io/x"),
         ("evil/gcr.io/x", "docker.io", "evil/gcr.io/x"),
         ("gcr/io/x", "docker.io", "gcr/io/x"),
-        (
-            "docker.io.evil.com/library/alpine",
-            "docker.io.evil.com",
-            "library/alpine",
-        ),
+        ("docker.io.evil.com/library/alpine", "docker.io.evil.com", "library/alpine"),
         ("docker.io/gcr.io/x", "docker.io", "gcr.io/x"),
     ];
     for (text, registry, path) in table {
@@ -279,22 +223,15 @@ fn rejects_tag_and_digest_in_a_repository() {
     }
     let repository: Repository = "GCR.io:443/a/b".parse().unwrap();
     assert_eq!(repository.to_string(), "gcr.io/a/b");
-    assert_eq!(
-        "r.io:5000/x".parse::<Repository>().unwrap().registry(),
-        "r.io:5000"
-    );
+    assert_eq!("r.io:5000/x".parse::<Repository>().unwrap().registry(), "r.io:5000");
     assert_eq!(rule(&HEX.parse::<Repository>().unwrap_err()), "image id");
 }
 
 #[test]
 fn errors_hold_no_control_characters_and_stay_short() {
-    let error = parse(&format!("r.io/{}/A", "\u{202e}\n".repeat(100)))
-        .unwrap_err()
-        .to_string();
+    let error = parse(&format!("r.io/{}/A", "\u{202e}\n".repeat(100))).unwrap_err().to_string();
     assert!(!error.contains(['\n', '\u{202e}']), "{error:?}");
-    let error = parse(&format!("r.io/x:{}", "t".repeat(900)))
-        .unwrap_err()
-        .to_string();
+    let error = parse(&format!("r.io/x:{}", "t".repeat(900))).unwrap_err().to_string();
     assert!(error.len() < 500, "{error}");
 }
 

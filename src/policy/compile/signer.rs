@@ -50,10 +50,7 @@ pub(super) fn compile_key(spec: &api::KeySpec, path: &str) -> Result<Signer, Com
     Ok(Signer::Keys(keys))
 }
 
-pub(super) fn compile_keyless(
-    spec: &api::KeylessSpec,
-    path: &str,
-) -> Result<Signer, CompileError> {
+pub(super) fn compile_keyless(spec: &api::KeylessSpec, path: &str) -> Result<Signer, CompileError> {
     let api::KeylessSpec {
         identities,
         trust_root_ref: _,
@@ -84,10 +81,7 @@ pub(super) fn compile_keyless(
     Ok(Signer::Identities(identities))
 }
 
-fn compile_identity(
-    spec: &api::IdentitySpec,
-    path: &str,
-) -> Result<IdentityMatcher, CompileError> {
+fn compile_identity(spec: &api::IdentitySpec, path: &str) -> Result<IdentityMatcher, CompileError> {
     let api::IdentitySpec { issuer, issuer_reg_exp, subject, subject_reg_exp, claims } = spec;
     let issuer = one_of(issuer.as_deref(), issuer_reg_exp.as_deref(), path, "issuer")?;
     let subject = one_of(subject.as_deref(), subject_reg_exp.as_deref(), path, "subject")?;

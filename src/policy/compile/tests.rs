@@ -166,7 +166,8 @@ fn refuses_by_name_what_is_not_supported_yet() {
 fn rejects_incomplete_or_contradictory_specs_at_their_field() {
     let base = || spec(keyless());
     let identity = "/authorities/0/keyless/identities/0";
-    let changed = |pointer: &str, value: Value| with(base(), &format!("{identity}{pointer}"), value);
+    let changed =
+        |pointer: &str, value: Value| with(base(), &format!("{identity}{pointer}"), value);
     let bare = |identity: Value| spec(json!({"keyless": {"identities": [identity]}}));
     let at = "spec.authorities[0].keyless.identities[0]";
     for (spec, path) in [
@@ -240,7 +241,8 @@ fn suggests_what_was_probably_meant() {
 
 #[test]
 fn anyone_must_be_said() {
-    let anyone = json!({"keyless": {"identities": [{"issuerRegExp": ".*", "subjectRegExp": ".*"}]}});
+    let anyone =
+        json!({"keyless": {"identities": [{"issuerRegExp": ".*", "subjectRegExp": ".*"}]}});
     assert!(compile(spec(anyone)).is_ok());
 }
 
@@ -285,11 +287,11 @@ fn identities_reach_the_matcher_field_by_field() {
 fn one_trust_root_for_an_authority() {
     let roots = roots();
     let chosen = |authority: Value| {
-        compile_in(spec(authority), &roots).map(|policy| Arc::clone(&policy.authorities[0].trust_root))
+        compile_in(spec(authority), &roots)
+            .map(|policy| Arc::clone(&policy.authorities[0].trust_root))
     };
-    let is = |authority: Value, root: &Arc<TrustRoot>| {
-        Arc::ptr_eq(&chosen(authority).unwrap(), root)
-    };
+    let is =
+        |authority: Value, root: &Arc<TrustRoot>| Arc::ptr_eq(&chosen(authority).unwrap(), root);
     let private = &roots.named["private"];
     let named = |name: &str| with(keyless(), "/keyless/trustRootRef", json!(name));
     let reference = |name: &str| json!({"trustRootRef": name});
@@ -303,7 +305,10 @@ fn one_trust_root_for_an_authority() {
     for (authority, path) in [
         (with(keyless(), "/ctlog", reference("private")), "ctlog.trustRootRef"),
         (with(named("private"), "/ctlog", reference("other")), "ctlog.trustRootRef"),
-        (with(named("private"), "/rfc3161timestamp", reference("other")), "rfc3161timestamp.trustRootRef"),
+        (
+            with(named("private"), "/rfc3161timestamp", reference("other")),
+            "rfc3161timestamp.trustRootRef",
+        ),
         (named("privat"), "keyless.trustRootRef"),
     ] {
         assert_eq!(chosen(authority).unwrap_err().path, format!("spec.authorities[0].{path}"));
@@ -339,7 +344,10 @@ fn an_invalid_policy_denies_what_it_could_be_for() {
         let invalid = invalid(id(), &spec, "bad key");
         invalid.scope.images.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    assert_eq!(globs(json!({"images": [{"glob": "ghcr.io/**"}], "authorities": 7})), ["ghcr.io/**"]);
+    assert_eq!(
+        globs(json!({"images": [{"glob": "ghcr.io/**"}], "authorities": 7})),
+        ["ghcr.io/**"]
+    );
     // One unreadable glob may have been for anything.
     assert_eq!(globs(json!({"images": [{"glob": "ghcr.io/**"}, {"glob": "["}]})), ["**"]);
     for spec in [json!({}), Value::Null, json!({"images": "x"}), json!({"images": []})] {

@@ -61,12 +61,7 @@ fn one_signer_twice_is_one() {
         (2, 3, &[(0, &["a"][..]), (1, &["a"][..]), (2, &["a"][..])][..], false),
         // A greedy choice of `a` for the first authority would leave none for the second.
         (2, 2, &[(0, &["a", "b"][..]), (1, &["a"][..])][..], true),
-        (
-            3,
-            3,
-            &[(0, &["a", "b"][..]), (1, &["a", "c"][..]), (2, &["a"][..])][..],
-            true,
-        ),
+        (3, 3, &[(0, &["a", "b"][..]), (1, &["a", "c"][..]), (2, &["a"][..])][..], true),
         (3, 3, &[(0, &["a", "b"][..]), (1, &["a", "b"][..]), (2, &["a", "b"][..])][..], false),
         (1, 1, &[][..], false),
         // An authority that the policy does not have.

@@ -92,7 +92,8 @@ fn compares_with_tag_and_digest() {
         assert_eq!(ImageGlob::parse(glob).unwrap().matches(&image), expected, "{glob}");
     }
     let hub: ImageRef = "index.docker.io/nginx".parse().unwrap();
-    for glob in ["nginx", "nginx*", "nginx:latest", "docker.io/nginx", "docker.io/**", "library/*"] {
+    for glob in ["nginx", "nginx*", "nginx:latest", "docker.io/nginx", "docker.io/**", "library/*"]
+    {
         assert!(ImageGlob::parse(glob).unwrap().matches(&hub), "{glob}");
     }
 }

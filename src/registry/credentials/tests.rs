@@ -21,16 +21,8 @@ fn named(keys: &[&str]) -> Vec<u8> {
 
 #[test]
 fn rejects_hosts_that_only_look_alike() {
-    let file = named(&[
-        "gcr.io",
-        "https://registry.azurecr.io",
-        "*.azurecr.io",
-        "gcr.*",
-    ]);
-    for keychain in [
-        Keychain::from_docker_config(&file),
-        Keychain::from_pull_secret(&file),
-    ] {
+    let file = named(&["gcr.io", "https://registry.azurecr.io", "*.azurecr.io", "gcr.*"]);
+    for keychain in [Keychain::from_docker_config(&file), Keychain::from_pull_secret(&file)] {
         let keychain = keychain.unwrap();
         for host in [
             "evil.azurecr.io.attacker.com",
@@ -50,35 +42,20 @@ fn docker_configuration_knows_no_globs() {
     let keychain = Keychain::from_docker_config(&named(&["*.azurecr.io"])).unwrap();
     assert_eq!(user(&keychain, "a.azurecr.io", "x"), None);
     let keychain = Keychain::from_pull_secret(&named(&["*.azurecr.io"])).unwrap();
-    assert_eq!(
-        user(&keychain, "a.azurecr.io", "x").as_deref(),
-        Some("*.azurecr.io")
-    );
+    assert_eq!(user(&keychain, "a.azurecr.io", "x").as_deref(), Some("*.azurecr.io"));
 }
 
 #[test]
 fn docker_hub_goes_by_every_name() {
-    for key in [
-        "https://index.docker.io/v1/",
-        "docker.io",
-        "index.docker.io/v1",
-    ] {
+    for key in ["https://index.docker.io/v1/", "docker.io", "index.docker.io/v1"] {
         let keychain = Keychain::from_docker_config(&named(&[key])).unwrap();
-        assert_eq!(
-            user(&keychain, "docker.io", "library/x").as_deref(),
-            Some(key)
-        );
+        assert_eq!(user(&keychain, "docker.io", "library/x").as_deref(), Some(key));
     }
 }
 
 #[test]
 fn longest_path_wins_and_ends_at_a_slash() {
-    let keys = [
-        "r.example",
-        "r.example/team",
-        "r.example/team/app",
-        "*.example/team/app/x",
-    ];
+    let keys = ["r.example", "r.example/team", "r.example/team/app", "*.example/team/app/x"];
     let keychain = Keychain::from_pull_secret(&named(&keys)).unwrap();
     for (path, expected) in [
         ("other", "r.example"),
@@ -87,11 +64,7 @@ fn longest_path_wins_and_ends_at_a_slash() {
         ("team/app", "r.example/team/app"),
         ("team/app/x", "*.example/team/app/x"),
     ] {
-        assert_eq!(
-            user(&keychain, "r.example", path).as_deref(),
-            Some(expected),
-            "{path}"
-        );
+        assert_eq!(user(&keychain, "r.example", path).as_deref(), Some(expected), "{path}");
     }
 }
 
@@ -135,11 +108,7 @@ fn reads_every_kind_of_entry() {
         assert_eq!(user(&keychain, host, "x").as_deref(), expected, "{host}");
     }
     let pull_secret = Keychain::from_pull_secret(file).unwrap();
-    assert_eq!(
-        user(&pull_secret, "f", "x"),
-        None,
-        "a pull secret must not run programs"
-    );
+    assert_eq!(user(&pull_secret, "f", "x"), None, "a pull secret must not run programs");
 }
 
 #[test]
@@ -164,10 +133,7 @@ fn rejects_helpers_with_a_path_and_broken_files() {
         b"[]",
     ] {
         let error = Keychain::from_docker_config(file).unwrap_err().to_string();
-        assert!(
-            !error.contains("hunter2") && !error.contains("12345678"),
-            "{error}"
-        );
+        assert!(!error.contains("hunter2") && !error.contains("12345678"), "{error}");
     }
 }
 

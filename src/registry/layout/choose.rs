@@ -22,10 +22,8 @@ const IMAGE_NAME: &str = "io.containerd.image.name";
 /// What an entry is, as `cosign save` writes it.
 const KIND: &str = "kind";
 
-const KIND_IMAGES: [&str; 2] = [
-    "dev.cosignproject.cosign/image",
-    "dev.cosignproject.cosign/imageIndex",
-];
+const KIND_IMAGES: [&str; 2] =
+    ["dev.cosignproject.cosign/image", "dev.cosignproject.cosign/imageIndex"];
 
 /// Chooses the image among the entries of an index.
 pub(super) struct Chooser<'a> {
@@ -49,11 +47,7 @@ impl<'a> Chooser<'a> {
                 }
             }
             Pick::Tag(tag) => {
-                let fits = self
-                    .entries
-                    .iter()
-                    .filter(|entry| has_tag(entry, tag))
-                    .collect();
+                let fits = self.entries.iter().filter(|entry| has_tag(entry, tag)).collect();
                 self.only(fits, &format!("tag {tag}"))
             }
         }
@@ -70,10 +64,7 @@ impl<'a> Chooser<'a> {
             return saved;
         }
         let tagged = pick(&|entry| {
-            entry
-                .annotations
-                .get(REF_NAME)
-                .is_some_and(|name| !is_attachment(tag_of(name)))
+            entry.annotations.get(REF_NAME).is_some_and(|name| !is_attachment(tag_of(name)))
         });
         if !tagged.is_empty() {
             return tagged;
@@ -102,10 +93,7 @@ impl<'a> Chooser<'a> {
         };
         if rest.iter().any(|entry| entry.digest != first.digest) {
             let folder = self.folder.to_owned();
-            return Err(LayoutError::Ambiguous {
-                folder,
-                found: names(found.into_iter()),
-            });
+            return Err(LayoutError::Ambiguous { folder, found: names(found.into_iter()) });
         }
         Ok((first.digest.clone(), Some(first)))
     }
@@ -113,11 +101,7 @@ impl<'a> Chooser<'a> {
     fn missing(&self, wanted: &str) -> LayoutError {
         let wanted = printable(wanted);
         let found = names(self.entries.iter());
-        LayoutError::Missing {
-            folder: self.folder.to_owned(),
-            wanted,
-            found,
-        }
+        LayoutError::Missing { folder: self.folder.to_owned(), wanted, found }
     }
 
     pub(super) fn name(
@@ -129,9 +113,7 @@ impl<'a> Chooser<'a> {
         let given = |key: &str| entry.and_then(|entry| entry.annotations.get(key));
         let full = [IMAGE_NAME, REF_NAME].into_iter().filter_map(given);
         // A bare tag would parse as a Docker Hub image: only a name with a path is a reference.
-        let mut full = full
-            .filter(|name| name.contains('/'))
-            .filter_map(|name| name.parse().ok());
+        let mut full = full.filter(|name| name.contains('/')).filter_map(|name| name.parse().ok());
         if let Some(image) = full.next() {
             return Ok(ImageRef::with_digest(&image, digest.clone()));
         }
@@ -140,21 +122,13 @@ impl<'a> Chooser<'a> {
             (_, Some(name)) => Some(tag_of(name).to_owned()),
             _ => None,
         };
-        let base = self
-            .root
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .to_lowercase();
+        let base = self.root.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let tagged = tag.map(|tag| format!(":{tag}")).unwrap_or_default();
         let named = |base: &str, tag: &str| format!("localhost/{base}{tag}").parse::<ImageRef>();
         let image = named(&base, &tagged)
             .or_else(|_| named("layout", &tagged))
             .or_else(|_| named("layout", ""))
-            .map_err(|_| LayoutError::Name {
-                folder: self.folder.to_owned(),
-                name: base,
-            })?;
+            .map_err(|_| LayoutError::Name { folder: self.folder.to_owned(), name: base })?;
         Ok(image.with_digest(digest.clone()))
     }
 }
@@ -170,27 +144,17 @@ fn names<'a>(entries: impl Iterator<Item = &'a Descriptor>) -> String {
         })
         .take(NAMES_SHOWN)
         .collect();
-    if names.is_empty() {
-        "nothing".to_owned()
-    } else {
-        printable(&names.join(", "))
-    }
+    if names.is_empty() { "nothing".to_owned() } else { printable(&names.join(", ")) }
 }
 
 pub(super) fn is_kind(entry: &Descriptor, kinds: &[&str]) -> bool {
-    entry
-        .annotations
-        .get(KIND)
-        .is_some_and(|kind| kinds.contains(&kind.as_str()))
+    entry.annotations.get(KIND).is_some_and(|kind| kinds.contains(&kind.as_str()))
 }
 
 pub(super) fn has_tag(entry: &Descriptor, tag: &str) -> bool {
-    [REF_NAME, IMAGE_NAME].iter().any(|key| {
-        entry
-            .annotations
-            .get(*key)
-            .is_some_and(|name| tag_of(name) == tag)
-    })
+    [REF_NAME, IMAGE_NAME]
+        .iter()
+        .any(|key| entry.annotations.get(*key).is_some_and(|name| tag_of(name) == tag))
 }
 
 /// The tag in `tag`, `name:tag` or `host:port/name:tag`.

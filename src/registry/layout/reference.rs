@@ -41,31 +41,17 @@ impl FromStr for LayoutRef {
             return Err(unreadable("no folder is named".to_owned()));
         }
         if Path::new(text).is_dir() {
-            return Ok(Self {
-                folder: text.into(),
-                pick: Pick::Any,
-            });
+            return Ok(Self { folder: text.into(), pick: Pick::Any });
         }
         if let Some((folder, digest)) = text.rsplit_once('@') {
-            let digest = digest
-                .parse::<Digest>()
-                .map_err(|error| unreadable(error.to_string()))?;
-            return Ok(Self {
-                folder: folder.into(),
-                pick: Pick::Digest(digest),
-            });
+            let digest = digest.parse::<Digest>().map_err(|error| unreadable(error.to_string()))?;
+            return Ok(Self { folder: folder.into(), pick: Pick::Digest(digest) });
         }
         match text.rsplit_once(':') {
             Some((folder, tag)) if !tag.is_empty() && !tag.contains('/') && !folder.is_empty() => {
-                Ok(Self {
-                    folder: folder.into(),
-                    pick: Pick::Tag(tag.to_owned()),
-                })
+                Ok(Self { folder: folder.into(), pick: Pick::Tag(tag.to_owned()) })
             }
-            _ => Ok(Self {
-                folder: text.into(),
-                pick: Pick::Any,
-            }),
+            _ => Ok(Self { folder: text.into(), pick: Pick::Any }),
         }
     }
 }

@@ -17,11 +17,7 @@ impl Folder {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
-        fs::write(
-            folder.path().join("oci-layout"),
-            r#"{"imageLayoutVersion":"1.0.0"}"#,
-        )
-        .unwrap();
+        fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
         Self(folder, Vec::new())
     }
 
@@ -38,8 +34,7 @@ impl Folder {
     fn entry(&mut self, manifest: &Value, annotations: Value) -> Digest {
         let digest = self.blob(manifest.to_string().as_bytes());
         let digest_text = digest.to_string();
-        self.1
-            .push(json!({"digest": digest_text, "size": 1, "annotations": annotations}));
+        self.1.push(json!({"digest": digest_text, "size": 1, "annotations": annotations}));
         digest
     }
 
@@ -73,11 +68,7 @@ fn bundle(folder: &Folder, subject: &Digest) -> Value {
 async fn fetch(layout: &Layout) -> Evidence {
     let repository = layout.image().repository().clone();
     let digest = layout.image().digest().unwrap().clone();
-    let query = EvidenceQuery {
-        repository,
-        digest,
-        tag_prefix: String::new(),
-    };
+    let query = EvidenceQuery { repository, digest, tag_prefix: String::new() };
     layout.fetch(&query, Instant::now()).await
 }
 
@@ -93,14 +84,10 @@ async fn reads_tags_and_referrers() {
     assert_eq!(layout.image().tag(), Some("v1"));
     let evidence = fetch(&layout).await;
     assert_eq!(evidence.problems, []);
-    let [first, second] = &evidence.candidates[..] else {
-        panic!("{evidence:?}")
-    };
+    let [first, second] = &evidence.candidates[..] else { panic!("{evidence:?}") };
     assert_eq!(first.place, Place::SignatureTag);
-    assert!(
-        matches!(&first.content, Ok(Content::SimpleSigning { annotations, .. })
-        if annotations.len() == 1)
-    );
+    assert!(matches!(&first.content, Ok(Content::SimpleSigning { annotations, .. })
+        if annotations.len() == 1));
     assert_eq!(second.place, Place::Referrers);
     assert!(matches!(&second.content, Ok(Content::Bundle(bytes)) if &bytes[..] == b"{}"));
 }
@@ -108,14 +95,8 @@ async fn reads_tags_and_referrers() {
 #[tokio::test]
 async fn reads_what_cosign_save_writes() {
     let mut folder = Folder::new();
-    let digest = folder.entry(
-        &image("a"),
-        json!({"kind": "dev.cosignproject.cosign/image"}),
-    );
-    folder.entry(
-        &signature(&folder),
-        json!({"kind": "dev.cosignproject.cosign/sigs"}),
-    );
+    let digest = folder.entry(&image("a"), json!({"kind": "dev.cosignproject.cosign/image"}));
+    folder.entry(&signature(&folder), json!({"kind": "dev.cosignproject.cosign/sigs"}));
     let layout = folder.open("").unwrap();
     assert_eq!(layout.image().digest(), Some(&digest));
     let evidence = fetch(&layout).await;
@@ -129,20 +110,11 @@ fn chooses_by_tag_and_digest_and_refuses_to_guess() {
     let second = folder.entry(&image("b"), json!({REF_NAME: "registry.example/app:v2"}));
     assert_eq!(folder.open(":v1").unwrap().image().digest(), Some(&first));
     let named = folder.open(":v2").unwrap();
-    assert_eq!(
-        named.image().to_string(),
-        format!("registry.example/app:v2@{second}")
-    );
+    assert_eq!(named.image().to_string(), format!("registry.example/app:v2@{second}"));
     let by_digest = folder.open(&format!("@{second}")).unwrap();
     assert_eq!(by_digest.image().digest(), Some(&second));
-    assert!(matches!(
-        folder.open(""),
-        Err(LayoutError::Ambiguous { .. })
-    ));
-    assert!(matches!(
-        folder.open(":v3"),
-        Err(LayoutError::Missing { .. })
-    ));
+    assert!(matches!(folder.open(""), Err(LayoutError::Ambiguous { .. })));
+    assert!(matches!(folder.open(":v3"), Err(LayoutError::Missing { .. })));
 }
 
 #[test]
@@ -151,21 +123,9 @@ fn folder_names_may_hold_colons() {
     let path = parent.path().join("a:b");
     fs::create_dir(&path).unwrap();
     let reference: LayoutRef = format!("oci:{}", path.display()).parse().unwrap();
-    assert_eq!(
-        reference,
-        LayoutRef {
-            folder: path.clone(),
-            pick: Pick::Any
-        }
-    );
+    assert_eq!(reference, LayoutRef { folder: path.clone(), pick: Pick::Any });
     let reference: LayoutRef = format!("oci:{}:v1", path.display()).parse().unwrap();
-    assert_eq!(
-        reference,
-        LayoutRef {
-            folder: path,
-            pick: Pick::Tag("v1".into())
-        }
-    );
+    assert_eq!(reference, LayoutRef { folder: path, pick: Pick::Tag("v1".into()) });
 }
 
 #[tokio::test]

@@ -41,9 +41,7 @@ pub struct SelfSigned {
 
 impl std::fmt::Debug for SelfSigned {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SelfSigned")
-            .field("names", &self.names)
-            .finish_non_exhaustive()
+        f.debug_struct("SelfSigned").field("names", &self.names).finish_non_exhaustive()
     }
 }
 
@@ -54,16 +52,9 @@ impl SelfSigned {
     /// When a name is none that a certificate can hold.
     pub fn new(names: &[String], now: Timestamp) -> Result<Self, TlsError> {
         let mut all: Vec<String> = LOCAL_NAMES.map(str::to_owned).to_vec();
-        all.extend(
-            names
-                .iter()
-                .filter(|name| !LOCAL_NAMES.contains(&name.as_str()))
-                .cloned(),
-        );
+        all.extend(names.iter().filter(|name| !LOCAL_NAMES.contains(&name.as_str())).cloned());
         CertificateParams::new(all.clone()).map_err(|_| {
-            issue(&format!(
-                "one of the names cannot be in a certificate: {names:?}"
-            ))
+            issue(&format!("one of the names cannot be in a certificate: {names:?}"))
         })?;
         let mut params = CertificateParams::default();
         params.distinguished_name = named("Tegata self-signed authority");
@@ -73,10 +64,7 @@ impl SelfSigned {
         let key = KeyPair::generate().map_err(|error| issue(&error.to_string()))?;
         let authority =
             CertifiedIssuer::self_signed(params, key).map_err(|error| issue(&error.to_string()))?;
-        Ok(Self {
-            authority,
-            names: all,
-        })
+        Ok(Self { authority, names: all })
     }
 
     /// The authority's certificate as PEM: what clients must trust.
@@ -89,10 +77,8 @@ impl SelfSigned {
     /// # Errors
     /// When the file cannot be written.
     pub fn export(&self, path: &Path) -> Result<(), TlsError> {
-        std::fs::write(path, self.authority_pem()).map_err(|source| TlsError::Export {
-            path: path.to_owned(),
-            source,
-        })
+        std::fs::write(path, self.authority_pem())
+            .map_err(|source| TlsError::Export { path: path.to_owned(), source })
     }
 
     /// A new leaf and its key, as PEM.
@@ -105,9 +91,7 @@ impl SelfSigned {
         params.use_authority_key_identifier_extension = true;
         valid(&mut params, now, LEAF_LIFETIME).map_err(|error| error.to_string())?;
         let key = KeyPair::generate().map_err(|error| error.to_string())?;
-        let leaf = params
-            .signed_by(&key, &self.authority)
-            .map_err(|error| error.to_string())?;
+        let leaf = params.signed_by(&key, &self.authority).map_err(|error| error.to_string())?;
         Ok((leaf.pem(), key.serialize_pem()))
     }
 
@@ -133,10 +117,7 @@ fn valid(
         let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
         rcgen::date_time_ymd(i32::from(date.year()), month, day)
     };
-    let shifted = |by| {
-        now.checked_add(by)
-            .map_err(|error| issue(&error.to_string()))
-    };
+    let shifted = |by| now.checked_add(by).map_err(|error| issue(&error.to_string()));
     params.not_before = day(shifted(-BACKDATE)?);
     params.not_after = day(shifted(lifetime)?);
     Ok(())

@@ -24,20 +24,14 @@ const MAX_WANTED: usize = 180;
 /// Of several failures the one that decides the verdict and got furthest. Holds no control
 /// character and no newline. For a verified image it says so.
 pub fn denial(path: &str, report: &ImageReport) -> String {
-    let subject = format!(
-        "{}: image {}",
-        clip(path, MAX_PATH),
-        clip(&report.image, MAX_IMAGE)
-    );
+    let subject = format!("{}: image {}", clip(path, MAX_PATH), clip(&report.image, MAX_IMAGE));
     let verdict = match report.verdict {
         Verdict::Verified => return cut(&format!("{subject} is verified"), MAX_DENIAL),
         Verdict::Rejected => "is rejected",
         Verdict::Indeterminate => "could not be decided",
     };
     let (by, failure) = decisive(report);
-    let by = by
-        .map(|policy| format!(" by {}", clip(policy, MAX_POLICY)))
-        .unwrap_or_default();
+    let by = by.map(|policy| format!(" by {}", clip(policy, MAX_POLICY))).unwrap_or_default();
     let others = match unmet(report).count() {
         0 | 1 => String::new(),
         2 => " (1 further policy is not met)".to_owned(),
@@ -50,16 +44,8 @@ pub fn denial(path: &str, report: &ImageReport) -> String {
             MAX_DENIAL,
         );
     };
-    let Failure {
-        reason,
-        found,
-        wanted,
-    } = failure;
-    let found = if found.is_empty() {
-        reason.meaning()
-    } else {
-        found
-    };
+    let Failure { reason, found, wanted } = failure;
+    let found = if found.is_empty() { reason.meaning() } else { found };
     let wanted = match wanted.as_str() {
         "" => String::new(),
         wanted => format!("; wanted: {}", clip(wanted, MAX_WANTED)),
@@ -81,39 +67,21 @@ fn decisive(report: &ImageReport) -> (Option<&str>, Option<&Failure>) {
     }
     let denies = |policy: &PolicyReport| policy.mode == Mode::Enforce;
     let rank = |policy: &&PolicyReport| {
-        (
-            denies(policy),
-            policy.verdict,
-            furthest(policy).map(Failure::step),
-        )
+        (denies(policy), policy.verdict, furthest(policy).map(Failure::step))
     };
     // Of equals the first, as the report lists them: cluster policies before the namespace's.
     let policy = unmet(report).rev().max_by_key(rank);
-    (
-        policy.map(|policy| policy.policy.as_str()),
-        policy.and_then(furthest),
-    )
+    (policy.map(|policy| policy.policy.as_str()), policy.and_then(furthest))
 }
 
 fn unmet(report: &ImageReport) -> impl DoubleEndedIterator<Item = &PolicyReport> {
-    report
-        .policies
-        .iter()
-        .filter(|policy| policy.verdict != Verdict::Verified)
+    report.policies.iter().filter(|policy| policy.verdict != Verdict::Verified)
 }
 
 /// The policy's own failure, or of its authorities' the one that got furthest.
 fn furthest(policy: &PolicyReport) -> Option<&Failure> {
-    let below = || {
-        policy
-            .authorities
-            .iter()
-            .filter_map(|authority| authority.failure.as_ref())
-    };
-    policy
-        .failure
-        .as_ref()
-        .or_else(|| below().max_by_key(|failure| failure.step()))
+    let below = || policy.authorities.iter().filter_map(|authority| authority.failure.as_ref());
+    policy.failure.as_ref().or_else(|| below().max_by_key(|failure| failure.step()))
 }
 
 /// Makes untrusted text printable and, where it is longer than `most` characters, leaves out its

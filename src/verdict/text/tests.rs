@@ -6,19 +6,9 @@ fn step_passed(step: Step) -> StepReport {
 }
 
 fn signature(steps: Vec<StepReport>, signer: Option<SignerReport>) -> SignatureReport {
-    let verdict = if signer.is_some() {
-        Verdict::Verified
-    } else {
-        Verdict::Rejected
-    };
+    let verdict = if signer.is_some() { Verdict::Verified } else { Verdict::Rejected };
     let source = format!("referrers sha256:{}", "ab".repeat(32));
-    SignatureReport {
-        source,
-        format: "bundle",
-        verdict,
-        signer,
-        steps,
-    }
+    SignatureReport { source, format: "bundle", verdict, signer, steps }
 }
 
 fn authority(
@@ -27,18 +17,11 @@ fn authority(
     signatures: Vec<SignatureReport>,
 ) -> AuthorityReport {
     let verdict = failure.as_ref().map_or(Verdict::Verified, Failure::verdict);
-    AuthorityReport {
-        name: name.to_owned(),
-        verdict,
-        failure,
-        signatures,
-    }
+    AuthorityReport { name: name.to_owned(), verdict, failure, signatures }
 }
 
 fn policy(name: &str, authorities: Vec<AuthorityReport>) -> PolicyReport {
-    let failure = authorities
-        .iter()
-        .find_map(|authority| authority.failure.clone());
+    let failure = authorities.iter().find_map(|authority| authority.failure.clone());
     PolicyReport {
         policy: name.to_owned(),
         mode: Mode::Enforce,
@@ -53,11 +36,7 @@ fn image(policies: Vec<PolicyReport>) -> ImageReport {
     ImageReport {
         image: "ghcr.io/acme/app:1.2".to_owned(),
         digest: Some(format!("sha256:{}", "0123456789abcdef".repeat(4))),
-        verdict: policies
-            .iter()
-            .map(|policy| policy.verdict)
-            .max()
-            .unwrap_or(Verdict::Rejected),
+        verdict: policies.iter().map(|policy| policy.verdict).max().unwrap_or(Verdict::Rejected),
         failure: None,
         policies,
     }
@@ -66,20 +45,13 @@ fn image(policies: Vec<PolicyReport>) -> ImageReport {
 const WORKFLOW: &str = "https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main";
 
 fn subject_mismatch() -> Failure {
-    Failure::new(
-        Reason::SubjectMismatch,
-        format!("the certificate is for {WORKFLOW}"),
-    )
-    .wanted("subject exactly alice@infra.test")
+    Failure::new(Reason::SubjectMismatch, format!("the certificate is for {WORKFLOW}"))
+        .wanted("subject exactly alice@infra.test")
 }
 
 fn rejected() -> ImageReport {
     let failure = subject_mismatch();
-    let mut steps: Vec<_> = Step::ALL
-        .iter()
-        .take(7)
-        .map(|step| step_passed(*step))
-        .collect();
+    let mut steps: Vec<_> = Step::ALL.iter().take(7).map(|step| step_passed(*step)).collect();
     steps.push(StepReport::failed(&failure));
     let keyless = authority("release-team", Some(failure), vec![signature(steps, None)]);
     let steps = vec![
@@ -87,9 +59,7 @@ fn rejected() -> ImageReport {
         StepReport::not_required(Step::LogEntry, "no entry"),
         step_passed(Step::Signature),
     ];
-    let key = SignerReport::Key {
-        fingerprint: "cd".repeat(32),
-    };
+    let key = SignerReport::Key { fingerprint: "cd".repeat(32) };
     let keyed = authority("key", None, vec![signature(steps, Some(key))]);
     image(vec![
         policy("ClusterImagePolicy signed-by-release", vec![keyless]),
@@ -130,10 +100,7 @@ fn tree_shows_the_way_from_image_to_failed_step() {
 
 #[test]
 fn tree_in_ascii_has_no_other_character() {
-    let look = Look {
-        unicode: false,
-        ..Look::default()
-    };
+    let look = Look { unicode: false, ..Look::default() };
     let shown = tree(&rejected(), look);
     assert!(shown.is_ascii(), "{shown}");
     assert!(shown.contains("|  `- x authority release-team"), "{shown}");
@@ -141,10 +108,7 @@ fn tree_in_ascii_has_no_other_character() {
 
 #[test]
 fn tree_colours_only_where_asked() {
-    let look = Look {
-        colour: true,
-        ..Look::default()
-    };
+    let look = Look { colour: true, ..Look::default() };
     assert!(tree(&rejected(), look).contains("\u{1b}[31;1m✗\u{1b}[0m"));
     assert!(!tree(&rejected(), Look::default()).contains('\u{1b}'));
 }
@@ -152,23 +116,14 @@ fn tree_colours_only_where_asked() {
 #[test]
 fn tree_says_not_covered_where_no_policy_applies() {
     let shown = tree(&image(Vec::new()), Look::default());
-    assert!(
-        shown.contains("not covered: no policy applies to this image"),
-        "{shown}"
-    );
+    assert!(shown.contains("not covered: no policy applies to this image"), "{shown}");
     assert!(shown.starts_with("✗ "), "{shown}");
 }
 
 #[test]
 fn tree_says_a_failure_once() {
-    let failure = Failure::new(
-        Reason::SignatureAbsent,
-        "nothing at signature tag and referrers",
-    );
-    let report = image(vec![policy(
-        "p",
-        vec![authority("a", Some(failure), Vec::new())],
-    )]);
+    let failure = Failure::new(Reason::SignatureAbsent, "nothing at signature tag and referrers");
+    let report = image(vec![policy("p", vec![authority("a", Some(failure), Vec::new())])]);
     let shown = tree(&report, Look::default());
     assert_eq!(shown.matches("signature-absent").count(), 1, "{shown}");
     assert_eq!(shown.matches("cosign sign").count(), 1, "{shown}");
@@ -180,14 +135,8 @@ fn tree_says_what_only_the_policy_knows() {
     report.policies[1].verdict = Verdict::Rejected;
     report.policies[1].failure = Some(Failure::new(Reason::ThresholdUnmet, "1 signer").wanted("2"));
     let shown = tree(&report, Look::default());
-    assert!(
-        shown.contains("step    conditions: fewer distinct signers"),
-        "{shown}"
-    );
-    assert!(
-        shown.contains("subject-mismatch") && shown.contains("threshold-unmet"),
-        "{shown}"
-    );
+    assert!(shown.contains("step    conditions: fewer distinct signers"), "{shown}");
+    assert!(shown.contains("subject-mismatch") && shown.contains("threshold-unmet"), "{shown}");
 }
 
 #[test]
@@ -209,26 +158,13 @@ fn tree_and_denial_cannot_be_forged_by_evidence() {
         found: evil.to_owned(),
         wanted: evil.to_owned(),
     });
-    let lines = tree(
-        &report,
-        Look {
-            width: 400,
-            ..Look::default()
-        },
-    );
+    let lines = tree(&report, Look { width: 400, ..Look::default() });
     assert!(
-        lines
-            .lines()
-            .all(|line| !line.contains("\u{1b}") && !line.starts_with('✓')),
+        lines.lines().all(|line| !line.contains("\u{1b}") && !line.starts_with('✓')),
         "{lines}"
     );
     let line = denial(evil, &report);
-    assert!(
-        !line
-            .chars()
-            .any(|c| c.is_control() || c == '\u{2028}' || c == '\u{202e}'),
-        "{line}"
-    );
+    assert!(!line.chars().any(|c| c.is_control() || c == '\u{2028}' || c == '\u{202e}'), "{line}");
 }
 
 #[test]
@@ -250,29 +186,14 @@ fn denial_takes_the_enforced_rejection_that_got_furthest() {
         ..policy(name, vec![authority("a", Some(failure), Vec::new())])
     };
     let report = image(vec![
-        with(
-            "audited",
-            Mode::Audit,
-            Failure::new(Reason::ThresholdUnmet, "1 signer"),
-        ),
-        with(
-            "unreached",
-            Mode::Enforce,
-            Failure::new(Reason::DeadlineExceeded, "10 s passed"),
-        ),
-        with(
-            "absent",
-            Mode::Enforce,
-            Failure::new(Reason::SignatureAbsent, "none"),
-        ),
+        with("audited", Mode::Audit, Failure::new(Reason::ThresholdUnmet, "1 signer")),
+        with("unreached", Mode::Enforce, Failure::new(Reason::DeadlineExceeded, "10 s passed")),
+        with("absent", Mode::Enforce, Failure::new(Reason::SignatureAbsent, "none")),
         with("stranger", Mode::Enforce, subject_mismatch()),
     ]);
     let line = denial("f", &report);
     assert!(line.contains("by stranger at step identity"), "{line}");
-    assert!(
-        line.ends_with("[subject-mismatch] (3 further policies are not met)"),
-        "{line}"
-    );
+    assert!(line.ends_with("[subject-mismatch] (3 further policies are not met)"), "{line}");
 }
 
 #[test]
@@ -291,25 +212,16 @@ fn denial_of_several_authorities_takes_the_one_that_got_furthest() {
 #[test]
 fn denial_says_undecided_where_it_is() {
     let failure = Failure::new(Reason::RegistryUnreachable, "ghcr.io: connection refused");
-    let report = image(vec![policy(
-        "p",
-        vec![authority("a", Some(failure), Vec::new())],
-    )]);
+    let report = image(vec![policy("p", vec![authority("a", Some(failure), Vec::new())])]);
     let line = denial("f", &report);
-    assert!(
-        line.contains("could not be decided by p at step evidence"),
-        "{line}"
-    );
+    assert!(line.contains("could not be decided by p at step evidence"), "{line}");
     assert!(!line.contains("rejected"), "{line}");
 }
 
 #[test]
 fn denial_without_a_recorded_reason_is_still_a_denial() {
     let line = denial("f", &image(Vec::new()));
-    assert!(
-        line.contains("is rejected: no reason was recorded"),
-        "{line}"
-    );
+    assert!(line.contains("is rejected: no reason was recorded"), "{line}");
 }
 
 #[test]
@@ -317,27 +229,14 @@ fn denial_is_bounded_whatever_the_evidence() {
     for filler in ["x", "é", "字", "\u{1f600}", " "] {
         for reason in Reason::ALL {
             let long = filler.repeat(5_000);
-            let failure = Failure {
-                reason: *reason,
-                found: long.clone(),
-                wanted: long.clone(),
-            };
-            let mut report = image(vec![policy(
-                &long,
-                vec![authority(&long, Some(failure), Vec::new())],
-            )]);
+            let failure = Failure { reason: *reason, found: long.clone(), wanted: long.clone() };
+            let mut report =
+                image(vec![policy(&long, vec![authority(&long, Some(failure), Vec::new())])]);
             report.image = long.clone();
             report.policies.extend(report.policies.clone());
             let line = denial(&long, &report);
-            assert!(
-                line.chars().count() <= MAX_DENIAL,
-                "{} {reason}",
-                line.chars().count()
-            );
-            assert!(
-                line.contains(reason.advice()),
-                "{reason}: the remedy is cut: {line}"
-            );
+            assert!(line.chars().count() <= MAX_DENIAL, "{} {reason}", line.chars().count());
+            assert!(line.contains(reason.advice()), "{reason}: the remedy is cut: {line}");
             assert!(line.contains(&format!("[{reason}]")), "{line}");
         }
     }

@@ -52,23 +52,13 @@ pub(super) fn router(state: Arc<Mutex<Contents>>) -> Router {
 }
 
 async fn serve(State(state): State<Arc<Mutex<Contents>>>, request: Request) -> Response<Body> {
-    let path = request
-        .uri()
-        .path_and_query()
-        .map(ToString::to_string)
-        .unwrap_or_default();
+    let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     let method = request.method().to_string();
     let headers = request.headers().clone();
-    let form = axum::body::to_bytes(request.into_body(), 64 << 10)
-        .await
-        .unwrap_or_default();
+    let form = axum::body::to_bytes(request.into_body(), 64 << 10).await.unwrap_or_default();
     let mut contents = lock(&state);
     let authorization = text(&headers, header::AUTHORIZATION);
-    contents.log.push(Logged {
-        method,
-        path: path.clone(),
-        authorization,
-    });
+    contents.log.push(Logged { method, path: path.clone(), authorization });
     let faults = contents.faults_for(&path);
     let answer = if path.starts_with("/token") {
         contents.token(&headers, &form)
@@ -84,9 +74,7 @@ async fn serve(State(state): State<Arc<Mutex<Contents>>>, request: Request) -> R
 fn misbehave(mut answer: Response<Body>, (fault, count): (Fault, usize)) -> Response<Body> {
     let endless = || {
         let chunk = Bytes::from(vec![b' '; 64 << 10]);
-        Body::from_stream(stream::repeat_with(move || {
-            Ok::<_, io::Error>(chunk.clone())
-        }))
+        Body::from_stream(stream::repeat_with(move || Ok::<_, io::Error>(chunk.clone())))
     };
     match fault {
         Fault::AnnounceLength(length) => {
@@ -113,11 +101,7 @@ fn misbehave(mut answer: Response<Body>, (fault, count): (Fault, usize)) -> Resp
             });
             *answer.body_mut() = Body::from_stream(drops);
         }
-        Fault::Status {
-            status,
-            times,
-            retry_after,
-        } if count <= times => {
+        Fault::Status { status, times, retry_after } if count <= times => {
             answer = respond(status, Bytes::new());
             if let Some(seconds) = retry_after {
                 put(&mut answer, "retry-after", &seconds.to_string());
@@ -150,10 +134,7 @@ impl Contents {
     }
 
     fn faults_for(&mut self, path: &str) -> Vec<(Fault, usize)> {
-        let faults = self
-            .faults
-            .iter_mut()
-            .filter(|(text, ..)| path.contains(text.as_str()));
+        let faults = self.faults.iter_mut().filter(|(text, ..)| path.contains(text.as_str()));
         faults
             .map(|(_, fault, count)| {
                 *count += 1;
@@ -191,10 +172,7 @@ impl Contents {
 
     /// The token service. Every token replaces the one before it.
     fn token(&mut self, headers: &HeaderMap, form: &[u8]) -> Response<Body> {
-        let Auth::Bearer {
-            user, expires_in, ..
-        } = &self.auth
-        else {
+        let Auth::Bearer { user, expires_in, .. } = &self.auth else {
             return respond(404, Bytes::new());
         };
         let sent = text(headers, header::AUTHORIZATION);
@@ -239,9 +217,7 @@ impl Contents {
     }
 
     fn manifest(&self, repository: &str, reference: &str) -> Response<Body> {
-        let tag = self
-            .tags
-            .get(&(repository.to_owned(), reference.to_owned()));
+        let tag = self.tags.get(&(repository.to_owned(), reference.to_owned()));
         let digest = tag.map_or(reference, String::as_str).to_owned();
         match self.manifests.get(&(repository.to_owned(), digest.clone())) {
             Some((media_type, bytes)) => {
@@ -255,10 +231,7 @@ impl Contents {
     }
 
     fn referrers(&self, repository: &str, digest: &str, query: &str) -> Response<Body> {
-        let page: usize = query
-            .strip_prefix("page=")
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(0);
+        let page: usize = query.strip_prefix("page=").and_then(|n| n.parse().ok()).unwrap_or(0);
         let mut entries = Vec::new();
         for ((stored_in, stored), (media_type, bytes)) in &self.manifests {
             let manifest: Value = serde_json::from_slice(bytes).unwrap_or_default();
@@ -267,10 +240,8 @@ impl Contents {
             }
             let config = &manifest["config"]["mediaType"];
             let artifact_type = manifest.get("artifactType").unwrap_or(config);
-            entries.push(
-                json!({"mediaType": media_type, "digest": stored, "size": bytes.len(),
-                "artifactType": artifact_type, "annotations": manifest["annotations"]}),
-            );
+            entries.push(json!({"mediaType": media_type, "digest": stored, "size": bytes.len(),
+                "artifactType": artifact_type, "annotations": manifest["annotations"]}));
         }
         let more = self.page_size == 0 || entries.len() > (page + 1) * self.page_size;
         if self.page_size > 0 {
@@ -311,8 +282,5 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
 }
 
 fn basic(username: &str, password: &str) -> String {
-    format!(
-        "Basic {}",
-        STANDARD.encode(format!("{username}:{password}"))
-    )
+    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
 }

@@ -64,11 +64,7 @@ impl Submission {
                 },
             },
         });
-        Body {
-            kind: "hashedrekord",
-            version: "0.0.1",
-            value,
-        }
+        Body { kind: "hashedrekord", version: "0.0.1", value }
     }
 
     fn dsse(&self, payload: &[u8], kind: &str) -> Body {
@@ -84,11 +80,7 @@ impl Submission {
                 }],
             },
         });
-        Body {
-            kind: "dsse",
-            version: "0.0.1",
-            value,
-        }
+        Body { kind: "dsse", version: "0.0.1", value }
     }
 
     fn intoto(&self, payload: &[u8], kind: &str) -> Body {
@@ -109,11 +101,7 @@ impl Submission {
                 "payloadHash": hash(payload),
             } },
         });
-        Body {
-            kind: "intoto",
-            version: "0.0.2",
-            value,
-        }
+        Body { kind: "intoto", version: "0.0.2", value }
     }
 
     /// The entry that Rekor v2 makes of it.
@@ -121,11 +109,7 @@ impl Submission {
         let (algorithm, digest) = self.algorithm.protobuf_hash(&self.message);
         let raw = json!({ "rawBytes": STANDARD.encode(&self.verifier) });
         let mut verifier = json!({ "keyDetails": self.algorithm.details() });
-        verifier[if self.certified {
-            "x509Certificate"
-        } else {
-            "publicKey"
-        }] = raw;
+        verifier[if self.certified { "x509Certificate" } else { "publicKey" }] = raw;
         let value = json!({
             "apiVersion": "0.0.2",
             "kind": "hashedrekord",
@@ -137,11 +121,7 @@ impl Submission {
                 },
             } },
         });
-        Body {
-            kind: "hashedrekord",
-            version: "0.0.2",
-            value,
-        }
+        Body { kind: "hashedrekord", version: "0.0.2", value }
     }
 
     fn envelope_json(&self, payload: &[u8], kind: &str) -> String {

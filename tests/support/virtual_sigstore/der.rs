@@ -11,11 +11,7 @@ pub fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     if length < 0x80 {
         out.push(length as u8);
     } else {
-        let bytes: Vec<u8> = length
-            .to_be_bytes()
-            .into_iter()
-            .skip_while(|b| *b == 0)
-            .collect();
+        let bytes: Vec<u8> = length.to_be_bytes().into_iter().skip_while(|b| *b == 0).collect();
         out.push(0x80 | bytes.len() as u8);
         out.extend(bytes);
     }
@@ -115,10 +111,7 @@ fn stamp(time: Timestamp, format: &str) -> String {
 /// A name with an organisation and a common name.
 pub fn name(common_name: &str) -> Vec<u8> {
     let attribute = |kind: &str, value: &str| set_of(&[sequence(&[oid(kind), utf8_string(value)])]);
-    sequence(&[
-        attribute("2.5.4.10", "virtual.test"),
-        attribute("2.5.4.3", common_name),
-    ])
+    sequence(&[attribute("2.5.4.10", "virtual.test"), attribute("2.5.4.3", common_name)])
 }
 
 /// `bytes` as PEM with lines of 64 characters.

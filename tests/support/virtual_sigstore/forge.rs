@@ -30,11 +30,7 @@ impl Signing<'_> {
         if self.forges(Part::LogEntryOfAnotherSignature) {
             let again = key.sign(&submission.message);
             let same = again == submission.signature;
-            submission.signature = if same {
-                key.sign(b"another message")
-            } else {
-                again
-            };
+            submission.signature = if same { key.sign(b"another message") } else { again };
         }
         if credential.certificate.is_none() && self.forges(Part::LogEntryOfAnotherKey) {
             let other = Key::generate(key.algorithm());
@@ -70,11 +66,7 @@ impl Signing<'_> {
     pub(super) fn forge_entry(&self, mut entry: Entry, log: Log, room: Room) -> Entry {
         let current = &self.sigstore.current;
         let v1 = entry.promise.is_some();
-        let other: &RekorLog = if v1 {
-            &current.rekor_v2
-        } else {
-            &current.rekor_v1
-        };
+        let other: &RekorLog = if v1 { &current.rekor_v2 } else { &current.rekor_v1 };
         if self.forges(Part::LogId) {
             entry.log_id = other.id();
         }

@@ -94,21 +94,14 @@ impl Fulcio {
         let mut extensions = Extension::authority();
         extensions.push(Extension::extended_key_usage("1.3.6.1.5.5.7.3.3", false));
         let key = Key::generate(Algorithm::P384);
-        let intermediate = root.issue(
-            &format!("{name} intermediate"),
-            key,
-            intermediate,
-            extensions,
-        );
+        let intermediate =
+            root.issue(&format!("{name} intermediate"), key, intermediate, extensions);
         Self { root, intermediate }
     }
 
     /// The chain as a trust root lists it: intermediate, root.
     pub fn chain(&self) -> Vec<Vec<u8>> {
-        vec![
-            self.intermediate.certificate.clone(),
-            self.root.certificate.clone(),
-        ]
+        vec![self.intermediate.certificate.clone(), self.root.certificate.clone()]
     }
 
     /// A leaf certificate, valid for ten minutes from `from`.
@@ -125,10 +118,7 @@ impl Fulcio {
             serial: serial_of(spki),
             issuer: issuer.name.clone(),
             subject: der::sequence(&[]),
-            validity: Validity {
-                from,
-                until: from + 10.minutes(),
-            },
+            validity: Validity { from, until: from + 10.minutes() },
             spki: spki.to_vec(),
             extensions: request.extensions(spki, &issuer.key),
         };
@@ -152,10 +142,9 @@ impl Fulcio {
         };
         if !scts.is_empty() {
             let list: Vec<u8> = scts.iter().flat_map(|sct| opaque16(sct)).collect();
-            template.extensions.push(Extension::plain(
-                SCT_LIST,
-                der::octet_string(&opaque16(&list)),
-            ));
+            template
+                .extensions
+                .push(Extension::plain(SCT_LIST, der::octet_string(&opaque16(&list))));
         }
         template.sign(&issuer.key)
     }
@@ -163,11 +152,7 @@ impl Fulcio {
 
 impl Request {
     fn extensions(&self, spki: &[u8], issuer: &Key) -> Vec<Extension> {
-        let purpose = if self.code_signing {
-            "1.3.6.1.5.5.7.3.3"
-        } else {
-            "1.3.6.1.5.5.7.3.2"
-        };
+        let purpose = if self.code_signing { "1.3.6.1.5.5.7.3.3" } else { "1.3.6.1.5.5.7.3.2" };
         let names: Vec<_> = self.names.iter().map(San::encode).collect();
         let mut extensions = vec![
             Extension::digital_signature(),
@@ -205,9 +190,7 @@ pub struct CtLog {
 impl CtLog {
     /// A log with a fresh P-256 key.
     pub fn new() -> Self {
-        Self {
-            key: Key::generate(Algorithm::P256),
-        }
+        Self { key: Key::generate(Algorithm::P256) }
     }
 
     /// The log's identifier (RFC 6962, 3.2).

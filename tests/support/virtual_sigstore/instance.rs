@@ -49,18 +49,12 @@ impl Instance {
 /// An authority whose intermediate ended a day before `start`, although its window is open.
 pub fn lapsed_fulcio(start: Timestamp) -> Fulcio {
     let validity = century(start);
-    let lapsed = Validity {
-        until: start - 24.hours(),
-        ..validity
-    };
+    let lapsed = Validity { until: start - 24.hours(), ..validity };
     Fulcio::new("lapsed.virtual.test", validity, lapsed)
 }
 
 /// From four years before `start` until a century after, so that no certificate of an authority
 /// is the reason of a refusal unless a part asks for it.
 fn century(start: Timestamp) -> Validity {
-    Validity {
-        from: start - (4 * 365 * 24).hours(),
-        until: start + (100 * 365 * 24).hours(),
-    }
+    Validity { from: start - (4 * 365 * 24).hours(), until: start + (100 * 365 * 24).hours() }
 }

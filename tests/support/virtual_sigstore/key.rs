@@ -35,14 +35,8 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every kind.
-    pub const ALL: &[Self] = &[
-        Self::P256,
-        Self::P384,
-        Self::P521,
-        Self::Ed25519,
-        Self::Rsa,
-        Self::RsaPss,
-    ];
+    pub const ALL: &[Self] =
+        &[Self::P256, Self::P384, Self::P521, Self::Ed25519, Self::Rsa, Self::RsaPss];
 
     fn hash(self) -> &'static digest::Algorithm {
         match self {
@@ -134,11 +128,7 @@ impl Key {
             Pair::Rsa(pair) => pair.public_key().as_der().unwrap(),
         };
         let spki = public.as_ref().to_vec();
-        Self {
-            algorithm,
-            pair,
-            spki,
-        }
+        Self { algorithm, pair, spki }
     }
 
     /// Its kind.
@@ -186,16 +176,11 @@ impl Key {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key")
-            .field("algorithm", &self.algorithm)
-            .finish_non_exhaustive()
+        f.debug_struct("Key").field("algorithm", &self.algorithm).finish_non_exhaustive()
     }
 }
 
 /// SHA-256.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    digest::digest(&digest::SHA256, bytes)
-        .as_ref()
-        .try_into()
-        .unwrap()
+    digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap()
 }

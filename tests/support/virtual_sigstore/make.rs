@@ -36,18 +36,12 @@ impl Content {
     pub fn envelope(payload: Vec<u8>, kind: &str) -> Self {
         let head = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len());
         let message = [head.as_bytes(), &payload].concat();
-        Self {
-            message,
-            envelope: Some((payload, kind.to_owned())),
-        }
+        Self { message, envelope: Some((payload, kind.to_owned())) }
     }
 
     /// A message.
     pub const fn message(message: Vec<u8>) -> Self {
-        Self {
-            message,
-            envelope: None,
-        }
+        Self { message, envelope: None }
     }
 }
 
@@ -143,11 +137,7 @@ impl<'a> Signing<'a> {
     }
 
     fn named(&self, digest: &Digest) -> Digest {
-        if self.forges(Part::PayloadDigest) {
-            another_image()
-        } else {
-            digest.clone()
-        }
+        if self.forges(Part::PayloadDigest) { another_image() } else { digest.clone() }
     }
 
     fn misread(&self, text: String) -> Vec<u8> {
@@ -163,11 +153,7 @@ impl<'a> Signing<'a> {
     /// Signs `content`, logs and stamps the signature.
     pub(super) fn make(&self, content: &Content, room: Room) -> Made<'a> {
         let in_future = self.forges(Part::SigningTimeInFuture);
-        let at = if in_future {
-            self.at + (50 * 365 * 24).hours()
-        } else {
-            self.at
-        };
+        let at = if in_future { self.at + (50 * 365 * 24).hours() } else { self.at };
         let credential = self.credential(at);
         let signature = self.signature(credential.key(), &content.message);
         let submission = Submission {
@@ -185,20 +171,11 @@ impl<'a> Signing<'a> {
         let mut entries = Vec::new();
         for log in &self.logs {
             let entry = self.entry(*log, &submission, &credential, at, room);
-            let copies = if room == Room::Bundle {
-                self.entry_copies()
-            } else {
-                1
-            };
+            let copies = if room == Room::Bundle { self.entry_copies() } else { 1 };
             entries.extend(vec![entry; copies]);
         }
         let timestamps = self.stamps(&signature, at, room);
-        Made {
-            credential,
-            signature,
-            entries,
-            timestamps,
-        }
+        Made { credential, signature, entries, timestamps }
     }
 
     fn entry_copies(&self) -> usize {
@@ -229,11 +206,8 @@ impl<'a> Signing<'a> {
         let from = if expired { at - 1.hour() } else { at };
         let fulcio = self.fulcio();
         let raw = self.forges(Part::RawKeyForCertificate);
-        let certificate = if raw {
-            key.spki().to_vec()
-        } else {
-            self.issue(fulcio, &request, &key, from)
-        };
+        let certificate =
+            if raw { key.spki().to_vec() } else { self.issue(fulcio, &request, &key, from) };
         Credential {
             own: None,
             ephemeral: Some(key),
@@ -313,9 +287,7 @@ impl<'a> Signing<'a> {
         if self.forges(Part::LogBodyMalformed) {
             bytes.truncate(bytes.len() / 2);
         }
-        let entry = self
-            .rekor(log)
-            .append(bytes, body.kind, body.version, at + 30.seconds());
+        let entry = self.rekor(log).append(bytes, body.kind, body.version, at + 30.seconds());
         self.forge_entry(entry, log, room)
     }
 
@@ -343,21 +315,12 @@ impl<'a> Signing<'a> {
             let delay = if late { 70.minutes() } else { 20.seconds() };
             let time = at + delay + jiff::SignedDuration::from_secs(number as i64);
             let token = self.stamp(signature, time);
-            let copies = if room == Room::Bundle {
-                self.stamp_copies()
-            } else {
-                1
-            };
+            let copies = if room == Room::Bundle { self.stamp_copies() } else { 1 };
             tokens.extend(vec![token; copies]);
         }
         for number in 0..self.second_timestamps {
             let time = at + jiff::SignedDuration::from_secs(40 + number as i64);
-            tokens.push(
-                self.sigstore
-                    .second
-                    .tsa
-                    .stamp(signature, time, self.tsa_certificate),
-            );
+            tokens.push(self.sigstore.second.tsa.stamp(signature, time, self.tsa_certificate));
         }
         tokens
     }
@@ -389,11 +352,7 @@ impl<'a> Signing<'a> {
             tsa
         };
         let other = self.forges(Part::TimestampOfAnotherSignature);
-        let stamped = if other {
-            b"another signature"
-        } else {
-            signature
-        };
+        let stamped = if other { b"another signature" } else { signature };
         issuer.stamp(stamped, time, self.tsa_certificate)
     }
 }

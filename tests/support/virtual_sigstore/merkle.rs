@@ -50,11 +50,8 @@ fn path(hashes: &[[u8; 32]], index: usize) -> Vec<[u8; 32]> {
     }
     let at = split(hashes.len());
     let (left, right) = hashes.split_at(at);
-    let (mut below, sibling) = if index < at {
-        (path(left, index), right)
-    } else {
-        (path(right, index - at), left)
-    };
+    let (mut below, sibling) =
+        if index < at { (path(left, index), right) } else { (path(right, index - at), left) };
     below.push(root(sibling));
     below
 }

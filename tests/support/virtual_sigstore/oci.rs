@@ -50,10 +50,7 @@ impl OciArtifact {
             })
             .collect();
         let payloads = signatures.iter().map(|signature| signature.payload.clone());
-        let ids: Vec<_> = payloads
-            .clone()
-            .map(|payload| digest_of(&payload))
-            .collect();
+        let ids: Vec<_> = payloads.clone().map(|payload| digest_of(&payload)).collect();
         let config = json!({
             "architecture": "",
             "config": {},
@@ -72,22 +69,15 @@ impl OciArtifact {
         });
         let blobs = std::iter::once(config).chain(payloads).collect();
         let tag = format!("{}.sig", signatures[0].image.tag_form());
-        Self {
-            manifest: manifest.to_string().into_bytes(),
-            blobs,
-            tag: Some(tag),
-        }
+        Self { manifest: manifest.to_string().into_bytes(), blobs, tag: Some(tag) }
     }
 
     /// A referrer of the bundle's image.
     pub fn referrer(signed: &SignedBundle) -> Self {
         let bundle = signed.bytes();
         let empty = b"{}".to_vec();
-        let content = if signed.predicate_type.is_some() {
-            "dsse-envelope"
-        } else {
-            "message-signature"
-        };
+        let content =
+            if signed.predicate_type.is_some() { "dsse-envelope" } else { "message-signature" };
         let mut annotations = json!({
             "dev.sigstore.bundle.content": content,
             "org.opencontainers.image.created": "2026-01-01T00:00:00Z",
@@ -111,11 +101,7 @@ impl OciArtifact {
             },
         });
         let blobs = vec![empty, bundle];
-        Self {
-            manifest: manifest.to_string().into_bytes(),
-            blobs,
-            tag: None,
-        }
+        Self { manifest: manifest.to_string().into_bytes(), blobs, tag: None }
     }
 
     /// The descriptor that an index or a referrers list holds for it. Like some registries, it

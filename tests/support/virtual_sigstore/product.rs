@@ -117,12 +117,7 @@ impl BundleSigning<'_> {
         signing.finish();
         let certificate = made.credential.certificate;
         let predicate_type = Some(signing.predicate.0.clone());
-        SignedBundle {
-            bundle,
-            image: digest.clone(),
-            certificate,
-            predicate_type,
-        }
+        SignedBundle { bundle, image: digest.clone(), certificate, predicate_type }
     }
 
     pub(super) fn sign_bytes(&self, manifest: &[u8]) -> SignedBundle {
@@ -141,23 +136,15 @@ impl BundleSigning<'_> {
         signing.finish();
         let image = Digest::sha256_of(manifest);
         let certificate = made.credential.certificate;
-        SignedBundle {
-            bundle,
-            image,
-            certificate,
-            predicate_type: None,
-        }
+        SignedBundle { bundle, image, certificate, predicate_type: None }
     }
 
     /// The bundle without its content.
     fn material(&self, made: &Made<'_>) -> Value {
         let mut material = self.verifier(made);
         if !made.entries.is_empty() {
-            material["tlogEntries"] = made
-                .entries
-                .iter()
-                .map(|entry| entry.bundle_json())
-                .collect();
+            material["tlogEntries"] =
+                made.entries.iter().map(|entry| entry.bundle_json()).collect();
         }
         if !made.timestamps.is_empty() {
             let tokens: Vec<_> = made
@@ -209,14 +196,8 @@ impl ClassicSigning<'_> {
         signing.begin();
         let content = signing.simple_signing(digest);
         let made = signing.make(&content, Room::Classic);
-        assert!(
-            made.entries.len() < 2,
-            "a classic signature holds one log entry"
-        );
-        assert!(
-            made.timestamps.len() < 2,
-            "a classic signature holds one timestamp"
-        );
+        assert!(made.entries.len() < 2, "a classic signature holds one log entry");
+        assert!(made.timestamps.len() < 2, "a classic signature holds one timestamp");
         let mut annotations = BTreeMap::new();
         let mut annotate = |key: &str, value| annotations.insert(key.to_owned(), value);
         annotate(annotation::SIGNATURE, STANDARD.encode(&made.signature));
@@ -224,21 +205,10 @@ impl ClassicSigning<'_> {
             let none = signing.forges(Part::NoCertificates);
             annotate(
                 annotation::CERTIFICATE,
-                if none {
-                    String::new()
-                } else {
-                    made.credential.pem()
-                },
+                if none { String::new() } else { made.credential.pem() },
             );
-            let chain = made
-                .credential
-                .chain
-                .iter()
-                .filter(|_| signing.chain_annotation);
-            annotate(
-                annotation::CHAIN,
-                chain.map(|der| pem("CERTIFICATE", der)).collect(),
-            );
+            let chain = made.credential.chain.iter().filter(|_| signing.chain_annotation);
+            annotate(annotation::CHAIN, chain.map(|der| pem("CERTIFICATE", der)).collect());
         }
         for entry in &made.entries {
             annotate(annotation::BUNDLE, entry.annotation().to_string());
@@ -252,10 +222,6 @@ impl ClassicSigning<'_> {
             payload.push(b' ');
         }
         signing.finish();
-        ClassicSignature {
-            payload,
-            annotations,
-            image: digest.clone(),
-        }
+        ClassicSignature { payload, annotations, image: digest.clone() }
     }
 }

@@ -82,11 +82,7 @@ impl RekorLog {
     pub fn checkpoint(&self, size: u64, root: [u8; 32]) -> String {
         let body = format!("{}\n{size}\n{}\n", self.origin(), STANDARD.encode(root));
         let signature = [&self.id()[..4], &self.key.sign(body.as_bytes())].concat();
-        format!(
-            "{body}\n\u{2014} {} {}\n",
-            self.host,
-            STANDARD.encode(signature)
-        )
+        format!("{body}\n\u{2014} {} {}\n", self.host, STANDARD.encode(signature))
     }
 
     /// Logs `body`, followed by another leaf, and returns the entry with all its evidence.
@@ -175,11 +171,7 @@ impl Entry {
             entry["inclusionPromise"] = json!({ "signedEntryTimestamp": STANDARD.encode(promise) });
         }
         if let Some(proof) = &self.proof {
-            let hashes: Vec<_> = proof
-                .hashes
-                .iter()
-                .map(|hash| STANDARD.encode(hash))
-                .collect();
+            let hashes: Vec<_> = proof.hashes.iter().map(|hash| STANDARD.encode(hash)).collect();
             entry["inclusionProof"] = json!({
                 "logIndex": proof.index.to_string(),
                 "rootHash": STANDARD.encode(proof.root),

@@ -201,10 +201,7 @@ impl<'a> Signing<'a> {
 
     /// The signature as a bundle.
     pub const fn bundle(self, version: Version) -> BundleSigning<'a> {
-        BundleSigning {
-            signing: self,
-            version,
-        }
+        BundleSigning { signing: self, version }
     }
 
     /// The signature as cosign's classic payload and annotations.
@@ -248,10 +245,7 @@ impl<'a> Signing<'a> {
     pub(super) fn finish(&self) {
         let used = self.used.borrow();
         for part in &self.parts {
-            assert!(
-                used.contains(part),
-                "{part:?} has no meaning for this description: {self:?}"
-            );
+            assert!(used.contains(part), "{part:?} has no meaning for this description: {self:?}");
         }
     }
 }

@@ -102,11 +102,7 @@ impl<'a> TrustedRootBuilder<'a> {
     /// The JSON value, for further tampering.
     pub fn value(&self) -> Value {
         let list = |authority| Value::Array(self.entries(authority));
-        let logs = [
-            self.entries(Authority::RekorV1),
-            self.entries(Authority::RekorV2),
-        ]
-        .concat();
+        let logs = [self.entries(Authority::RekorV1), self.entries(Authority::RekorV2)].concat();
         json!({
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
             "tlogs": logs,
@@ -131,11 +127,7 @@ impl<'a> TrustedRootBuilder<'a> {
             let over = window(start - YEAR.days_of(3), Some(start - YEAR.days_of(1)));
             entries.push(entry(&self.sigstore.retired, authority, &over));
             if authority == Authority::Fulcio {
-                entries.push(authority_entry(
-                    "lapsed",
-                    &self.sigstore.lapsed.chain(),
-                    &open,
-                ));
+                entries.push(authority_entry("lapsed", &self.sigstore.lapsed.chain(), &open));
             }
         }
         if self.seconds.contains(&authority) {
@@ -184,12 +176,7 @@ fn entry(instance: &Instance, authority: Authority, window: &Value) -> Value {
 }
 
 fn rekor_entry(log: &RekorLog, window: &Value) -> Value {
-    log_entry(
-        &format!("https://{}", log.host()),
-        &log.key,
-        log.id(),
-        window,
-    )
+    log_entry(&format!("https://{}", log.host()), &log.key, log.id(), window)
 }
 
 fn log_entry(url: &str, key: &super::key::Key, id: [u8; 32], window: &Value) -> Value {
@@ -206,10 +193,8 @@ fn log_entry(url: &str, key: &super::key::Key, id: [u8; 32], window: &Value) -> 
 }
 
 fn authority_entry(name: &str, chain: &[Vec<u8>], window: &Value) -> Value {
-    let certificates: Vec<_> = chain
-        .iter()
-        .map(|der| json!({ "rawBytes": STANDARD.encode(der) }))
-        .collect();
+    let certificates: Vec<_> =
+        chain.iter().map(|der| json!({ "rawBytes": STANDARD.encode(der) })).collect();
     json!({
         "subject": { "organization": "virtual.test", "commonName": name },
         "uri": format!("https://{name}.virtual.test"),

@@ -38,19 +38,10 @@ impl Tsa {
         let leaf = |suffix| {
             let usage = Extension::extended_key_usage(TIME_STAMPING, true);
             let extensions = vec![Extension::digital_signature(), usage];
-            root.issue(
-                &format!("{name} {suffix}"),
-                Key::generate(algorithm),
-                validity,
-                extensions,
-            )
+            root.issue(&format!("{name} {suffix}"), Key::generate(algorithm), validity, extensions)
         };
         let (leaf, sibling) = (leaf("leaf"), leaf("sibling"));
-        Self {
-            root,
-            leaf,
-            sibling,
-        }
+        Self { root, leaf, sibling }
     }
 
     /// The chain as a trust root lists it: leaf, root.
@@ -60,20 +51,8 @@ impl Tsa {
 
     /// A response that stamps `signature` with `time`. The certificate is included on request.
     pub fn stamp(&self, signature: &[u8], time: Timestamp, with_certificate: bool) -> Vec<u8> {
-        let bag = if with_certificate {
-            vec![self.leaf.certificate.clone()]
-        } else {
-            Vec::new()
-        };
-        respond(
-            &Author {
-                key: &self.leaf.key,
-                named: &self.leaf,
-                bag,
-            },
-            signature,
-            time,
-        )
+        let bag = if with_certificate { vec![self.leaf.certificate.clone()] } else { Vec::new() };
+        respond(&Author { key: &self.leaf.key, named: &self.leaf, bag }, signature, time)
     }
 
     /// A response signed by `forger`, which names this authority's certificate as the signer and
@@ -81,32 +60,13 @@ impl Tsa {
     pub fn stamp_forged(&self, forger: &Self, signature: &[u8], time: Timestamp) -> Vec<u8> {
         let forged = forger.forge_leaf_of(self);
         let bag = vec![forged, self.leaf.certificate.clone()];
-        respond(
-            &Author {
-                key: &forger.leaf.key,
-                named: &self.leaf,
-                bag,
-            },
-            signature,
-            time,
-        )
+        respond(&Author { key: &forger.leaf.key, named: &self.leaf, bag }, signature, time)
     }
 
     /// A response signed by a certificate of the same root that the trust root does not list.
     pub fn stamp_sibling(&self, signature: &[u8], time: Timestamp) -> Vec<u8> {
-        let bag = vec![
-            self.sibling.certificate.clone(),
-            self.leaf.certificate.clone(),
-        ];
-        respond(
-            &Author {
-                key: &self.sibling.key,
-                named: &self.sibling,
-                bag,
-            },
-            signature,
-            time,
-        )
+        let bag = vec![self.sibling.certificate.clone(), self.leaf.certificate.clone()];
+        respond(&Author { key: &self.sibling.key, named: &self.sibling, bag }, signature, time)
     }
 
     fn forge_leaf_of(&self, victim: &Self) -> Vec<u8> {
@@ -137,10 +97,7 @@ fn respond(author: &Author<'_>, signature: &[u8], time: Timestamp) -> Vec<u8> {
     let signed = author.key.sign(&der::set_of(&attributes));
     let signer = der::sequence(&[
         der::integer(&[1]),
-        der::sequence(&[
-            author.named.issuer.clone(),
-            der::integer(&author.named.serial),
-        ]),
+        der::sequence(&[author.named.issuer.clone(), der::integer(&author.named.serial)]),
         hash.clone(),
         der::implicit_set_of(0, &attributes),
         author.key.algorithm().identifier(),
@@ -149,10 +106,7 @@ fn respond(author: &Author<'_>, signature: &[u8], time: Timestamp) -> Vec<u8> {
     let mut content = vec![
         der::integer(&[3]),
         der::set_of(&[hash]),
-        der::sequence(&[
-            der::oid(TST_INFO),
-            der::context(0, &der::octet_string(&info)),
-        ]),
+        der::sequence(&[der::oid(TST_INFO), der::context(0, &der::octet_string(&info))]),
     ];
     if !author.bag.is_empty() {
         // Not sorted: a forger chooses which certificate comes first.
@@ -171,10 +125,7 @@ fn info(signature: &[u8], time: Timestamp) -> Vec<u8> {
     der::sequence(&[
         der::integer(&[1]),
         der::oid("1.3.6.1.4.1.57264.2"),
-        der::sequence(&[
-            der::sequence(&[der::oid(SHA256)]),
-            der::octet_string(&sha256(signature)),
-        ]),
+        der::sequence(&[der::sequence(&[der::oid(SHA256)]), der::octet_string(&sha256(signature))]),
         der::integer(&sha256(&[signature, &time.as_second().to_be_bytes()].concat())[..8]),
         der::generalized_time(time),
     ])

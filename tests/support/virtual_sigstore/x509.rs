@@ -28,29 +28,17 @@ pub struct Extension {
 impl Extension {
     /// An extension that may be ignored.
     pub fn plain(oid: impl Into<String>, value: Vec<u8>) -> Self {
-        Self {
-            oid: oid.into(),
-            critical: false,
-            value,
-        }
+        Self { oid: oid.into(), critical: false, value }
     }
 
     /// A critical extension.
     pub fn critical(oid: impl Into<String>, value: Vec<u8>) -> Self {
-        Self {
-            oid: oid.into(),
-            critical: true,
-            value,
-        }
+        Self { oid: oid.into(), critical: true, value }
     }
 
     /// Extended key usage with one purpose.
     pub fn extended_key_usage(purpose: &str, critical: bool) -> Self {
-        Self {
-            oid: "2.5.29.37".into(),
-            critical,
-            value: der::sequence(&[der::oid(purpose)]),
-        }
+        Self { oid: "2.5.29.37".into(), critical, value: der::sequence(&[der::oid(purpose)]) }
     }
 
     /// Key usage: `digitalSignature`.
@@ -127,11 +115,7 @@ impl Template {
     pub fn sign(&self, issuer: &Key) -> Vec<u8> {
         let body = self.to_be_signed(issuer);
         let signature = issuer.sign(&body);
-        der::sequence(&[
-            body,
-            issuer.algorithm().identifier(),
-            der::bit_string(&signature),
-        ])
+        der::sequence(&[body, issuer.algorithm().identifier(), der::bit_string(&signature)])
     }
 }
 
@@ -170,14 +154,7 @@ impl Holder {
         extensions.push(Extension::subject_key(key.spki()));
         extensions.push(Extension::authority_key(self.key.spki()));
         let name = der::name(common_name);
-        Self::make(
-            name,
-            self.name.clone(),
-            key,
-            validity,
-            extensions,
-            Some(&self.key),
-        )
+        Self::make(name, self.name.clone(), key, validity, extensions, Some(&self.key))
     }
 
     fn make(
@@ -197,19 +174,8 @@ impl Holder {
             extensions,
         };
         let certificate = template.sign(signer.unwrap_or(&key));
-        let Template {
-            serial,
-            issuer,
-            subject: name,
-            ..
-        } = template;
-        Self {
-            name,
-            serial,
-            issuer,
-            key,
-            certificate,
-        }
+        let Template { serial, issuer, subject: name, .. } = template;
+        Self { name, serial, issuer, key, certificate }
     }
 }
 

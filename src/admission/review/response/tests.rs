@@ -40,13 +40,7 @@ fn field(pointer: &str, pinned: Option<String>, failure: Option<Failure>) -> Fie
 }
 
 fn decision(allowed: bool, images: Vec<FieldReport>) -> Decision {
-    Decision {
-        allowed,
-        message: String::new(),
-        warnings: Vec::new(),
-        retry: false,
-        images,
-    }
+    Decision { allowed, message: String::new(), warnings: Vec::new(), retry: false, images }
 }
 
 fn answer(decision: &Decision, endpoint: Endpoint) -> Value {
@@ -82,11 +76,7 @@ fn a_final_denial_is_403_and_a_passing_one_503() {
 #[test]
 fn a_denial_always_says_something() {
     let response = answer(&decision(false, Vec::new()), Endpoint::Validate);
-    assert!(
-        response["status"]["message"]
-            .as_str()
-            .is_some_and(|text| !text.is_empty())
-    );
+    assert!(response["status"]["message"].as_str().is_some_and(|text| !text.is_empty()));
 }
 
 #[test]
@@ -101,21 +91,14 @@ fn an_admission_has_no_status() {
 fn patch(decision: &Decision) -> Value {
     let response = answer(decision, Endpoint::Mutate);
     assert_eq!(response["patchType"], "JSONPatch");
-    let patch = BASE64_STANDARD
-        .decode(response["patch"].as_str().unwrap())
-        .unwrap();
+    let patch = BASE64_STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
     serde_json::from_slice(&patch).unwrap()
 }
 
 #[test]
 fn the_patch_tests_the_old_text_and_replaces_it() {
-    let decision = decision(
-        true,
-        vec![
-            field(POINTER, Some(pinned_text()), None),
-            field(POINTER, None, None),
-        ],
-    );
+    let decision =
+        decision(true, vec![field(POINTER, Some(pinned_text()), None), field(POINTER, None, None)]);
     assert_eq!(
         patch(&decision),
         json!([
@@ -129,15 +112,9 @@ fn the_patch_tests_the_old_text_and_replaces_it() {
 fn only_an_admission_by_mutate_carries_a_patch() {
     let images = || vec![field(POINTER, Some(pinned_text()), None)];
     let response = answer(&decision(true, images()), Endpoint::Validate);
-    assert_eq!(
-        (response.get("patch"), response.get("patchType")),
-        (None, None)
-    );
+    assert_eq!((response.get("patch"), response.get("patchType")), (None, None));
     let response = answer(&decision(false, images()), Endpoint::Mutate);
-    assert_eq!(
-        (response.get("patch"), response.get("patchType")),
-        (None, None)
-    );
+    assert_eq!((response.get("patch"), response.get("patchType")), (None, None));
 }
 
 #[test]
@@ -153,10 +130,7 @@ fn the_patch_touches_image_fields_only() {
         no_digest.clone(),
         other,
     ];
-    assert_eq!(
-        answer(&decision(true, images), Endpoint::Mutate).get("patch"),
-        None
-    );
+    assert_eq!(answer(&decision(true, images), Endpoint::Mutate).get("patch"), None);
     no_digest.pinned = Some(pinned_text());
     let kept = decision(true, vec![bad("/spec/nodeName"), no_digest]);
     assert_eq!(patch(&kept).as_array().map(Vec::len), Some(2));
@@ -169,36 +143,22 @@ fn warnings_stay_within_the_limits_of_kubernetes() {
     let response = answer(&decision, Endpoint::Validate);
     assert_eq!(response["warnings"][0], "one line ");
     let second = response["warnings"][1].as_str().unwrap();
-    assert_eq!(
-        (second.chars().count(), second.ends_with('…')),
-        (MAX_WARNING, true)
-    );
+    assert_eq!((second.chars().count(), second.ends_with('…')), (MAX_WARNING, true));
 
-    decision.warnings = (0..100)
-        .map(|i| format!("{i}: {}", "x".repeat(200)))
-        .collect();
+    decision.warnings = (0..100).map(|i| format!("{i}: {}", "x".repeat(200))).collect();
     let response = answer(&decision, Endpoint::Validate);
-    let kept: Vec<&str> = response["warnings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(Value::as_str)
-        .collect();
+    let kept: Vec<&str> =
+        response["warnings"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
     assert!(kept.iter().map(|line| line.len()).sum::<usize>() <= MAX_WARNINGS);
     let shown = kept.len() - 1;
-    assert_eq!(
-        kept[shown],
-        format!("{} more warnings were left out", 100 - shown)
-    );
+    assert_eq!(kept[shown], format!("{} more warnings were left out", 100 - shown));
     assert!(shown > 10, "{shown}");
 }
 
 #[test]
 fn long_messages_and_annotations_are_cut() {
     let failure = Failure::new(Reason::RegistryUnreachable, "x");
-    let images: Vec<_> = (0..500)
-        .map(|_| field(POINTER, None, Some(failure.clone())))
-        .collect();
+    let images: Vec<_> = (0..500).map(|_| field(POINTER, None, Some(failure.clone()))).collect();
     let mut decision = decision(false, images);
     decision.message = "é".repeat(MAX_MESSAGE);
     let response = answer(&decision, Endpoint::Validate);
@@ -217,17 +177,8 @@ fn a_request_that_cannot_be_judged_is_denied() {
     let body = json!({"apiVersion": API_VERSION, "kind": REVIEW_KIND, "request": {"uid": UID, "operation": "PATCH"}});
     let error = super::super::parse(body.to_string().as_bytes()).unwrap_err();
     let response = refuse(error.uid().unwrap(), &error)["response"].clone();
-    assert_eq!(
-        (&response["allowed"], &response["uid"]),
-        (&json!(false), &json!(UID))
-    );
+    assert_eq!((&response["allowed"], &response["uid"]), (&json!(false), &json!(UID)));
     assert_eq!(response["status"]["code"], 400);
-    assert!(
-        response["status"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("PATCH"),
-        "{response}"
-    );
+    assert!(response["status"]["message"].as_str().unwrap().contains("PATCH"), "{response}");
     assert_eq!(response["auditAnnotations"]["reasons"], "request-malformed");
 }
