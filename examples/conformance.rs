@@ -24,6 +24,7 @@ use tegata::policy::Demands;
 use tegata::policy::IdentityMatcher;
 use tegata::policy::LogDemand;
 use tegata::policy::PayloadKind;
+use tegata::policy::TextMatcher;
 use tegata::trust_root::TrustRoot;
 use tegata::verdict::Failure;
 use tegata::verify::PublicKey;
@@ -88,10 +89,9 @@ fn signer(options: &BTreeMap<&str, &str>) -> anyhow::Result<Signer> {
         return Ok(Signer::Key(PublicKey::from_pem(&pem, None)?));
     }
     let option = |name| options.get(name).with_context(|| format!("{name} is missing"));
-    let identity = IdentityMatcher::exact(
-        option("--certificate-oidc-issuer")?,
-        option("--certificate-identity")?,
-    );
+    let text = |name| Ok::<_, anyhow::Error>(TextMatcher::exact(option(name)?)?);
+    let (issuer, subject) = (text("--certificate-oidc-issuer")?, text("--certificate-identity")?);
+    let identity = IdentityMatcher::new(issuer, subject, Vec::new())?;
     Ok(Signer::Identity(Box::new(identity)))
 }
 
