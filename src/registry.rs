@@ -175,7 +175,7 @@ impl FetchEvidence for Registry {
 
     async fn fetch(&self, query: &EvidenceQuery, deadline: Instant) -> Evidence {
         match self.session(&query.repository, deadline) {
-            Ok(session) => discover(&session, query).await,
+            Ok(session) => Box::pin(discover(&session, query)).await,
             Err(error) => discover(&Broken(error), query).await,
         }
     }
@@ -253,9 +253,9 @@ impl Session<'_> {
             cap,
             follow: true,
         };
-        let answer = authenticator
-            .send(transport, endpoint, source.as_ref(), call, deadline)
-            .await?;
+        // Boxed, as further down: a future of this depth would outgrow a thread's stack.
+        let send = authenticator.send(transport, endpoint, source.as_ref(), call, deadline);
+        let answer = Box::pin(send).await?;
         match answer.status {
             StatusCode::OK => Ok(answer),
             StatusCode::NOT_FOUND => Err(RegistryError::Absent { what }),

@@ -184,7 +184,7 @@ impl Transport {
         deadline: Instant,
     ) -> Result<Answer, RegistryError> {
         let until = deadline.min(Instant::now() + self.request_timeout);
-        match tokio::time::timeout_at(until.into(), self.follow(endpoint, call)).await {
+        match tokio::time::timeout_at(until.into(), Box::pin(self.follow(endpoint, call))).await {
             Ok(outcome) => outcome,
             Err(_) => Err(RegistryError::TimedOut {
                 what: shown(&call.url),
@@ -195,7 +195,7 @@ impl Transport {
     async fn follow(&self, endpoint: &Endpoint, call: &Call) -> Result<Answer, RegistryError> {
         let mut url = call.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let answer = self.exchange(endpoint, call, &url).await?;
+            let answer = Box::pin(self.exchange(endpoint, call, &url)).await?;
             if !call.follow || !is_redirect(answer.status) {
                 return Ok(answer);
             }
