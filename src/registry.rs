@@ -279,9 +279,8 @@ impl Session<'_> {
                 .get(&endpoint, url, ACCEPT_MANIFEST, MAX_MANIFEST_BYTES, until)
                 .await?;
             check_announced(&what, &answer)?;
-            match expected {
-                Some(expected) => check(&what, expected, &answer.body)?,
-                None => {}
+            if let Some(expected) = expected {
+                check(&what, expected, &answer.body)?;
             }
             Ok((Digest::sha256_of(&answer.body), answer.body))
         })
