@@ -167,7 +167,8 @@ impl Transport {
                 Err(error @ RegistryError::Unreachable { .. }) => (error, None),
                 Err(error) => return Err(error),
             };
-            let pause = pause.unwrap_or_else(|| jittered(RETRY_PAUSE * (1 << (attempt - 1))));
+            let own = jittered(RETRY_PAUSE * (1 << (attempt - 1)));
+            let pause = pause.map_or(own, |pause| pause + own);
             let left = deadline.saturating_duration_since(Instant::now());
             if attempt >= MAX_TRIES || pause >= left || pause > MAX_RETRY_AFTER {
                 return Err(error);
@@ -183,7 +184,13 @@ impl Transport {
         call: &Call,
         deadline: Instant,
     ) -> Result<Answer, RegistryError> {
-        let until = deadline.min(Instant::now() + self.request_timeout);
+        let now = Instant::now();
+        if now >= deadline {
+            return Err(RegistryError::TimedOut {
+                what: shown(&call.url),
+            });
+        }
+        let until = deadline.min(now + self.request_timeout);
         match tokio::time::timeout_at(until.into(), Box::pin(self.follow(endpoint, call))).await {
             Ok(outcome) => outcome,
             Err(_) => Err(RegistryError::TimedOut {
