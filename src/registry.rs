@@ -158,7 +158,7 @@ impl FetchEvidence for Registry {
 
     async fn fetch(&self, query: &EvidenceQuery, deadline: Instant) -> Evidence {
         match self.session(&query.repository, deadline) {
-            Ok(session) => discover(&session, query).await,
+            Ok(session) => Box::pin(discover(&session, query)).await,
             Err(error) => discover(&Broken(error), query).await,
         }
     }
@@ -216,8 +216,9 @@ impl Session<'_> {
         let source = self.registry.keychain.source(&endpoint.registry, &endpoint.path);
         let what = error::shown(&url);
         let call = Call { url, accept, authorization: None, form: None, cap, follow: true };
-        let answer =
-            authenticator.send(transport, endpoint, source.as_ref(), call, deadline).await?;
+        // Boxed, as further down: a future of this depth would outgrow a thread's stack.
+        let send = authenticator.send(transport, endpoint, source.as_ref(), call, deadline);
+        let answer = Box::pin(send).await?;
         match answer.status {
             StatusCode::OK => Ok(answer),
             StatusCode::NOT_FOUND => Err(RegistryError::Absent { what }),
@@ -237,9 +238,8 @@ impl Session<'_> {
             let answer =
                 self.get(&endpoint, url, ACCEPT_MANIFEST, MAX_MANIFEST_BYTES, until).await?;
             check_announced(&what, &answer)?;
-            match expected {
-                Some(expected) => check(&what, expected, &answer.body)?,
-                None => {}
+            if let Some(expected) = expected {
+                check(&what, expected, &answer.body)?;
             }
             Ok((Digest::sha256_of(&answer.body), answer.body))
         })

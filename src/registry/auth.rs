@@ -136,7 +136,7 @@ impl Asker<'_> {
         if self.source.is_none() {
             return Ok(None);
         }
-        self.shared(key, deadline, self.ping()).await.map(Some)
+        self.shared(key, deadline, Box::pin(self.ping())).await.map(Some)
     }
 
     /// A new grant after `used` was refused, unless another caller has got one already.
@@ -154,7 +154,7 @@ impl Asker<'_> {
             }
             grants.invalidate(&key).await;
         }
-        self.shared(key, deadline, self.answer(challenge)).await
+        self.shared(key, deadline, Box::pin(self.answer(challenge))).await
     }
 
     /// Runs `load` once for all who wait for the same key. Its time is its own: a caller with
@@ -189,7 +189,7 @@ impl Asker<'_> {
         };
         let answer = self.transport.send(self.endpoint, &call, self.own_deadline()).await?;
         if answer.status == StatusCode::UNAUTHORIZED {
-            return self.answer(Challenge::parse(&answer.headers)).await;
+            return Box::pin(self.answer(Challenge::parse(&answer.headers))).await;
         }
         Ok(Grant { header: None, life: DEFAULT_TOKEN_LIFE })
     }
@@ -214,7 +214,7 @@ impl Asker<'_> {
             }
             (Some(Challenge::Basic), None) => Err(refuse("it wants user name and password")),
             (Some(Challenge::Bearer { realm, service }), credential) => {
-                self.token(&realm, service.as_deref(), credential).await
+                Box::pin(self.token(&realm, service.as_deref(), credential)).await
             }
         }
     }

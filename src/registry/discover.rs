@@ -90,8 +90,11 @@ pub(super) async fn discover<S: Store>(store: &S, query: &EvidenceQuery) -> Evid
         spent: AtomicUsize::new(0),
     };
     // Three chains that do not wait for each other: a place that hangs takes down itself only.
-    let (classic, (referrers, supported), fallback) =
-        futures::join!(finder.classic(), finder.referrers(), finder.fallback());
+    let (classic, (referrers, supported), fallback) = futures::join!(
+        Box::pin(finder.classic()),
+        Box::pin(finder.referrers()),
+        Box::pin(finder.fallback()),
+    );
     let fallback = match (supported, fallback.problems.is_empty()) {
         (true, false) => Found::default(),
         _ => fallback,
@@ -160,7 +163,7 @@ impl<S: Store> Finder<'_, S> {
         match self.store.tag(&tag).await {
             Ok(None) => Found::default(),
             Ok(Some((digest, bytes))) => match self.charge(bytes) {
-                Ok(bytes) => self.examine(place, &digest, &bytes).await,
+                Ok(bytes) => Box::pin(self.examine(place, &digest, &bytes)).await,
                 Err(error) => Found::problem(place, &error),
             },
             Err(error) => Found::problem(place, &error),
@@ -210,7 +213,8 @@ impl<S: Store> Finder<'_, S> {
             .filter(|descriptor| seen.insert(descriptor.digest.clone()))
             .collect();
         let kept = possible.iter().take(MAX_CANDIDATES);
-        let found = join_all(kept.map(|descriptor| self.referrer(place, descriptor))).await;
+        let found =
+            join_all(kept.map(|descriptor| Box::pin(self.referrer(place, descriptor)))).await;
         let mut all = Found::default();
         for Found { candidates, problems } in found {
             all.candidates.extend(candidates);
@@ -226,7 +230,7 @@ impl<S: Store> Finder<'_, S> {
         let digest = &descriptor.digest;
         let read = async { self.store.manifest(digest).await };
         match self.once(&self.manifests, digest, read).await {
-            Ok(bytes) => self.examine(place, digest, &bytes).await,
+            Ok(bytes) => Box::pin(self.examine(place, digest, &bytes)).await,
             Err(error) => {
                 let failure = error.failure(Subject::Evidence);
                 let format = match descriptor.artifact_type.as_deref() {
@@ -267,7 +271,7 @@ impl<S: Store> Finder<'_, S> {
             return single(failed(place, digest, format, failure));
         }
         let kept = manifest.layers.iter().take(MAX_CANDIDATES);
-        let layers = kept.map(|layer| self.layer(place, digest, format, layer));
+        let layers = kept.map(|layer| Box::pin(self.layer(place, digest, format, layer)));
         let mut candidates = join_all(layers).await;
         if candidates.is_empty() {
             let failure = Failure::new(Reason::EvidenceMalformed, "a signature without layers");

@@ -109,21 +109,22 @@ async fn page(
     Ok((index, next))
 }
 
-const fn is_unknown(error: &RegistryError) -> bool {
-    match error {
-        RegistryError::Absent { .. } => true,
-        RegistryError::Unsupported { status, .. } => {
-            let mut known = UNKNOWN_API;
-            while let [first, rest @ ..] = known {
-                if *first == *status {
-                    return true;
-                }
-                known = rest;
-            }
-            false
-        }
-        _ => false,
-    }
+/// Whether the registry says that it does not know the API.
+fn is_unknown(error: &RegistryError) -> bool {
+    let status = match error {
+        RegistryError::Absent { .. } => Some(404),
+        RegistryError::Unsupported { status, .. } => Some(*status),
+        RegistryError::Credentials { .. }
+        | RegistryError::DigestMismatch { .. }
+        | RegistryError::ForbiddenAddress { .. }
+        | RegistryError::Malformed { .. }
+        | RegistryError::RateLimited { .. }
+        | RegistryError::TimedOut { .. }
+        | RegistryError::TooLarge { .. }
+        | RegistryError::Unauthorised { .. }
+        | RegistryError::Unreachable { .. } => None,
+    };
+    status.is_some_and(|status| UNKNOWN_API.contains(&status))
 }
 
 /// The target of `Link: <…>; rel="next"` (RFC 8288), against the page's own address.

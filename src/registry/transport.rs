@@ -158,7 +158,8 @@ impl Transport {
                 Err(error @ RegistryError::Unreachable { .. }) => (error, None),
                 Err(error) => return Err(error),
             };
-            let pause = pause.unwrap_or_else(|| jittered(RETRY_PAUSE * (1 << (attempt - 1))));
+            let own = jittered(RETRY_PAUSE * (1 << (attempt - 1)));
+            let pause = pause.map_or(own, |pause| pause + own);
             let left = deadline.saturating_duration_since(Instant::now());
             if attempt >= MAX_TRIES || pause >= left || pause > MAX_RETRY_AFTER {
                 return Err(error);
@@ -174,8 +175,12 @@ impl Transport {
         call: &Call,
         deadline: Instant,
     ) -> Result<Answer, RegistryError> {
-        let until = deadline.min(Instant::now() + self.request_timeout);
-        match tokio::time::timeout_at(until.into(), self.follow(endpoint, call)).await {
+        let now = Instant::now();
+        if now >= deadline {
+            return Err(RegistryError::TimedOut { what: shown(&call.url) });
+        }
+        let until = deadline.min(now + self.request_timeout);
+        match tokio::time::timeout_at(until.into(), Box::pin(self.follow(endpoint, call))).await {
             Ok(outcome) => outcome,
             Err(_) => Err(RegistryError::TimedOut { what: shown(&call.url) }),
         }
@@ -184,7 +189,7 @@ impl Transport {
     async fn follow(&self, endpoint: &Endpoint, call: &Call) -> Result<Answer, RegistryError> {
         let mut url = call.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let answer = self.exchange(endpoint, call, &url).await?;
+            let answer = Box::pin(self.exchange(endpoint, call, &url)).await?;
             if !call.follow || !is_redirect(answer.status) {
                 return Ok(answer);
             }

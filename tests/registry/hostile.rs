@@ -108,11 +108,12 @@ async fn a_slow_body_ends_at_the_request_timeout() {
 }
 
 #[tokio::test]
-async fn a_deadline_in_the_past_ends_at_once() {
+async fn a_deadline_in_the_past_sends_nothing() {
     let fixture = Fixture::signed().await;
     let evidence = fixture.client().fetch(&fixture.query(), Instant::now()).await;
     assert_eq!(evidence.candidates.len(), 0);
     assert_eq!(problem(&evidence, Place::SignatureTag), Some(Reason::DeadlineExceeded));
+    assert_eq!(fixture.registry.log().len(), 0);
 }
 
 #[tokio::test]
