@@ -166,7 +166,7 @@ fn policies(samples: &Path) -> BTreeMap<&'static str, PolicySnapshot> {
     let key = |name: &str| std::fs::read_to_string(samples.join("keys").join(name)).unwrap();
     let keyed = |name: &str| json!({ "key": { "data": key(name) } });
     let issuer = |name: &str| format!("http://127.0.0.1:5556/{name}");
-    let root = json!({ "name": "samples" });
+    let root = json!("samples");
     let identity = |subject: &str, name: &str| {
         let identities = json!([{ "issuer": issuer(name), "subject": subject }]);
         json!({ "keyless": { "identities": identities, "trustRootRef": root } })
@@ -190,7 +190,7 @@ fn policies(samples: &Path) -> BTreeMap<&'static str, PolicySnapshot> {
     let mut public = alice.clone();
     public["keyless"].as_object_mut().unwrap().remove("trustRootRef");
     let mut tct = alice.clone();
-    tct["keyless"]["trustRootRef"] = json!({ "name": "tct" });
+    tct["keyless"]["trustRootRef"] = json!("tct");
     let mut legacy = alice.clone();
     legacy["signatureFormat"] = json!("legacy");
     let one = |authority: Value| (1, vec![authority]);
