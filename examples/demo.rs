@@ -6,6 +6,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -53,20 +54,32 @@ const SHOWN: &str = "CronJob";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let ended = tokio::select! {
-        ended = run() => ended,
-        () = stopped() => {
-            eprintln!("stopped by a signal");
-            return ExitCode::from(130);
-        }
-    };
-    match ended {
+    match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{} {error:#}", "demo failed:".red().bold());
             ExitCode::FAILURE
         }
     }
+}
+
+async fn run() -> anyhow::Result<()> {
+    let mut stop = pin!(stopped());
+    let mut demo = tokio::select! {
+        biased;
+        () = &mut stop => bail!("stopped by a signal"),
+        demo = Demo::play() => demo?,
+    };
+    if keeps() {
+        keep::explain(&demo)?;
+        tokio::select! {
+            // Ctrl-C reaches the server too.
+            biased;
+            () = &mut stop => eprintln!(),
+            error = demo.server.ended() => return Err(error),
+        }
+    }
+    demo.server.stop().await
 }
 
 /// Waits for Ctrl-C, SIGTERM or SIGHUP. What runs is then dropped: the server with it, and the
@@ -86,50 +99,52 @@ async fn stopped() {
     futures::future::select_all(waits).await;
 }
 
-async fn run() -> anyhow::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = tempfile::Builder::new().prefix("tegata-demo-").tempdir()?;
-    let registry = FakeRegistry::start().await.context("cannot start a registry")?;
-    for (layout, repository) in IMAGES {
-        let layout = root.join("examples/images").join(layout);
-        registry
-            .push_layout(&layout, repository)
-            .with_context(|| format!("cannot push {}", layout.display()))?;
-    }
-    say(
-        "registry",
-        &format!("{} with {} images of examples/images", registry.host(), IMAGES.len()),
-    );
-    let policies = ["examples/demo/policies", "examples/trust"].map(|path| root.join(path));
-    say("policies", "examples/demo/policies, trust root in examples/trust");
-    let start = Instant::now();
-    let down = free_address()?;
-    let hosts = Hosts { registry: registry.host(), down };
-    let mut server =
-        Server::start(&policies, &[&hosts.registry, &hosts.down], folder.path()).await?;
-    let ready = format!("serve at {}, ready after {:.1?}", server.webhook, start.elapsed());
-    say("tegata", &ready);
-    let wrong = ask_all(&server, &hosts, &folder).await?;
-    if !wrong.is_empty() {
-        bail!("not every answer is as it should be\n  {}", wrong.join("\n  "));
-    }
-    if keeps() {
-        keep::explain(&server, &hosts, &policies, &folder)?;
-        tokio::select! {
-            () = stopped() => eprintln!(),
-            error = server.ended() => return Err(error),
-        }
-    }
-    server.stop().await
+/// A demo whose requests are answered. Dropping it ends the server and removes the files.
+pub(crate) struct Demo {
+    server: Server,
+    hosts: Hosts,
+    policies: [PathBuf; 2],
+    folder: TempDir,
+    _registry: FakeRegistry,
 }
 
 /// The registries that requests name.
 #[derive(Debug)]
-pub(crate) struct Hosts {
+struct Hosts {
     /// The registry of the demo.
-    pub(crate) registry: String,
+    registry: String,
     /// One that is down.
-    pub(crate) down: String,
+    down: String,
+}
+
+impl Demo {
+    /// Starts everything and asks.
+    async fn play() -> anyhow::Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder = tempfile::Builder::new().prefix("tegata-demo-").tempdir()?;
+        let registry = FakeRegistry::start().await.context("cannot start a registry")?;
+        for (layout, repository) in IMAGES {
+            let layout = root.join("examples/images").join(layout);
+            registry
+                .push_layout(&layout, repository)
+                .with_context(|| format!("cannot push {}", layout.display()))?;
+        }
+        let hosts = Hosts { registry: registry.host(), down: free_address()? };
+        let count = IMAGES.len();
+        say("registry", &format!("{} with {count} images of examples/images", hosts.registry));
+        say("policies", "examples/demo/policies, trust root in examples/trust");
+        let policies = ["examples/demo/policies", "examples/trust"].map(|path| root.join(path));
+        let start = Instant::now();
+        let http = [hosts.registry.as_str(), &hosts.down];
+        let server = Server::start(&policies, &http, folder.path()).await?;
+        let ready = start.elapsed();
+        say("tegata", &format!("serve at {}, ready after {ready:.1?}", server.webhook));
+        let wrong = ask_all(&server, &hosts, &folder).await?;
+        if !wrong.is_empty() {
+            bail!("not every answer is as it should be\n  {}", wrong.join("\n  "));
+        }
+        Ok(Self { server, hosts, policies, folder, _registry: registry })
+    }
 }
 
 /// Asks everything, prints the answers, and returns how they differ from the wanted ones.
@@ -149,19 +164,15 @@ async fn ask_all(server: &Server, hosts: &Hosts, folder: &TempDir) -> anyhow::Re
         let answer = server.ask(ask.endpoint, &review).await?;
         let answer = Answer::parse(&answer, &uid).map_err(anyhow::Error::msg)?;
         println!("{}", table::line(ask, &answer, columns));
-        let differences = answer.differences(&ask.wanted);
-        wrong.extend(differences.iter().map(|text| format!("{}: {text}", ask.title())));
+        let difference = answer.difference(&ask.wanted);
+        wrong
+            .extend(difference.map(|text| format!("{} in {}: {text}", ask.title(), ask.namespace)));
         patched = patched.or_else(|| answer.pinned.first().cloned());
         if ask.kind == SHOWN {
             shown = Some((ask, answer));
         }
     }
-    println!(
-        "\n{} answers in {:.1?}; {}",
-        asks.len(),
-        start.elapsed(),
-        "`policy-none` is let in because nothing else is configured (`--no-match`)".dimmed()
-    );
+    println!("\n{} answers in {:.1?}", asks.len(), start.elapsed());
     if let Some(pinned) = patched {
         println!("\n{}\n  {pinned}", "What /mutate writes into the pod:".bold());
     }

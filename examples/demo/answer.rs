@@ -76,51 +76,49 @@ impl Answer {
         })
     }
 
-    /// Everything in which this answer is not the wanted one.
-    pub(crate) fn differences(&self, wanted: &Wanted) -> Vec<String> {
+    /// How this answer differs from the wanted one, in one clause; `None` where it does not.
+    pub(crate) fn difference(&self, wanted: &Wanted) -> Option<String> {
         let Wanted { allowed, verdict, reason, with } = wanted;
-        let mut wrong = Vec::new();
-        let mut compare = |what: &str, found: &str, wanted: &str| {
-            if found != wanted {
-                wrong.push(format!("{what}: found `{found}`, wanted `{wanted}`"));
-            }
-        };
-        compare("allowed", &self.allowed.to_string(), &allowed.to_string());
-        compare("verdict", &self.verdict, verdict.as_str());
-        compare("reason", &self.reasons, reason.map_or("", Reason::code));
         let code = match (allowed, verdict) {
             (true, _) => None,
             (false, Verdict::Indeterminate) => Some(503),
             (false, Verdict::Rejected | Verdict::Verified) => Some(403),
         };
-        compare("status code", &format!("{:?}", self.code), &format!("{code:?}"));
-        if *with != With::Warning {
-            compare("warnings", &self.warnings.join("; "), "");
+        let reasons = reason.map_or("", Reason::code);
+        let found = outcome(self.allowed, self.code, &self.verdict, &self.reasons);
+        let wanted = outcome(*allowed, code, verdict.as_str(), reasons);
+        if found != wanted {
+            return Some(format!("found `{found}`, wanted `{wanted}`"));
         }
-        let step = |reason: &Reason| format!(" at step {}: ", reason.step());
-        let told = match (allowed, with) {
-            (false, _) => Some(("message", self.message.clone())),
-            (true, With::Warning) => Some(("warning", self.warnings.join("; "))),
-            (true, With::Nothing | With::Patch) => None,
-        };
-        if let (Some((what, text)), Some(reason)) = (told, reason)
-            && !text.contains(&step(reason))
-        {
-            compare(what, &text, &format!("…{}…", step(reason)));
+        let warned = self.warnings.join("; ");
+        if warned.is_empty() == (*with == With::Warning) {
+            return Some(format!("found warnings `{warned}`, wanted {with:?}"));
         }
-        let pins = match with {
-            With::Patch => self.digests.len(),
-            With::Nothing | With::Warning => 0,
-        };
-        let ends = |(pinned, digest): (&String, &String)| pinned.ends_with(&format!("@{digest}"));
-        let good = self.pinned.iter().zip(&self.digests).filter(|pair| ends(*pair)).count();
-        compare("fields pinned", &self.pinned.len().to_string(), &pins.to_string());
-        compare("fields pinned to the verified digest", &good.to_string(), &pins.to_string());
-        if *with == With::Patch && pins == 0 {
-            compare("digests", "none", "one an image");
+        // An image that no policy covers is let in without a word.
+        let told = if *allowed { warned } else { self.message.clone() };
+        let step = reason.map(|reason| format!(" at step {}: ", reason.step()));
+        if let Some(step) = step.filter(|step| !told.is_empty() && !told.contains(step)) {
+            return Some(format!("found the text `{told}`, wanted `…{step}…` in it"));
         }
-        wrong
+        if !allowed && told.is_empty() {
+            return Some("found a denial without a message".to_owned());
+        }
+        let pins = if *with == With::Patch { self.digests.as_slice() } else { &[] };
+        let pinned = |(value, digest): (&String, &String)| value.ends_with(&format!("@{digest}"));
+        let exact = self.pinned.len() == pins.len() && self.pinned.iter().zip(pins).all(pinned);
+        if !exact || (*with == With::Patch && pins.is_empty()) {
+            let found = self.pinned.join(", ");
+            return Some(format!("found a patch to `{found}`, wanted one to {pins:?}"));
+        }
+        None
     }
+}
+
+fn outcome(allowed: bool, code: Option<u64>, verdict: &str, reasons: &str) -> String {
+    let allowed = if allowed { "allowed" } else { "denied" };
+    let parts = [Some(allowed.to_owned()), code.map(|code| code.to_string())];
+    let rest = [verdict, reasons].into_iter().filter(|text| !text.is_empty()).map(str::to_owned);
+    parts.into_iter().flatten().chain(rest).collect::<Vec<_>>().join(", ")
 }
 
 fn list(json: &[u8]) -> Result<Vec<Value>, String> {

@@ -1,17 +1,14 @@
 //! How to go on while the demo stays up.
 use std::path::Path;
-use std::path::PathBuf;
 
 use anstream::println;
 use owo_colors::OwoColorize as _;
-use tempfile::TempDir;
 
-use super::Hosts;
+use super::Demo;
 use super::body;
 use super::requests;
 use super::requests::Place;
 use super::server;
-use super::server::Server;
 
 /// Kinds of requests for which a `curl` line is printed.
 const CURLS: [(&str, &str); 3] = [("Pod", "cart"), ("Pod", "web"), ("CronJob", "report")];
@@ -24,12 +21,8 @@ const VERIFIES: [(&str, &str); 3] =
 ///
 /// # Errors
 /// When the binary has gone.
-pub(crate) fn explain(
-    server: &Server,
-    hosts: &Hosts,
-    policies: &[PathBuf],
-    folder: &TempDir,
-) -> anyhow::Result<()> {
+pub(crate) fn explain(demo: &Demo) -> anyhow::Result<()> {
+    let Demo { server, hosts, policies, folder, _registry: _ } = demo;
     title("Ask as an API server does; other requests are in the folder of these files:");
     for (kind, name) in CURLS {
         let asks = requests::all();

@@ -75,7 +75,8 @@ fn row(cells: [String; 6], styles: [Style; 6], columns: usize) -> String {
     let widths = WIDTHS.into_iter().chain([0]);
     let cells = cells.into_iter().zip(styles).zip(widths).enumerate();
     let shown = cells.filter(|(index, _)| columns >= WIDE || *index != 2);
-    let padded = shown.map(|(_, ((text, style), width))| {
+    let padded = shown.filter(|(_, ((text, _), _))| !text.is_empty());
+    let padded = padded.map(|(_, ((text, style), width))| {
         let padding = " ".repeat(width.saturating_sub(text.chars().count()));
         format!("{}{padding}", text.style(style))
     });
