@@ -1,5 +1,8 @@
 //! Authorities: who may sign, and what must prove it.
-#![allow(unreachable_pub, reason = "the schema derive copies each type into a function")]
+#![allow(
+    unreachable_pub,
+    reason = "the schema derive copies each type into a function"
+)]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -128,7 +131,11 @@ pub struct KeylessSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Unsupported>,
     /// Accepts certificates without a signed certificate timestamp. `true` is not supported.
-    #[serde(default, rename = "insecureIgnoreSCT", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "insecureIgnoreSCT",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub insecure_ignore_sct: Option<bool>,
 }
 
@@ -150,7 +157,11 @@ pub struct IdentitySpec {
     #[schemars(length(min = 1, max = 1024))]
     pub issuer: Option<String>,
     /// A regular expression that matches the whole issuer.
-    #[serde(default, rename = "issuerRegExp", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "issuerRegExp",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(length(min = 1, max = 1024))]
     pub issuer_reg_exp: Option<String>,
     /// The subject (e-mail address or URI), exactly.
@@ -158,7 +169,11 @@ pub struct IdentitySpec {
     #[schemars(length(min = 1, max = 1024))]
     pub subject: Option<String>,
     /// A regular expression that matches the whole subject.
-    #[serde(default, rename = "subjectRegExp", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "subjectRegExp",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(length(min = 1, max = 1024))]
     pub subject_reg_exp: Option<String>,
     /// Further claims of the certificate, by Fulcio's documented names, for example
@@ -199,7 +214,10 @@ impl<'de> serde::de::Visitor<'de> for ClaimVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<ClaimSpec, E> {
-        Ok(ClaimSpec { exact: Some(text.to_owned()), ..ClaimSpec::default() })
+        Ok(ClaimSpec {
+            exact: Some(text.to_owned()),
+            ..ClaimSpec::default()
+        })
     }
 
     fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<ClaimSpec, A::Error> {

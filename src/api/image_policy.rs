@@ -1,5 +1,8 @@
 //! `ClusterImagePolicy` and `ImagePolicy`.
-#![allow(unreachable_pub, reason = "the schema derive copies each type into a function")]
+#![allow(
+    unreachable_pub,
+    reason = "the schema derive copies each type into a function"
+)]
 
 use kube::CustomResource;
 use kube::KubeSchema;
@@ -35,7 +38,11 @@ use super::Unsupported;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
@@ -97,7 +104,11 @@ pub struct ClusterImagePolicySpec {
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(

@@ -1,5 +1,8 @@
 //! `TrustRoot`: a Sigstore instance to believe.
-#![allow(unreachable_pub, reason = "the schema derive copies each type into a function")]
+#![allow(
+    unreachable_pub,
+    reason = "the schema derive copies each type into a function"
+)]
 
 use kube::CustomResource;
 use kube::KubeSchema;
@@ -31,7 +34,11 @@ use super::Unsupported;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(

@@ -6,7 +6,11 @@ use crate::api;
 
 /// The definitions of every resource, in the order in which `kubectl apply` may take them.
 pub fn definitions() -> [CustomResourceDefinition; 3] {
-    [api::ClusterImagePolicy::crd(), api::ImagePolicy::crd(), api::TrustRoot::crd()]
+    [
+        api::ClusterImagePolicy::crd(),
+        api::ImagePolicy::crd(),
+        api::TrustRoot::crd(),
+    ]
 }
 
 /// The same as one YAML text of several documents.

@@ -51,7 +51,11 @@ impl StepReport {
 
     /// The step at which `failure` happened.
     pub fn failed(failure: &Failure) -> Self {
-        let Failure { reason, found, wanted } = failure;
+        let Failure {
+            reason,
+            found,
+            wanted,
+        } = failure;
         Self {
             step: reason.step(),
             outcome: StepOutcome::Failed,
@@ -63,7 +67,13 @@ impl StepReport {
 
     fn new(step: Step, outcome: StepOutcome, found: impl fmt::Display) -> Self {
         let found = super::printable(&found.to_string());
-        Self { step, outcome, reason: None, found, wanted: String::new() }
+        Self {
+            step,
+            outcome,
+            reason: None,
+            found,
+            wanted: String::new(),
+        }
     }
 }
 
@@ -153,5 +163,3 @@ pub struct ImageReport {
     /// Every policy that applies.
     pub policies: Vec<PolicyReport>,
 }
-
-
