@@ -25,10 +25,7 @@ impl Digest {
     /// The digest of `bytes`, computed.
     pub fn sha256_of(bytes: &[u8]) -> Self {
         use sha2::Digest as _;
-        Self {
-            algorithm: Algorithm::Sha256,
-            hex: hex::encode(sha2::Sha256::digest(bytes)),
-        }
+        Self { algorithm: Algorithm::Sha256, hex: hex::encode(sha2::Sha256::digest(bytes)) }
     }
 
     /// Whether `bytes` are the content that this digest names.
@@ -70,9 +67,7 @@ impl FromStr for Digest {
     type Err = ImageRefError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || ImageRefError::Digest {
-            found: crate::verdict::printable(text),
-        };
+        let error = || ImageRefError::Digest { found: crate::verdict::printable(text) };
         let (algorithm, hex) = text.split_once(':').ok_or_else(error)?;
         let (algorithm, length) = match algorithm {
             "sha256" => (Algorithm::Sha256, 64),
@@ -83,10 +78,7 @@ impl FromStr for Digest {
         if hex.len() != length || !hex.bytes().all(lower_hex) {
             return Err(error());
         }
-        Ok(Self {
-            algorithm,
-            hex: hex.to_owned(),
-        })
+        Ok(Self { algorithm, hex: hex.to_owned() })
     }
 }
 
@@ -153,10 +145,7 @@ impl ImageRef {
     /// The same reference with `digest` added or replaced; the tag stays for people to read.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
-        Self {
-            digest: Some(digest),
-            ..self.clone()
-        }
+        Self { digest: Some(digest), ..self.clone() }
     }
 }
 

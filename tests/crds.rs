@@ -104,6 +104,9 @@ fn check_structural(schema: &Value, path: &str) {
     if schema.get("properties").is_some() {
         assert!(schema.get("additionalProperties").is_none(), "{path}");
     }
+    if let (Some(default), Some(least)) = (schema.get("default"), schema["minItems"].as_u64()) {
+        assert!(default.as_array().unwrap().len() as u64 >= least, "{path}: {default}");
+    }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         check_structural(property, &format!("{path}.{name}"));
     }

@@ -114,7 +114,6 @@ pub enum HashAlgorithmSpec {
 )]
 pub struct KeylessSpec {
     /// Who may sign: alternatives.
-    #[serde(default)]
     #[schemars(length(min = 1, max = 32))]
     pub identities: Vec<IdentitySpec>,
     /// The name of a `TrustRoot`; the default one where absent.

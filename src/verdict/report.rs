@@ -51,11 +51,7 @@ impl StepReport {
 
     /// The step at which `failure` happened.
     pub fn failed(failure: &Failure) -> Self {
-        let Failure {
-            reason,
-            found,
-            wanted,
-        } = failure;
+        let Failure { reason, found, wanted } = failure;
         Self {
             step: reason.step(),
             outcome: StepOutcome::Failed,
@@ -67,13 +63,7 @@ impl StepReport {
 
     fn new(step: Step, outcome: StepOutcome, found: impl fmt::Display) -> Self {
         let found = super::printable(&found.to_string());
-        Self {
-            step,
-            outcome,
-            reason: None,
-            found,
-            wanted: String::new(),
-        }
+        Self { step, outcome, reason: None, found, wanted: String::new() }
     }
 }
 
@@ -163,3 +153,5 @@ pub struct ImageReport {
     /// Every policy that applies.
     pub policies: Vec<PolicyReport>,
 }
+
+

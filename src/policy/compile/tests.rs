@@ -254,7 +254,7 @@ fn rejects_incomplete_or_contradictory_specs_at_their_field() {
             "spec.authorities[0].key.data".to_owned(),
         ),
         (
-            spec(json!({"keyless": {}})),
+            spec(json!({"keyless": {"identities": []}})),
             "spec.authorities[0].keyless.identities".to_owned(),
         ),
         (bare(json!({})), at.to_owned()),
