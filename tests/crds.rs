@@ -105,7 +105,10 @@ fn check_structural(schema: &Value, path: &str) {
         assert!(schema.get("additionalProperties").is_none(), "{path}");
     }
     if let (Some(default), Some(least)) = (schema.get("default"), schema["minItems"].as_u64()) {
-        assert!(default.as_array().unwrap().len() as u64 >= least, "{path}: {default}");
+        assert!(
+            default.as_array().unwrap().len() as u64 >= least,
+            "{path}: {default}"
+        );
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         check_structural(property, &format!("{path}.{name}"));
@@ -178,6 +181,10 @@ fn rules_have_messages_and_the_schema_says_what_it_can() {
     assert_eq!(
         spec["required"],
         serde_json::json!(["authorities", "images"])
+    );
+    assert!(
+        !spec.to_string().contains("nullable"),
+        "an empty field is refused"
     );
     assert!(spec["properties"].get("namespaceSelector").is_none());
     assert!(

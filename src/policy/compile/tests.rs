@@ -43,15 +43,10 @@ fn compile(spec: Value) -> Result<Policy, CompileError> {
 fn with(mut base: Value, pointer: &str, value: Value) -> Value {
     let (parent, field) = pointer.rsplit_once('/').unwrap();
     let parent = base.pointer_mut(parent).unwrap();
-    match parent {
-        Value::Array(items) => items.push(value),
-        parent => drop(
-            parent
-                .as_object_mut()
-                .unwrap()
-                .insert(field.to_owned(), value),
-        ),
-    }
+    parent
+        .as_object_mut()
+        .unwrap()
+        .insert(field.to_owned(), value);
     base
 }
 
@@ -538,5 +533,33 @@ fn trust_roots_are_inline_or_files() {
     assert_eq!(
         compile_trust_root(&empty).unwrap_err().path,
         "spec.trustedRoot"
+    );
+}
+
+#[test]
+fn an_empty_field_is_not_an_absent_one() {
+    for (pointer, field) in [
+        ("/threshold", "threshold"),
+        ("/namespaceSelector", "namespaceSelector"),
+        ("/match", "match"),
+        ("/mode", "mode"),
+        ("/authorities/0/ctlog", "ctlog"),
+        ("/authorities/0/rfc3161timestamp", "rfc3161timestamp"),
+        ("/authorities/0/source", "source"),
+        ("/authorities/0/keyless/trustRootRef", "trustRootRef"),
+        ("/authorities/0/keyless/identities/0/claims", "claims"),
+        (
+            "/authorities/0/keyless/identities/0/issuerRegExp",
+            "issuerRegExp",
+        ),
+    ] {
+        let spec = with(spec(keyless()), pointer, Value::Null);
+        let parsed = serde_json::from_value::<api::ClusterImagePolicySpec>(spec);
+        assert!(parsed.is_err(), "{field}");
+    }
+    // What is not supported yet is refused whatever it holds.
+    assert_eq!(
+        path_of(with(spec(keyless()), "/policy", Value::Null)),
+        "spec.policy"
     );
 }
