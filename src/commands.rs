@@ -80,8 +80,15 @@ fn serve_sources(args: &ServeArgs) -> Result<(Registry, impl Load + use<>), Comm
             Some(last) => files::merge(last, new),
             None => new,
         };
-        let problems = loaded.problems.iter().map(|problem| one_line(problem)).collect();
-        let outcome = LoadOutcome { snapshot: loaded.snapshot.clone(), problems };
+        let problems = loaded
+            .problems
+            .iter()
+            .map(|problem| one_line(problem))
+            .collect();
+        let outcome = LoadOutcome {
+            snapshot: loaded.snapshot.clone(),
+            problems,
+        };
         last = Some(loaded);
         Ok(outcome)
     };

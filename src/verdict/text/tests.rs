@@ -102,7 +102,7 @@ fn tree_shows_the_way_from_image_to_failed_step() {
     let shown = tree(&rejected(), Look::default());
     let wanted = "\
 ✗ ghcr.io/acme/app:1.2 is rejected
-│ digest  sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+│ digest sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 ├─ ✗ ClusterImagePolicy signed-by-release
 │  └─ ✗ authority release-team
 │     └─ ✗ bundle signature at referrers
@@ -110,18 +110,18 @@ fn tree_shows_the_way_from_image_to_failed_step() {
 │        ├─ ✓ subject, log-lookup, log-entry, evidence, certificate, signature,
 │        │    time
 │        └─ ✗ identity: someone else signed than the policy accepts
-│             found   the certificate is for
-│                     https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main
-│             wanted  subject exactly alice@infra.test
-│             next    sign with the accepted identity, or add the signer to the
-│                     policy
-│             reason  subject-mismatch
+│             found  the certificate is for
+│                    https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main
+│             wanted subject exactly alice@infra.test
+│             next   sign with the accepted identity, or add the signer to the
+│                    policy
+│             reason subject-mismatch
 └─ ✓ ImagePolicy team-a/key
    └─ ✓ authority key
       └─ ✓ bundle signature at referrers
          │ sha256:abababababababababababababababababababababababababababababababab
-         │ signer  key
-         │         sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
+         │ signer key
+         │        sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
          ├─ ✓ subject, signature
          └─ - not required: log-entry
 ";
@@ -181,7 +181,7 @@ fn tree_says_what_only_the_policy_knows() {
     report.policies[1].failure = Some(Failure::new(Reason::ThresholdUnmet, "1 signer").wanted("2"));
     let shown = tree(&report, Look::default());
     assert!(
-        shown.contains("step    conditions: fewer distinct signers"),
+        shown.contains("step   conditions: fewer distinct signers"),
         "{shown}"
     );
     assert!(
