@@ -276,6 +276,19 @@ fn denial_takes_the_enforced_rejection_that_got_furthest() {
 }
 
 #[test]
+fn denial_prefers_what_is_final_to_what_a_retry_may_change() {
+    let of = |name: &str, reason| {
+        let failure = Failure::new(reason, "x");
+        policy(name, vec![authority("a", Some(failure), Vec::new())])
+    };
+    let report = image(vec![
+        of("slow", Reason::DeadlineExceeded),
+        of("broken", Reason::PolicyInvalid),
+    ]);
+    assert!(denial("f", &report).contains("is rejected by broken at step subject"));
+}
+
+#[test]
 fn denial_of_several_authorities_takes_the_one_that_got_furthest() {
     let absent = Failure::new(Reason::SignatureAbsent, "none");
     let authorities = vec![
