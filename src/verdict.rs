@@ -130,11 +130,7 @@ pub const MAX_TEXT: usize = 300;
 impl Failure {
     /// A failure for `reason`, with what was found.
     pub fn new(reason: Reason, found: impl fmt::Display) -> Self {
-        Self {
-            reason,
-            found: printable(&found.to_string()),
-            wanted: String::new(),
-        }
+        Self { reason, found: printable(&found.to_string()), wanted: String::new() }
     }
 
     /// Adds what was wanted instead.
@@ -163,11 +159,8 @@ pub fn printable(text: &str) -> String {
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     let mut chars = text.chars();
-    let mut out: String = chars
-        .by_ref()
-        .take(MAX_TEXT)
-        .map(|c| if hidden(c) { '\u{fffd}' } else { c })
-        .collect();
+    let mut out: String =
+        chars.by_ref().take(MAX_TEXT).map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect();
     if chars.next().is_some() {
         out.push('…');
     }
