@@ -64,13 +64,7 @@ pub struct FileProblem {
 
 impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            line,
-            field,
-            problem,
-            wanted,
-        } = self;
+        let Self { file, line, field, problem, wanted } = self;
         write!(f, "{}", file.display())?;
         if let Some(line) = line {
             write!(f, ":{line}")?;
@@ -79,11 +73,7 @@ impl fmt::Display for FileProblem {
             write!(f, ": {field}")?;
         }
         write!(f, ": {problem}")?;
-        if wanted.is_empty() {
-            Ok(())
-        } else {
-            write!(f, ", wanted {wanted}")
-        }
+        if wanted.is_empty() { Ok(()) } else { write!(f, ", wanted {wanted}") }
     }
 }
 
@@ -142,11 +132,7 @@ pub fn load_strict(paths: &[PathBuf], default: &Arc<TrustRoot>) -> Result<Loaded
     if loaded.snapshot.policies().is_empty() {
         let file = paths.first().cloned().unwrap_or_default();
         let wanted = "a YAML file with a ClusterImagePolicy or an ImagePolicy";
-        return Err(FileProblem::of_file(
-            &file,
-            "there is no policy in it",
-            wanted,
-        ));
+        return Err(FileProblem::of_file(&file, "there is no policy in it", wanted));
     }
     Ok(loaded)
 }
@@ -161,19 +147,14 @@ pub fn merge(last_good: &Loaded, mut new: Loaded) -> Loaded {
     let mut usable = BTreeMap::new();
     for state in last_good.snapshot.policies() {
         if let PolicyState::Ready(policy) = state {
-            usable
-                .entry(policy.id.clone())
-                .or_insert_with(|| state.clone());
+            usable.entry(policy.id.clone()).or_insert_with(|| state.clone());
         }
     }
     for (file, content) in &mut new.contents {
         if let (true, Some(held)) = (content.unreadable, last_good.contents.get(file))
             && !held.unreadable
         {
-            *content = Content {
-                unreadable: false,
-                ..held.clone()
-            };
+            *content = Content { unreadable: false, ..held.clone() };
             continue;
         }
         for state in &mut content.policies {
@@ -196,18 +177,10 @@ pub fn merge(last_good: &Loaded, mut new: Loaded) -> Loaded {
 impl Loaded {
     /// Gathers what the files hold.
     fn index(&mut self) {
-        let policies = self
-            .contents
-            .values()
-            .flat_map(|content| content.policies.iter().cloned());
+        let policies = self.contents.values().flat_map(|content| content.policies.iter().cloned());
         self.snapshot = PolicySnapshot::new(policies.collect());
-        let roots = self
-            .contents
-            .values()
-            .flat_map(|content| &content.trust_roots);
-        self.trust_roots = roots
-            .map(|(name, root)| (name.clone(), Arc::clone(root)))
-            .collect();
+        let roots = self.contents.values().flat_map(|content| &content.trust_roots);
+        self.trust_roots = roots.map(|(name, root)| (name.clone(), Arc::clone(root))).collect();
     }
 }
 
@@ -215,11 +188,7 @@ impl Loaded {
 fn stand_in(problem: &FileProblem) -> PolicyState {
     let name = problem.file.display().to_string();
     let id = PolicyId::Cluster { name };
-    PolicyState::Invalid(Arc::new(compile::invalid(
-        id,
-        &serde_json::Value::Null,
-        problem,
-    )))
+    PolicyState::Invalid(Arc::new(compile::invalid(id, &serde_json::Value::Null, problem)))
 }
 
 fn load_trust_roots(loaded: &mut Loaded, documents: &[(PathBuf, Document)]) {
@@ -246,14 +215,8 @@ fn load_trust_roots(loaded: &mut Loaded, documents: &[(PathBuf, Document)]) {
 }
 
 fn load_policies(loaded: &mut Loaded, documents: &[(PathBuf, Document)], default: &Arc<TrustRoot>) {
-    let named = loaded
-        .contents
-        .values()
-        .flat_map(|content| content.trust_roots.clone());
-    let roots = TrustRoots {
-        default: Arc::clone(default),
-        named: named.collect(),
-    };
+    let named = loaded.contents.values().flat_map(|content| content.trust_roots.clone());
+    let roots = TrustRoots { default: Arc::clone(default), named: named.collect() };
     let mut seen = BTreeMap::new();
     for (file, document) in documents {
         let (id, compiled) = match &document.resource {
@@ -285,20 +248,12 @@ fn load_policies(loaded: &mut Loaded, documents: &[(PathBuf, Document)], default
             },
             |policy| PolicyState::Ready(Arc::new(policy)),
         );
-        loaded
-            .contents
-            .entry(file.clone())
-            .or_default()
-            .policies
-            .push(state);
+        loaded.contents.entry(file.clone()).or_default().policies.push(state);
     }
 }
 
 fn twice(what: &str, name: &str, first: &Path) -> String {
-    format!(
-        "the {what} `{name}` is there already, in {}",
-        first.display()
-    )
+    format!("the {what} `{name}` is there already, in {}", first.display())
 }
 
 #[cfg(test)]

@@ -239,15 +239,10 @@ impl Scope {
     /// Labels of a namespace are never empty in Kubernetes, so no labels means that they are not
     /// known: then the policy applies, rather than being skipped for want of knowledge.
     pub fn covers_workload(&self, workload: &Workload) -> bool {
-        let Self {
-            images: _,
-            workloads,
-            namespaces,
-        } = self;
+        let Self { images: _, workloads, namespaces } = self;
         let unknown = workload.namespace_labels.is_empty();
-        let selected = namespaces
-            .as_ref()
-            .is_none_or(|s| unknown || s.matches(&workload.namespace_labels));
+        let selected =
+            namespaces.as_ref().is_none_or(|s| unknown || s.matches(&workload.namespace_labels));
         selected && (workloads.is_empty() || workloads.iter().any(|m| m.matches(workload)))
     }
 }
@@ -255,22 +250,11 @@ impl Scope {
 impl WorkloadMatcher {
     /// Whether group, version, resource and labels are those asked for.
     pub fn matches(&self, workload: &Workload) -> bool {
-        let Self {
-            group,
-            version,
-            resource,
-            labels,
-        } = self;
+        let Self { group, version, resource, labels } = self;
         group.as_ref().is_none_or(|group| *group == workload.group)
-            && version
-                .as_ref()
-                .is_none_or(|version| *version == workload.version)
-            && resource
-                .as_ref()
-                .is_none_or(|resource| *resource == workload.resource)
-            && labels
-                .as_ref()
-                .is_none_or(|labels| labels.matches(&workload.labels))
+            && version.as_ref().is_none_or(|version| *version == workload.version)
+            && resource.as_ref().is_none_or(|resource| *resource == workload.resource)
+            && labels.as_ref().is_none_or(|labels| labels.matches(&workload.labels))
     }
 }
 

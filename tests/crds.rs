@@ -1,10 +1,5 @@
 //! The committed definitions are the generated ones, and every example can be applied.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "test support"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -53,18 +48,8 @@ fn names_scopes_and_columns_are_those_of_the_documentation() {
     let found = crds::definitions().map(|crd| {
         let names = &crd.spec.names;
         let version = &crd.spec.versions[0];
-        assert!(
-            version
-                .subresources
-                .as_ref()
-                .is_some_and(|s| s.status.is_some())
-        );
-        assert!(
-            version
-                .additional_printer_columns
-                .as_ref()
-                .is_some_and(|c| c.len() >= 3)
-        );
+        assert!(version.subresources.as_ref().is_some_and(|s| s.status.is_some()));
+        assert!(version.additional_printer_columns.as_ref().is_some_and(|c| c.len() >= 3));
         let short = names.short_names.clone().unwrap().join(",");
         (names.plural.clone(), crd.spec.scope.clone(), short)
     });
@@ -73,10 +58,7 @@ fn names_scopes_and_columns_are_those_of_the_documentation() {
         ("imagepolicies", "Namespaced", "tip"),
         ("trustroots", "Cluster", "ttr"),
     ];
-    assert_eq!(
-        found,
-        expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()))
-    );
+    assert_eq!(found, expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned())));
 }
 
 /// Kubernetes, "Specifying a structural schema": a type at every level or free form said so, no
@@ -84,10 +66,7 @@ fn names_scopes_and_columns_are_those_of_the_documentation() {
 fn check_structural(schema: &Value, path: &str) {
     let free = schema["x-kubernetes-preserve-unknown-fields"] == Value::Bool(true)
         || schema["x-kubernetes-int-or-string"] == Value::Bool(true);
-    assert!(
-        schema["type"].is_string() || free,
-        "{path} has no type: {schema}"
-    );
+    assert!(schema["type"].is_string() || free, "{path} has no type: {schema}");
     for word in [
         "$ref",
         "definitions",
@@ -105,10 +84,7 @@ fn check_structural(schema: &Value, path: &str) {
         assert!(schema.get("additionalProperties").is_none(), "{path}");
     }
     if let (Some(default), Some(least)) = (schema.get("default"), schema["minItems"].as_u64()) {
-        assert!(
-            default.as_array().unwrap().len() as u64 >= least,
-            "{path}: {default}"
-        );
+        assert!(default.as_array().unwrap().len() as u64 >= least, "{path}: {default}");
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         check_structural(property, &format!("{path}.{name}"));
@@ -125,11 +101,7 @@ fn the_schemas_are_structural() {
     for index in 0..3 {
         let schema = schema(index);
         check_structural(&schema, "");
-        assert!(
-            schema["required"]
-                .as_array()
-                .is_some_and(|r| r.contains(&"spec".into()))
-        );
+        assert!(schema["required"].as_array().is_some_and(|r| r.contains(&"spec".into())));
     }
 }
 
@@ -143,17 +115,10 @@ fn fields_that_are_not_supported_are_kept_by_the_api_server() {
         &authority["key"]["properties"]["secretRef"],
         &authority["keyless"]["properties"]["ca-cert"],
     ] {
-        assert_eq!(
-            field["x-kubernetes-preserve-unknown-fields"],
-            Value::Bool(true),
-            "{field}"
-        );
+        assert_eq!(field["x-kubernetes-preserve-unknown-fields"], Value::Bool(true), "{field}");
     }
     let root = &schema(2)["properties"]["spec"]["properties"]["trustedRoot"];
-    assert_eq!(
-        root["x-kubernetes-preserve-unknown-fields"],
-        Value::Bool(true)
-    );
+    assert_eq!(root["x-kubernetes-preserve-unknown-fields"], Value::Bool(true));
 }
 
 #[test]
@@ -165,33 +130,17 @@ fn rules_have_messages_and_the_schema_says_what_it_can() {
         let rules = place["x-kubernetes-validations"].as_array().unwrap();
         assert!(rules.len() >= least);
         for rule in rules {
-            assert!(
-                rule["message"].as_str().is_some_and(|m| m.len() > 20),
-                "{rule}"
-            );
+            assert!(rule["message"].as_str().is_some_and(|m| m.len() > 20), "{rule}");
         }
     }
     assert_eq!(spec["properties"]["images"]["minItems"], 1);
     assert_eq!(spec["properties"]["authorities"]["minItems"], 1);
-    assert_eq!(
-        spec["properties"]["mode"]["enum"],
-        serde_json::json!(["enforce", "warn", "audit"])
-    );
+    assert_eq!(spec["properties"]["mode"]["enum"], serde_json::json!(["enforce", "warn", "audit"]));
     assert_eq!(spec["properties"]["mode"]["default"], "enforce");
-    assert_eq!(
-        spec["required"],
-        serde_json::json!(["authorities", "images"])
-    );
-    assert!(
-        !spec.to_string().contains("nullable"),
-        "an empty field is refused"
-    );
+    assert_eq!(spec["required"], serde_json::json!(["authorities", "images"]));
+    assert!(!spec.to_string().contains("nullable"), "an empty field is refused");
     assert!(spec["properties"].get("namespaceSelector").is_none());
-    assert!(
-        schema(0)["properties"]["spec"]["properties"]
-            .get("namespaceSelector")
-            .is_some()
-    );
+    assert!(schema(0)["properties"]["spec"]["properties"].get("namespaceSelector").is_some());
 }
 
 #[test]
@@ -201,11 +150,7 @@ fn every_example_compiles() {
         .unwrap_or_else(|problem| panic!("{problem}"));
     let policies = loaded.snapshot.policies();
     assert!(policies.len() >= 6, "{}", policies.len());
-    assert!(
-        policies
-            .iter()
-            .all(|policy| matches!(policy, PolicyState::Ready(_)))
-    );
+    assert!(policies.iter().all(|policy| matches!(policy, PolicyState::Ready(_))));
     assert!(loaded.trust_roots.contains_key("private"));
 }
 

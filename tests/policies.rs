@@ -1,11 +1,6 @@
 //! Policies that others wrote for a controller with the same field names: each compiles, or is
 //! refused by a named field; what its authors call invalid is refused.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "test support"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -76,12 +71,7 @@ fn policies(folder: &Path) -> BTreeMap<String, String> {
         let text = text
             .replace("policy.sigstore.dev/v1alpha1", "tegata.dev/v1alpha1")
             .replace("policy.sigstore.dev/v1beta1", "tegata.dev/v1alpha1");
-        let name = file
-            .strip_prefix(folder)
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_owned();
+        let name = file.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
         policies.insert(name, text);
     }
     policies
@@ -90,10 +80,7 @@ fn policies(folder: &Path) -> BTreeMap<String, String> {
 fn load(text: &str) -> Result<files::Loaded, FileProblem> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("policy.yaml"), text).unwrap();
-    files::load_strict(
-        &[folder.path().to_owned()],
-        &Arc::new(TrustRoot::public_good()),
-    )
+    files::load_strict(&[folder.path().to_owned()], &Arc::new(TrustRoot::public_good()))
 }
 
 fn is_not_yet(problem: &FileProblem) -> bool {
@@ -105,11 +92,7 @@ fn is_not_yet(problem: &FileProblem) -> bool {
 fn policies_of_others_compile_or_are_refused_by_a_named_field() {
     let Some(folder) = vectors() else { return };
     let policies = policies(&folder);
-    assert!(
-        policies.len() >= 70,
-        "only {} policies found",
-        policies.len()
-    );
+    assert!(policies.len() >= 70, "only {} policies found", policies.len());
     let (mut compiled, mut refused) = (0, BTreeMap::<String, usize>::new());
     for (name, text) in &policies {
         let invalid = name.contains("/invalid/");
@@ -126,19 +109,13 @@ fn policies_of_others_compile_or_are_refused_by_a_named_field() {
                 assert!(problem.field.starts_with("spec"), "{name}: {problem}");
                 let exception = EXCEPTIONS.iter().find(|(file, _, _)| file == name);
                 let expected = exception.is_some_and(|(_, field, _)| *field == problem.field);
-                assert!(
-                    invalid || expected || is_not_yet(&problem),
-                    "{name}: {problem}"
-                );
+                assert!(invalid || expected || is_not_yet(&problem), "{name}: {problem}");
                 let field = problem.field.rsplit('.').next().unwrap().to_owned();
                 *refused.entry(field).or_default() += 1;
             }
         }
     }
-    println!(
-        "{compiled} of {} compile; refused by field: {refused:?}",
-        policies.len()
-    );
+    println!("{compiled} of {} compile; refused by field: {refused:?}", policies.len());
     assert!(compiled >= 7, "only {compiled} compile");
 }
 

@@ -163,7 +163,8 @@ fn split<'a>(states: &[&'a PolicyState]) -> (Vec<Arc<Policy>>, Vec<&'a InvalidPo
 }
 
 fn uncovered(image: &ImageRef) -> ImageReport {
-    let failure = Failure::new(Reason::PolicyNone, "no policy covers the image");
+    let failure = Failure::new(Reason::PolicyNone, "not covered: no policy applies to this image")
+        .wanted("a policy whose images, match and namespaces cover it");
     ImageReport::failed(image.to_string(), failure)
 }
 

@@ -1,8 +1,5 @@
 //! Authorities: who may sign, and what must prove it.
-#![allow(
-    unreachable_pub,
-    reason = "the schema derive copies each type into a function"
-)]
+#![allow(unreachable_pub, reason = "the schema derive copies each type into a function")]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -30,26 +27,14 @@ use super::Unsupported;
 )]
 pub struct AuthoritySpec {
     /// A name for explanations; `authority-0` and so on where absent.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub name: Option<String>,
     /// The holder of a key.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub key: Option<KeySpec>,
     /// The subject of a certificate that Fulcio issued.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub keyless: Option<KeylessSpec>,
     /// Nobody: a fixed answer.
     #[serde(
@@ -64,34 +49,18 @@ pub struct AuthoritySpec {
     #[schemars(length(max = 8))]
     pub source: Vec<SourceSpec>,
     /// Asks for an entry in a transparency log. A keyless authority asks for one anyway.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub ctlog: Option<CtLogSpec>,
     /// Asks for an RFC 3161 timestamp; for a keyless authority without `ctlog`, instead of the
     /// log entry.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub rfc3161timestamp: Option<TimestampSpec>,
     /// Attestations that must be there. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub attestations: Option<Vec<Unsupported>>,
     /// Which formats of signature count; both where absent.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub signature_format: Option<SignatureFormatSpec>,
 }
 
@@ -105,40 +74,20 @@ pub struct AuthoritySpec {
 )]
 pub struct KeySpec {
     /// Public keys in PEM (`PUBLIC KEY`).
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65536))]
     pub data: Option<String>,
     /// A Secret with the key. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<Unsupported>,
     /// A ConfigMap with the key. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<Unsupported>,
     /// A key management service. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub kms: Option<String>,
     /// The hash that was signed; where absent it follows the key, as cosign chooses it.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub hash_algorithm: Option<HashAlgorithmSpec>,
 }
 
@@ -170,19 +119,11 @@ pub struct KeylessSpec {
     #[schemars(length(min = 1, max = 32))]
     pub identities: Vec<IdentitySpec>,
     /// The name of a `TrustRoot`; the default one where absent.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub trust_root_ref: Option<Reference>,
     /// A Fulcio instance. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// A certificate authority's certificate. Not supported yet.
     #[serde(
@@ -193,11 +134,7 @@ pub struct KeylessSpec {
     )]
     pub ca_cert: Option<Unsupported>,
     /// A signer's certificate. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Unsupported>,
     /// Accepts certificates without a signed certificate timestamp. `true` is not supported.
     #[serde(
@@ -223,11 +160,7 @@ pub type Reference = String;
 )]
 pub struct IdentitySpec {
     /// The OIDC issuer, exactly.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub issuer: Option<String>,
     /// A regular expression that matches the whole issuer.
@@ -240,11 +173,7 @@ pub struct IdentitySpec {
     #[schemars(length(min = 1, max = 1024))]
     pub issuer_reg_exp: Option<String>,
     /// The subject (e-mail address or URI), exactly.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub subject: Option<String>,
     /// A regular expression that matches the whole subject.
@@ -294,10 +223,7 @@ impl<'de> serde::de::Visitor<'de> for ClaimVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<ClaimSpec, E> {
-        Ok(ClaimSpec {
-            exact: Some(text.to_owned()),
-            ..ClaimSpec::default()
-        })
+        Ok(ClaimSpec { exact: Some(text.to_owned()), ..ClaimSpec::default() })
     }
 
     fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<ClaimSpec, A::Error> {
@@ -338,11 +264,7 @@ pub struct StaticSpec {
     /// The answer.
     pub action: StaticActionSpec,
     /// What to tell the user where the answer is `fail`.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
 }
@@ -366,27 +288,15 @@ pub enum StaticActionSpec {
 )]
 pub struct SourceSpec {
     /// The repository that holds the signatures; the image's own where absent.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub oci: Option<String>,
     /// Put before the tag `sha256-<hex>.sig`, with a hyphen between, as cosign does.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 48))]
     pub tag_prefix: Option<String>,
     /// Secrets for that repository. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub signature_pull_secrets: Option<Vec<Unsupported>>,
 }
@@ -400,26 +310,14 @@ pub struct SourceSpec {
 )]
 pub struct CtLogSpec {
     /// A log to search. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The name of a `TrustRoot`; the default one where absent.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub trust_root_ref: Option<Reference>,
     /// Whether the entry must carry an inclusion proof; a signed promise will do otherwise.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub inclusion_proof: Option<InclusionProofSpec>,
 }
 
@@ -438,11 +336,7 @@ pub enum InclusionProofSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TimestampSpec {
     /// The name of a `TrustRoot`; the default one where absent.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub trust_root_ref: Option<Reference>,
 }

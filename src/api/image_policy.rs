@@ -39,11 +39,7 @@ use super::Unsupported;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
@@ -61,21 +57,13 @@ pub struct ClusterImagePolicySpec {
     #[schemars(length(max = 64))]
     pub matches: Vec<WorkloadSelector>,
     /// The namespaces that it is for, by their labels; all where absent.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
     /// What happens when it is not met.
     #[serde(default)]
     pub mode: ModeSpec,
     /// How many of the authorities must have signed: distinct keys or identities. 1 where absent.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 32))]
     pub threshold: Option<u32>,
     /// What happens when it cannot be decided. It never covers a bad signature.
@@ -85,11 +73,7 @@ pub struct ClusterImagePolicySpec {
     #[schemars(length(min = 1, max = 32))]
     pub authorities: Vec<AuthoritySpec>,
     /// Rules over the workload. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub policy: Option<Unsupported>,
 }
 
@@ -117,11 +101,7 @@ pub struct ClusterImagePolicySpec {
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
@@ -142,11 +122,7 @@ pub struct ImagePolicySpec {
     #[serde(default)]
     pub mode: ModeSpec,
     /// How many of the authorities must have signed: distinct keys or identities. 1 where absent.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 32))]
     pub threshold: Option<u32>,
     /// What happens when it cannot be decided. It never covers a bad signature.
@@ -156,11 +132,7 @@ pub struct ImagePolicySpec {
     #[schemars(length(min = 1, max = 32))]
     pub authorities: Vec<AuthoritySpec>,
     /// Rules over the workload. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub policy: Option<Unsupported>,
 }
 
@@ -180,32 +152,16 @@ pub struct ImagePattern {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkloadSelector {
     /// API group, for example `apps`; empty for the core group.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// Version, for example `v1`.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Plural resource in lower case, for example `deployments`.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// Labels of the object.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 }
 

@@ -35,11 +35,7 @@ use super::Unsupported;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
@@ -51,33 +47,17 @@ use super::Unsupported;
 pub struct TrustRootSpec {
     /// The instance's `trusted_root.json`: the JSON as a text, or as an object. In files, also
     /// `{file: NAME}`, a file beside the YAML file.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_value")]
     pub trusted_root: Option<serde_json::Value>,
     /// A TUF repository. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub remote: Option<Unsupported>,
     /// A TUF repository as an archive. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub repository: Option<Unsupported>,
     /// Single keys and certificates. Not supported yet.
-    #[serde(
-        default,
-        deserialize_with = "super::present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub sigstore_keys: Option<Unsupported>,
 }
 

@@ -46,10 +46,7 @@ pub(super) enum Resource {
     /// A policy whose spec could be read.
     Policy(Spec),
     /// A trust root whose spec could be read.
-    TrustRoot {
-        name: String,
-        spec: api::TrustRootSpec,
-    },
+    TrustRoot { name: String, spec: api::TrustRootSpec },
     /// What is, or was meant to be, a policy, and could not be read.
     Invalid { id: PolicyId, problem: FileProblem },
     /// What is no policy: nothing is denied for it.
@@ -59,27 +56,17 @@ pub(super) enum Resource {
 /// A policy as it was read.
 #[derive(Clone, Debug)]
 pub(super) enum Spec {
-    Cluster {
-        name: String,
-        spec: Box<api::ClusterImagePolicySpec>,
-    },
-    Namespaced {
-        namespace: String,
-        name: String,
-        spec: Box<api::ImagePolicySpec>,
-    },
+    Cluster { name: String, spec: Box<api::ClusterImagePolicySpec> },
+    Namespaced { namespace: String, name: String, spec: Box<api::ImagePolicySpec> },
 }
 
 impl Spec {
     pub(super) fn id(&self) -> PolicyId {
         match self {
             Self::Cluster { name, .. } => PolicyId::Cluster { name: name.clone() },
-            Self::Namespaced {
-                namespace, name, ..
-            } => PolicyId::Namespaced {
-                namespace: namespace.clone(),
-                name: name.clone(),
-            },
+            Self::Namespaced { namespace, name, .. } => {
+                PolicyId::Namespaced { namespace: namespace.clone(), name: name.clone() }
+            }
         }
     }
 
@@ -88,11 +75,9 @@ impl Spec {
             Self::Cluster { name, spec } => {
                 compile::compile_cluster_image_policy(name, spec, roots)
             }
-            Self::Namespaced {
-                namespace,
-                name,
-                spec,
-            } => compile::compile_image_policy(namespace, name, spec, roots),
+            Self::Namespaced { namespace, name, spec } => {
+                compile::compile_image_policy(namespace, name, spec, roots)
+            }
         }
     }
 }
@@ -100,11 +85,7 @@ impl Spec {
 impl Document {
     /// The spec as it was written.
     pub(super) fn spec(&self) -> Value {
-        self.node
-            .to_value()
-            .get("spec")
-            .cloned()
-            .unwrap_or_default()
+        self.node.to_value().get("spec").cloned().unwrap_or_default()
     }
 
     /// A problem at one of its fields.
@@ -134,20 +115,14 @@ pub(super) fn read(file: &Path) -> Result<Vec<Document>, FileProblem> {
         .into_iter()
         .filter(|node| !is_trusted_root(&node.to_value()))
         .enumerate()
-        .map(|(index, node)| Document {
-            resource: classify(file, index, &node),
-            node,
-        })
+        .map(|(index, node)| Document { resource: classify(file, index, &node), node })
         .collect())
 }
 
 /// Whether it is a trusted root as such, which a `TrustRoot` beside it names: no policy, and
 /// nothing wrong with it.
 fn is_trusted_root(value: &Value) -> bool {
-    let media_type = value
-        .get("mediaType")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let media_type = value.get("mediaType").and_then(Value::as_str).unwrap_or_default();
     media_type.starts_with(TRUSTED_ROOT_MEDIA_TYPE)
         && value.get("kind").is_none()
         && value.get("apiVersion").is_none()
@@ -187,12 +162,7 @@ pub(super) fn trust_root(
 
 fn classify(file: &Path, index: usize, node: &Node) -> Resource {
     let value = node.to_value();
-    let text = |pointer: &str| {
-        value
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
     let namespace = text("/metadata/namespace");
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
@@ -206,16 +176,10 @@ fn classify(file: &Path, index: usize, node: &Node) -> Resource {
         if kind == "TrustRoot" {
             return Resource::Foreign(problem);
         }
-        let name = if name.is_empty() {
-            format!("{}#{index}", file.display())
-        } else {
-            name.to_owned()
-        };
+        let name =
+            if name.is_empty() { format!("{}#{index}", file.display()) } else { name.to_owned() };
         let id = if kind == "ImagePolicy" && !namespace.is_empty() {
-            PolicyId::Namespaced {
-                namespace: namespace.to_owned(),
-                name,
-            }
+            PolicyId::Namespaced { namespace: namespace.to_owned(), name }
         } else {
             PolicyId::Cluster { name }
         };
@@ -242,26 +206,12 @@ fn header(file: &Path, node: &Node, api_version: &str, kind: &str) -> Result<(),
         } else {
             format!("`{}`", api::API_VERSION)
         };
-        return Err(at(
-            file,
-            node,
-            "apiVersion",
-            format!("found {}", shown(api_version)),
-            wanted,
-        ));
+        return Err(at(file, node, "apiVersion", format!("found {}", shown(api_version)), wanted));
     }
     if !KINDS.contains(&kind) {
-        let wanted = suggest::nearest(kind, KINDS).map_or_else(
-            || format!("one of {}", KINDS.join(", ")),
-            |kind| format!("`{kind}`"),
-        );
-        return Err(at(
-            file,
-            node,
-            "kind",
-            format!("found {}", shown(kind)),
-            wanted,
-        ));
+        let wanted = suggest::nearest(kind, KINDS)
+            .map_or_else(|| format!("one of {}", KINDS.join(", ")), |kind| format!("`{kind}`"));
+        return Err(at(file, node, "kind", format!("found {}", shown(kind)), wanted));
     }
     Ok(())
 }
@@ -275,20 +225,14 @@ fn resource(
     name: &str,
 ) -> Result<Resource, FileProblem> {
     let fields = ["apiVersion", "kind", "metadata", "spec", "status"];
-    for key in value
-        .as_object()
-        .into_iter()
-        .flat_map(|object| object.keys())
-    {
+    for key in value.as_object().into_iter().flat_map(|object| object.keys()) {
         if !fields.contains(&key.as_str()) {
             let problem = format!("unknown field `{}`", crate::verdict::printable(key));
             return Err(at(file, node, key, problem, did_you_mean(key, &fields)));
         }
     }
     for field in ["name", "namespace"] {
-        let found = value
-            .get("metadata")
-            .and_then(|metadata| metadata.get(field));
+        let found = value.get("metadata").and_then(|metadata| metadata.get(field));
         if found.is_some_and(|found| !found.is_string()) {
             let field = format!("metadata.{field}");
             return Err(at(file, node, &field, "it is no text", "a text, in quotes"));
@@ -300,13 +244,7 @@ fn resource(
     let namespaced = kind == "ImagePolicy";
     if namespaced && namespace.is_empty() {
         let wanted = "the namespace that the policy is for, or `kind: ClusterImagePolicy`";
-        return Err(at(
-            file,
-            node,
-            "metadata.namespace",
-            "it is missing",
-            wanted,
-        ));
+        return Err(at(file, node, "metadata.namespace", "it is missing", wanted));
     }
     if !namespaced && !namespace.is_empty() {
         let wanted = if kind == "TrustRoot" {
@@ -314,13 +252,7 @@ fn resource(
         } else {
             "none, or `kind: ImagePolicy`"
         };
-        return Err(at(
-            file,
-            node,
-            "metadata.namespace",
-            format!("`{namespace}`"),
-            wanted,
-        ));
+        return Err(at(file, node, "metadata.namespace", format!("`{namespace}`"), wanted));
     }
     let spec = value.get("spec").filter(|spec| !spec.is_null());
     let Some(spec) = spec else {
@@ -328,17 +260,10 @@ fn resource(
     };
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
     Ok(match kind {
-        "TrustRoot" => Resource::TrustRoot {
-            name,
-            spec: typed(file, node, spec)?,
-        },
+        "TrustRoot" => Resource::TrustRoot { name, spec: typed(file, node, spec)? },
         "ImagePolicy" => {
             let spec = Box::new(typed(file, node, spec)?);
-            Resource::Policy(Spec::Namespaced {
-                namespace,
-                name,
-                spec,
-            })
+            Resource::Policy(Spec::Namespaced { namespace, name, spec })
         }
         _ => {
             let spec = Box::new(typed(file, node, spec)?);
@@ -375,10 +300,8 @@ fn unknown_field(text: &str) -> Option<(&str, Vec<&str>)> {
 }
 
 fn did_you_mean(field: &str, known: &[&str]) -> String {
-    suggest::nearest(field, known.iter().copied()).map_or_else(
-        || format!("one of {}", known.join(", ")),
-        |known| format!("`{known}`"),
-    )
+    suggest::nearest(field, known.iter().copied())
+        .map_or_else(|| format!("one of {}", known.join(", ")), |known| format!("`{known}`"))
 }
 
 fn at(

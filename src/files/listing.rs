@@ -35,9 +35,7 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, FileProblem> {
         let file = entry.map_err(|error| unreadable(path, &error))?.path();
         // Kubernetes mounts a ConfigMap as `policy.yaml -> ..data/policy.yaml`, with `..data` and
         // the folder that it points to beside it. A name that is not Unicode is never hidden.
-        let hidden = file
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let ending = file.extension().map(|ending| ending.to_ascii_lowercase());
         let ours =
             ending.is_some_and(|ending| ending == "yaml" || ending == "yml" || ending == "json");
@@ -64,11 +62,7 @@ pub(super) fn read(file: &Path, limit: u64) -> Result<String, FileProblem> {
     // Asked before opening: opening a pipe would wait for a writer.
     let metadata = fs::metadata(file).map_err(|error| unreadable(file, &error))?;
     if !metadata.is_file() {
-        return Err(FileProblem::of_file(
-            file,
-            "it is no regular file",
-            "a regular file",
-        ));
+        return Err(FileProblem::of_file(file, "it is no regular file", "a regular file"));
     }
     let mut bytes = Vec::new();
     fs::File::open(file)

@@ -19,13 +19,7 @@ fn strict(folder: &Path) -> Result<Loaded, FileProblem> {
 /// Name, whether it is ready, and globs, of every policy.
 fn states(loaded: &Loaded) -> Vec<(String, bool, String)> {
     let globs = |state: &PolicyState| {
-        state
-            .scope()
-            .images
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(" ")
+        state.scope().images.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     };
     let policies = loaded.snapshot.policies().iter();
     policies
@@ -47,11 +41,8 @@ fn reads_folders_by_name_and_skips_what_is_not_ours() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     fs::write(path.join("b.yml"), policy("b")).unwrap();
-    fs::write(
-        path.join("a.yaml"),
-        format!("---\n{}---\n{}---\n", policy("a"), policy("a2")),
-    )
-    .unwrap();
+    fs::write(path.join("a.yaml"), format!("---\n{}---\n{}---\n", policy("a"), policy("a2")))
+        .unwrap();
     fs::write(path.join("notes.txt"), "no YAML: [").unwrap();
     fs::write(path.join(".hidden.yaml"), "no YAML: [").unwrap();
     fs::create_dir(path.join("sub.yaml")).unwrap();
@@ -74,9 +65,7 @@ fn reads_a_mounted_config_map_once() {
     // A link that leads nowhere is a file that cannot be read, not a file that is not there.
     fs::remove_file(path.join("..2026_01_01/p.yaml")).unwrap();
     let loaded = read(path);
-    let [(_, false, globs)] = &states(&loaded)[..] else {
-        panic!("one invalid policy")
-    };
+    let [(_, false, globs)] = &states(&loaded)[..] else { panic!("one invalid policy") };
     assert_eq!(globs, "**");
 }
 
@@ -85,14 +74,7 @@ fn errors_name_file_line_and_field() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("p.yaml");
     for (from, to, line, field, problem, wanted) in [
-        (
-            "images:",
-            "image:",
-            6,
-            "spec.image",
-            "unknown field `image`",
-            "`images`",
-        ),
+        ("images:", "image:", 6, "spec.image", "unknown field `image`", "`images`"),
         (
             "    - static:",
             "    - statik:",
@@ -117,14 +99,7 @@ fn errors_name_file_line_and_field() {
             "no image glob",
             "a reference",
         ),
-        (
-            "spec:",
-            "spce:",
-            5,
-            "spce",
-            "unknown field `spce`",
-            "`spec`",
-        ),
+        ("spec:", "spce:", 5, "spce", "unknown field `spce`", "`spec`"),
         (
             "ClusterImagePolicy",
             "ClusterImagePolciy",
@@ -133,14 +108,7 @@ fn errors_name_file_line_and_field() {
             "ClusterImagePolciy",
             "`ClusterImagePolicy`",
         ),
-        (
-            "v1alpha1",
-            "v1",
-            1,
-            "apiVersion",
-            "tegata.dev/v1",
-            "`tegata.dev/v1alpha1`",
-        ),
+        ("v1alpha1", "v1", 1, "apiVersion", "tegata.dev/v1", "`tegata.dev/v1alpha1`"),
         (
             "tegata.dev/v1alpha1",
             "policy.sigstore.dev/v1beta1",
@@ -149,14 +117,7 @@ fn errors_name_file_line_and_field() {
             "policy.sigstore.dev/v1beta1",
             "change apiVersion",
         ),
-        (
-            "  name: NAME",
-            "  nam: NAME",
-            3,
-            "metadata.name",
-            "missing",
-            "a name",
-        ),
+        ("  name: NAME", "  nam: NAME", 3, "metadata.name", "missing", "a name"),
         (
             "  name: NAME",
             "  name: x\n  namespace: y",
@@ -173,29 +134,16 @@ fn errors_name_file_line_and_field() {
             "missing",
             "ClusterImagePolicy",
         ),
-        (
-            "  name: NAME",
-            "  name: 7",
-            4,
-            "metadata.name",
-            "no text",
-            "in quotes",
-        ),
+        ("  name: NAME", "  name: 7", 4, "metadata.name", "no text", "in quotes"),
         ("metadata:", "kind: X\nmetadata:", 3, "", "duplicate", ""),
     ] {
         fs::write(&file, STATIC.replace(from, to).replace("NAME", "p")).unwrap();
         let error = strict(folder.path()).unwrap_err();
         assert_eq!(error.file, file);
-        assert_eq!(
-            (error.line, error.field.as_str()),
-            (Some(line), field),
-            "{error}"
-        );
+        assert_eq!((error.line, error.field.as_str()), (Some(line), field), "{error}");
         assert!(error.problem.contains(problem), "{error}");
         assert!(error.wanted.contains(wanted), "{error}");
-        let [(_, false, _)] = &states(&read(folder.path()))[..] else {
-            panic!("{to}: not denied")
-        };
+        let [(_, false, _)] = &states(&read(folder.path()))[..] else { panic!("{to}: not denied") };
     }
 }
 
@@ -203,11 +151,7 @@ fn errors_name_file_line_and_field() {
 fn a_broken_document_denies_its_own_images_only() {
     let folder = tempfile::tempdir().unwrap();
     let broken = policy("bad").replace("action: pass", "action: maybe");
-    fs::write(
-        folder.path().join("p.yaml"),
-        format!("{}---\n{broken}", policy("good")),
-    )
-    .unwrap();
+    fs::write(folder.path().join("p.yaml"), format!("{}---\n{broken}", policy("good"))).unwrap();
     let loaded = read(folder.path());
     let bad = ("bad".to_owned(), false, "ghcr.io/bad/**".to_owned());
     assert_eq!(states(&loaded), [ready("good"), bad]);
@@ -218,11 +162,7 @@ fn a_broken_document_denies_its_own_images_only() {
 fn other_kinds_are_reported_and_deny_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let other = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: d\n";
-    fs::write(
-        folder.path().join("p.yaml"),
-        format!("{other}---\n{}", policy("p")),
-    )
-    .unwrap();
+    fs::write(folder.path().join("p.yaml"), format!("{other}---\n{}", policy("p"))).unwrap();
     let loaded = read(folder.path());
     assert_eq!(states(&loaded), [ready("p")]);
     assert_eq!(loaded.problems[0].field, "apiVersion");
@@ -311,10 +251,7 @@ fn trust_roots_name_files_beside_them_only() {
     let root = |file: &str| ROOT.replace("NAME", "private").replace("FILE", file);
     fs::write(path.join("root.yaml"), root("root.txt")).unwrap();
     let absent = strict(path).unwrap_err();
-    assert_eq!(
-        (absent.line, absent.field.as_str()),
-        (Some(7), "spec.trustedRoot.file")
-    );
+    assert_eq!((absent.line, absent.field.as_str()), (Some(7), "spec.trustedRoot.file"));
     fs::write(path.join("root.txt"), "{}").unwrap();
     assert!(!strict(path).unwrap_err().problem.contains("cannot be read"));
     for name in ["../root.txt", "/etc/passwd", "..", "a/../root.txt"] {

@@ -55,17 +55,11 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, YamlError> {
     };
     let documents: Vec<Node> =
         serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
-            let line = error
-                .location()
-                .map(|location| location.line())
-                .filter(|line| *line > 0);
+            let line = error.location().map(|location| location.line()).filter(|line| *line > 0);
             // A parser's texts may draw the place over several lines; the first says what it is.
             let text = error.without_snippet().to_string();
             let first = text.lines().next().unwrap_or_default();
-            YamlError {
-                line,
-                problem: crate::verdict::printable(first),
-            }
+            YamlError { line, problem: crate::verdict::printable(first) }
         })?;
     Ok(documents
         .into_iter()
@@ -95,10 +89,7 @@ impl Node {
     pub(super) fn line_of(&self, path: &str) -> u64 {
         let mut node = self;
         let mut line = self.line;
-        for segment in path
-            .split(['.', '[', ']'])
-            .filter(|segment| !segment.is_empty())
-        {
+        for segment in path.split(['.', '[', ']']).filter(|segment| !segment.is_empty()) {
             let found = match &node.value {
                 Tree::Mapping(entries) => entries
                     .iter()
@@ -123,10 +114,7 @@ impl Node {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Tree>::deserialize(deserializer)?;
-        Ok(Self {
-            line: spanned.referenced.line(),
-            value: spanned.value,
-        })
+        Ok(Self { line: spanned.referenced.line(), value: spanned.value })
     }
 }
 
@@ -208,10 +196,7 @@ mod tests {
         assert_eq!(nodes[0].line_of("a[0].c[0]"), 4);
         assert_eq!(nodes[0].line_of("a[0].absent.deeper"), 3);
         assert_eq!(nodes[1].line_of("d.e"), 7);
-        assert_eq!(
-            nodes[0].to_value(),
-            serde_json::json!({"a": [{"b": 1, "c": ["x"]}]})
-        );
+        assert_eq!(nodes[0].to_value(), serde_json::json!({"a": [{"b": 1, "c": ["x"]}]}));
     }
 
     #[test]
@@ -223,15 +208,7 @@ mod tests {
         }
         let deep = format!("a: {}{}\n", "[".repeat(100), "]".repeat(100));
         let many = "---\na: 1\n".repeat(MAX_DOCUMENTS + 1);
-        for text in [
-            "a: 1\na: 2\n",
-            "a: [\n",
-            "a: .nan\n",
-            "[1]: 2\n",
-            &bomb,
-            &deep,
-            &many,
-        ] {
+        for text in ["a: 1\na: 2\n", "a: [\n", "a: .nan\n", "[1]: 2\n", &bomb, &deep, &many] {
             let error = parse(text).expect_err(text.get(..text.len().min(60)).unwrap());
             assert!(!error.problem.is_empty() && !error.problem.contains('\n'));
         }

@@ -69,11 +69,7 @@ impl CompileError {
 impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.problem)?;
-        if self.wanted.is_empty() {
-            Ok(())
-        } else {
-            write!(f, ", wanted {}", self.wanted)
-        }
+        if self.wanted.is_empty() { Ok(()) } else { write!(f, ", wanted {}", self.wanted) }
     }
 }
 
@@ -96,10 +92,7 @@ pub fn compile_image_policy(
         authorities,
         policy,
     } = spec;
-    let id = PolicyId::Namespaced {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    };
+    let id = PolicyId::Namespaced { namespace: namespace.to_owned(), name: name.to_owned() };
     let fields = Fields {
         images,
         matches,
@@ -142,12 +135,7 @@ pub fn compile_cluster_image_policy(
         authorities,
         policy: policy.as_ref(),
     };
-    fields.compile(
-        PolicyId::Cluster {
-            name: name.to_owned(),
-        },
-        roots,
-    )
+    fields.compile(PolicyId::Cluster { name: name.to_owned() }, roots)
 }
 
 /// The policy that stands for one that cannot be used: it denies what its spec is for, as far as
@@ -166,16 +154,8 @@ pub fn invalid(id: PolicyId, spec: &Value, problem: impl fmt::Display) -> Invali
             .and_then(|selector| LabelSelector::try_from(&selector).ok()),
         PolicyId::Namespaced { .. } => None,
     };
-    let scope = Scope {
-        images,
-        workloads,
-        namespaces,
-    };
-    InvalidPolicy {
-        id,
-        scope,
-        problem: problem.to_string(),
-    }
+    let scope = Scope { images, workloads, namespaces };
+    InvalidPolicy { id, scope, problem: problem.to_string() }
 }
 
 fn read<T: serde::de::DeserializeOwned>(spec: &Value, field: &str) -> Option<T> {
@@ -196,20 +176,9 @@ struct Fields<'a> {
 
 impl Fields<'_> {
     fn compile(&self, id: PolicyId, roots: &TrustRoots) -> Result<Policy, CompileError> {
-        let Self {
-            images,
-            matches,
-            namespaces,
-            mode,
-            threshold,
-            on_unavailable,
-            ..
-        } = self;
+        let Self { images, matches, namespaces, mode, threshold, on_unavailable, .. } = self;
         if self.policy.is_some() {
-            return Err(unsupported(
-                "spec.policy",
-                "leave it out, signatures alone are checked",
-            ));
+            return Err(unsupported("spec.policy", "leave it out, signatures alone are checked"));
         }
         let namespaces = namespaces
             .map(|selector| compile_selector(selector, "spec.namespaceSelector"))
@@ -231,14 +200,7 @@ impl Fields<'_> {
             api::OnUnavailableSpec::Deny => OnUnavailable::Deny,
             api::OnUnavailableSpec::Warn => OnUnavailable::Warn,
         };
-        Ok(Policy {
-            id,
-            scope,
-            mode,
-            on_unavailable,
-            threshold,
-            authorities,
-        })
+        Ok(Policy { id, scope, mode, on_unavailable, threshold, authorities })
     }
 }
 
@@ -263,11 +225,7 @@ fn compile_matches(
         return Ok(Vec::new());
     }
     count("spec.match", matches.len(), api::MAX_MATCHES)?;
-    matches
-        .iter()
-        .enumerate()
-        .map(|(index, spec)| compile_match(index, spec))
-        .collect()
+    matches.iter().enumerate().map(|(index, spec)| compile_match(index, spec)).collect()
 }
 
 /// The resources whose images are judged; another one would never match.
@@ -287,12 +245,7 @@ fn compile_match(
     index: usize,
     spec: &api::WorkloadSelector,
 ) -> Result<WorkloadMatcher, CompileError> {
-    let api::WorkloadSelector {
-        group,
-        version,
-        resource,
-        selector,
-    } = spec;
+    let api::WorkloadSelector { group, version, resource, selector } = spec;
     let any = |text: &String| (text != "*").then(|| text.clone());
     let resource = resource.as_ref().and_then(any);
     if let Some(resource) = &resource
@@ -309,10 +262,7 @@ fn compile_match(
         ));
     }
     let path = format!("spec.match[{index}].selector");
-    let labels = selector
-        .as_ref()
-        .map(|s| compile_selector(s, &path))
-        .transpose()?;
+    let labels = selector.as_ref().map(|s| compile_selector(s, &path)).transpose()?;
     Ok(WorkloadMatcher {
         group: group.as_ref().and_then(any),
         version: version.as_ref().and_then(any),
@@ -326,11 +276,7 @@ fn compile_selector(
     path: &str,
 ) -> Result<LabelSelector, CompileError> {
     LabelSelector::try_from(selector).map_err(|error| {
-        CompileError::new(
-            format!("{path}.{}", error.field),
-            error.problem,
-            error.wanted,
-        )
+        CompileError::new(format!("{path}.{}", error.field), error.problem, error.wanted)
     })
 }
 
@@ -357,11 +303,7 @@ fn count(path: &str, found: usize, most: usize) -> Result<(), CompileError> {
     if (1..=most).contains(&found) {
         return Ok(());
     }
-    Err(CompileError::new(
-        path,
-        format!("{found} elements"),
-        format!("1 to {most} elements"),
-    ))
+    Err(CompileError::new(path, format!("{found} elements"), format!("1 to {most} elements")))
 }
 
 /// A field that a later version will support: refused, never ignored.

@@ -30,10 +30,7 @@ pub fn identity(
             Ok(()) => return Ok(index),
             Err(failure) => {
                 // The first of equals stays.
-                if furthest
-                    .as_ref()
-                    .is_none_or(|best| depth(&failure) > depth(best))
-                {
+                if furthest.as_ref().is_none_or(|best| depth(&failure) > depth(best)) {
                     furthest = Some(failure);
                 }
             }
@@ -62,9 +59,9 @@ fn depth(failure: &Failure) -> u8 {
 /// accepted, so that one certificate is one signer.
 pub fn signer(signer: &VerifiedSigner) -> SignerReport {
     match signer {
-        VerifiedSigner::Key { fingerprint } => SignerReport::Key {
-            fingerprint: fingerprint.clone(),
-        },
+        VerifiedSigner::Key { fingerprint } => {
+            SignerReport::Key { fingerprint: fingerprint.clone() }
+        }
         VerifiedSigner::Certificate(identity) => SignerReport::Certificate {
             issuer: identity.issuer.clone(),
             subject: identity.subjects.iter().min().cloned().unwrap_or_default(),
@@ -98,21 +95,14 @@ pub fn threshold(policy: &Policy, verified: &Verified) -> Result<(), Failure> {
         return Ok(());
     }
     if let Some(message) = only_refusals(policy) {
-        let found = if message.is_empty() {
-            "the policy refuses this image"
-        } else {
-            message
-        };
+        let found = if message.is_empty() { "the policy refuses this image" } else { message };
         return Err(Failure::new(Reason::StaticFail, found));
     }
-    Err(Failure::new(
-        Reason::ThresholdUnmet,
-        format!("{found} of {wanted} distinct signers"),
-    )
-    .wanted(format!(
-        "{wanted} distinct signers, each for another of the authorities {}",
-        names(policy)
-    )))
+    Err(Failure::new(Reason::ThresholdUnmet, format!("{found} of {wanted} distinct signers"))
+        .wanted(format!(
+            "{wanted} distinct signers, each for another of the authorities {}",
+            names(policy)
+        )))
 }
 
 /// Someone who counts towards a threshold.
@@ -161,13 +151,10 @@ fn assign<'a>(
 
 /// The first message, where every authority is a static refusal.
 fn only_refusals(policy: &Policy) -> Option<&str> {
-    let mut messages = policy
-        .authorities
-        .iter()
-        .map(|authority| match &authority.signer {
-            Signer::StaticFail { message } => Some(message.as_str()),
-            Signer::Keys(_) | Signer::Identities(_) | Signer::StaticPass => None,
-        });
+    let mut messages = policy.authorities.iter().map(|authority| match &authority.signer {
+        Signer::StaticFail { message } => Some(message.as_str()),
+        Signer::Keys(_) | Signer::Identities(_) | Signer::StaticPass => None,
+    });
     let first = messages.next()??;
     messages.all(|message| message.is_some()).then_some(first)
 }

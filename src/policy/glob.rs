@@ -13,11 +13,8 @@ pub const MAX_GLOB_BYTES: usize = 512;
 const DOCKER_HUB: &str = "docker.io";
 
 /// Other names of Docker Hub that people and tools write.
-const DOCKER_HUB_ALIASES: [&str; 3] = [
-    "index.docker.io",
-    "registry-1.docker.io",
-    "registry.hub.docker.com",
-];
+const DOCKER_HUB_ALIASES: [&str; 3] =
+    ["index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
 
 /// A compiled image glob: `*` stays within a path segment, `**` does not, `?` is one character
 /// that is not a slash. Everything else is literal.
@@ -54,9 +51,7 @@ impl ImageGlob {
     /// When it is empty, too long, or has characters that no reference can have.
     pub fn parse(text: &str) -> Result<Self, GlobError> {
         if text.is_empty() {
-            return Err(GlobError {
-                problem: "it is empty, so it could never match".to_owned(),
-            });
+            return Err(GlobError { problem: "it is empty, so it could never match".to_owned() });
         }
         if text.len() > MAX_GLOB_BYTES {
             let problem = format!("it has {} bytes, more than {MAX_GLOB_BYTES}", text.len());
@@ -67,27 +62,26 @@ impl ImageGlob {
             return Err(GlobError { problem });
         }
         let normal = normalise(text);
-        let regex = pattern::glob_regex(&normal).map_err(|error| GlobError {
-            problem: error.problem,
-        })?;
-        Ok(Self {
-            text: text.to_owned(),
-            regex,
-        })
+        let regex =
+            pattern::glob_regex(&normal).map_err(|error| GlobError { problem: error.problem })?;
+        Ok(Self { text: text.to_owned(), regex })
     }
 
     /// Whether it matches the reference, with its tag, with its digest, or without either.
     pub fn matches(&self, image: &ImageRef) -> bool {
         let repository = image.repository().to_string();
         let tagged = image.tag().map(|tag| format!("{repository}:{tag}"));
-        let pinned = image
-            .digest()
-            .map(|digest| format!("{repository}@{digest}"));
+        let pinned = image.digest().map(|digest| format!("{repository}@{digest}"));
         let full = image.to_string();
         self.matches_text(&repository)
             || tagged.is_some_and(|text| self.matches_text(&text))
             || pinned.is_some_and(|text| self.matches_text(&text))
             || self.matches_text(&full)
+    }
+
+    /// Whether it may match a reference by its digest alone.
+    pub fn mentions_digest(&self) -> bool {
+        self.text.contains('@')
     }
 
     fn matches_text(&self, text: &str) -> bool {
@@ -119,11 +113,7 @@ fn is_ipv6(text: &str) -> bool {
 /// The glob as it compares with normalised references.
 fn normalise(glob: &str) -> String {
     if glob == "*" || glob.starts_with("**") {
-        return if glob == "*" {
-            "**".to_owned()
-        } else {
-            glob.to_owned()
-        };
+        return if glob == "*" { "**".to_owned() } else { glob.to_owned() };
     }
     match glob.split_once('/') {
         Some((host, path)) if is_host(host) => {
@@ -160,11 +150,7 @@ fn is_host(segment: &str) -> bool {
 fn normal_host(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     let host = host.strip_suffix(":443").unwrap_or(&host);
-    if DOCKER_HUB_ALIASES.contains(&host) {
-        DOCKER_HUB.to_owned()
-    } else {
-        host.to_owned()
-    }
+    if DOCKER_HUB_ALIASES.contains(&host) { DOCKER_HUB.to_owned() } else { host.to_owned() }
 }
 
 #[cfg(test)]

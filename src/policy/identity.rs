@@ -44,16 +44,10 @@ impl IdentityMatcher {
             .into_iter()
             .map(|(name, matcher)| {
                 let known = CLAIM_NAMES.iter().find(|known| **known == name);
-                known
-                    .map(|known| (*known, matcher))
-                    .ok_or(UnknownClaim { name })
+                known.map(|known| (*known, matcher)).ok_or(UnknownClaim { name })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            issuer,
-            subject,
-            claims,
-        })
+        Ok(Self { issuer, subject, claims })
     }
 
     /// Whether the certificate's identity is the one asked for. Of several subjects any may be.
@@ -61,11 +55,7 @@ impl IdentityMatcher {
     /// # Errors
     /// `issuer-mismatch`, `subject-mismatch` or `claim-mismatch`, with what was found and wanted.
     pub fn matches(&self, identity: &CertificateIdentity) -> Result<(), Failure> {
-        let Self {
-            issuer,
-            subject,
-            claims,
-        } = self;
+        let Self { issuer, subject, claims } = self;
         if !issuer.matches(&identity.issuer) {
             let found = format!("issuer `{}`", identity.issuer);
             return Err(Failure::new(Reason::IssuerMismatch, found).wanted(issuer));
@@ -100,10 +90,7 @@ mod tests {
             issuer: "https://issuer.example".to_owned(),
             subjects: vec!["other@example.com".to_owned(), "me@example.com".to_owned()],
             claims: BTreeMap::from([
-                (
-                    "sourceRepositoryURI",
-                    "https://github.com/org/app".to_owned(),
-                ),
+                ("sourceRepositoryURI", "https://github.com/org/app".to_owned()),
                 ("runnerEnvironment", "github-hosted".to_owned()),
             ]),
         }
@@ -115,10 +102,7 @@ mod tests {
             exact("https://issuer.example"),
             exact("me@example.com"),
             vec![
-                (
-                    "sourceRepositoryURI".to_owned(),
-                    exact("https://github.com/org/app"),
-                ),
+                ("sourceRepositoryURI".to_owned(), exact("https://github.com/org/app")),
                 ("runnerEnvironment".to_owned(), exact("github-hosted")),
             ],
         )
@@ -138,18 +122,12 @@ mod tests {
             (Reason::IssuerMismatch, |i| i.issuer.clear()),
             (Reason::SubjectMismatch, |i| drop(i.subjects.pop())),
             (Reason::SubjectMismatch, |i| i.subjects.clear()),
+            (Reason::ClaimMismatch, |i| drop(i.claims.remove("runnerEnvironment"))),
             (Reason::ClaimMismatch, |i| {
-                drop(i.claims.remove("runnerEnvironment"))
+                i.claims.insert("runnerEnvironment", "self-hosted".to_owned());
             }),
             (Reason::ClaimMismatch, |i| {
-                i.claims
-                    .insert("runnerEnvironment", "self-hosted".to_owned());
-            }),
-            (Reason::ClaimMismatch, |i| {
-                i.claims.insert(
-                    "sourceRepositoryURI",
-                    "https://github.com/evil/app".to_owned(),
-                );
+                i.claims.insert("sourceRepositoryURI", "https://github.com/evil/app".to_owned());
             }),
         ];
         for (reason, change) in cases {
@@ -165,26 +143,14 @@ mod tests {
     fn rejects_when_any_single_matcher_differs() {
         let other = TextMatcher::exact("other").unwrap();
         let reason = |matcher: IdentityMatcher| matcher.matches(&identity()).unwrap_err().reason;
-        let issuer = IdentityMatcher {
-            issuer: other.clone(),
-            ..matcher()
-        };
+        let issuer = IdentityMatcher { issuer: other.clone(), ..matcher() };
         assert_eq!(reason(issuer), Reason::IssuerMismatch);
-        let subject = IdentityMatcher {
-            subject: other.clone(),
-            ..matcher()
-        };
+        let subject = IdentityMatcher { subject: other.clone(), ..matcher() };
         assert_eq!(reason(subject), Reason::SubjectMismatch);
         for index in 0..2 {
             let mut claims = matcher().claims;
             claims[index].1 = other.clone();
-            assert_eq!(
-                reason(IdentityMatcher {
-                    claims,
-                    ..matcher()
-                }),
-                Reason::ClaimMismatch
-            );
+            assert_eq!(reason(IdentityMatcher { claims, ..matcher() }), Reason::ClaimMismatch);
         }
     }
 
@@ -192,10 +158,8 @@ mod tests {
     fn an_absent_claim_never_matches_not_even_anything() {
         let any = || TextMatcher::regex(".*").unwrap();
         let claims = vec![("buildTrigger".to_owned(), any())];
-        let failure = IdentityMatcher::new(any(), any(), claims)
-            .unwrap()
-            .matches(&identity())
-            .unwrap_err();
+        let failure =
+            IdentityMatcher::new(any(), any(), claims).unwrap().matches(&identity()).unwrap_err();
         assert_eq!(failure.reason, Reason::ClaimMismatch);
         assert_eq!(failure.found, "no claim buildTrigger");
     }

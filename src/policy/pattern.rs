@@ -50,10 +50,7 @@ impl TextMatcher {
     /// When it is empty or too long.
     pub fn glob(text: &str) -> Result<Self, PatternError> {
         bounded(text)?;
-        Ok(Self(Kind::Glob {
-            text: text.to_owned(),
-            regex: glob_regex(text)?,
-        }))
+        Ok(Self(Kind::Glob { text: text.to_owned(), regex: glob_regex(text)? }))
     }
 
     /// Matches what the regular expression matches from the first character to the last.
@@ -67,10 +64,7 @@ impl TextMatcher {
         // `\A` and `\z` ignore the flags m and x; flags set within the group end with it. A
         // trailing comment in verbose mode swallows the group's end, which is an error here.
         let regex = compile(&format!(r"\A(?:{text})\z"))?;
-        Ok(Self(Kind::Regex {
-            text: text.to_owned(),
-            regex,
-        }))
+        Ok(Self(Kind::Regex { text: text.to_owned(), regex }))
     }
 
     /// Whether the whole text matches.
@@ -113,9 +107,7 @@ pub(super) fn glob_regex(glob: &str) -> Result<Regex, PatternError> {
 
 fn bounded(text: &str) -> Result<(), PatternError> {
     if text.is_empty() {
-        return Err(PatternError {
-            problem: "it is empty, so it could never match".to_owned(),
-        });
+        return Err(PatternError { problem: "it is empty, so it could never match".to_owned() });
     }
     if text.len() > MAX_PATTERN_BYTES {
         let problem = format!("it has {} bytes, more than {MAX_PATTERN_BYTES}", text.len());
@@ -129,9 +121,7 @@ fn compile(pattern: &str) -> Result<Regex, PatternError> {
         .size_limit(MAX_REGEX_BYTES)
         .dfa_size_limit(MAX_REGEX_CACHE_BYTES)
         .build()
-        .map_err(|error| PatternError {
-            problem: describe(&error),
-        })
+        .map_err(|error| PatternError { problem: describe(&error) })
 }
 
 fn describe(error: &regex::Error) -> String {
@@ -143,10 +133,7 @@ fn describe(error: &regex::Error) -> String {
     // The library draws the pattern over several lines; the last one says what is wrong.
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default().trim();
-    format!(
-        "it is no regular expression: {}",
-        last.trim_start_matches("error: ")
-    )
+    format!("it is no regular expression: {}", last.trim_start_matches("error: "))
 }
 
 #[cfg(test)]
@@ -198,21 +185,9 @@ mod tests {
     #[test]
     fn globs_stay_within_a_segment() {
         for (glob, text, expected) in [
-            (
-                "https://github.com/org/*",
-                "https://github.com/org/app",
-                true,
-            ),
-            (
-                "https://github.com/org/*",
-                "https://github.com/org/app/evil",
-                false,
-            ),
-            (
-                "https://github.com/org/**",
-                "https://github.com/org/app/x",
-                true,
-            ),
+            ("https://github.com/org/*", "https://github.com/org/app", true),
+            ("https://github.com/org/*", "https://github.com/org/app/evil", false),
+            ("https://github.com/org/**", "https://github.com/org/app/x", true),
             ("refs/tags/v?", "refs/tags/v1", true),
             ("refs/tags/v?", "refs/tags/v12", false),
             ("a.b", "axb", false),

@@ -35,18 +35,16 @@ pub struct SelectorError {
 impl LabelSelector {
     /// Whether the labels are those asked for.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.requirements
-            .iter()
-            .all(|requirement| match requirement {
-                Requirement::In { key, values } => {
-                    labels.get(key).is_some_and(|value| values.contains(value))
-                }
-                Requirement::NotIn { key, values } => {
-                    labels.get(key).is_none_or(|value| !values.contains(value))
-                }
-                Requirement::Exists { key } => labels.contains_key(key),
-                Requirement::DoesNotExist { key } => !labels.contains_key(key),
-            })
+        self.requirements.iter().all(|requirement| match requirement {
+            Requirement::In { key, values } => {
+                labels.get(key).is_some_and(|value| values.contains(value))
+            }
+            Requirement::NotIn { key, values } => {
+                labels.get(key).is_none_or(|value| !values.contains(value))
+            }
+            Requirement::Exists { key } => labels.contains_key(key),
+            Requirement::DoesNotExist { key } => !labels.contains_key(key),
+        })
     }
 }
 
@@ -54,18 +52,12 @@ impl TryFrom<&api::LabelSelector> for LabelSelector {
     type Error = SelectorError;
 
     fn try_from(spec: &api::LabelSelector) -> Result<Self, SelectorError> {
-        let api::LabelSelector {
-            match_labels,
-            match_expressions,
-        } = spec;
+        let api::LabelSelector { match_labels, match_expressions } = spec;
         let mut requirements = Vec::new();
         for (key, value) in match_labels {
             check_key(key, || format!("matchLabels[{key}]"))?;
             check_value(value, || format!("matchLabels[{key}]"))?;
-            requirements.push(Requirement::In {
-                key: key.clone(),
-                values: vec![value.clone()],
-            });
+            requirements.push(Requirement::In { key: key.clone(), values: vec![value.clone()] });
         }
         for (index, expression) in match_expressions.iter().enumerate() {
             requirements.push(compile(expression, &format!("matchExpressions[{index}]"))?);
@@ -78,17 +70,10 @@ impl TryFrom<&meta::LabelSelector> for LabelSelector {
     type Error = SelectorError;
 
     fn try_from(spec: &meta::LabelSelector) -> Result<Self, SelectorError> {
-        let meta::LabelSelector {
-            match_labels,
-            match_expressions,
-        } = spec;
+        let meta::LabelSelector { match_labels, match_expressions } = spec;
         let mut expressions = Vec::new();
         for (index, expression) in match_expressions.iter().flatten().enumerate() {
-            let meta::LabelSelectorRequirement {
-                key,
-                operator,
-                values,
-            } = expression;
+            let meta::LabelSelectorRequirement { key, operator, values } = expression;
             expressions.push(api::LabelExpression {
                 key: key.clone(),
                 operator: parse_operator(operator, index)?,
@@ -117,11 +102,7 @@ fn parse_operator(operator: &str, index: usize) -> Result<api::LabelOperator, Se
 }
 
 fn compile(expression: &api::LabelExpression, field: &str) -> Result<Requirement, SelectorError> {
-    let api::LabelExpression {
-        key,
-        operator,
-        values,
-    } = expression;
+    let api::LabelExpression { key, operator, values } = expression;
     check_key(key, || format!("{field}.key"))?;
     for value in values {
         check_value(value, || format!("{field}.values"))?;
@@ -180,9 +161,7 @@ fn check_value(value: &str, field: impl Fn() -> String) -> Result<(), SelectorEr
 fn is_label_text(text: &str) -> bool {
     let alphanumeric = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
     text.len() <= 63
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         && alphanumeric(text.chars().next())
         && alphanumeric(text.chars().last())
 }
@@ -196,10 +175,7 @@ mod tests {
     }
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     #[test]
@@ -228,16 +204,8 @@ mod tests {
             }))
             .unwrap();
             assert_eq!(selector.matches(&labels(&[])), absent, "{operator}");
-            assert_eq!(
-                selector.matches(&labels(&[("k", "x")])),
-                present,
-                "{operator}"
-            );
-            assert_eq!(
-                selector.matches(&labels(&[("k", "y")])),
-                other,
-                "{operator}"
-            );
+            assert_eq!(selector.matches(&labels(&[("k", "x")])), present, "{operator}");
+            assert_eq!(selector.matches(&labels(&[("k", "y")])), other, "{operator}");
         }
         assert!(LabelSelector::default().matches(&labels(&[])));
     }
@@ -255,18 +223,9 @@ mod tests {
                 ),
                 "matchExpressions[0].values",
             ),
-            (
-                serde_json::json!({"matchLabels": {"": "x"}}),
-                "matchLabels[]",
-            ),
-            (
-                serde_json::json!({"matchLabels": {"a b": "x"}}),
-                "matchLabels[a b]",
-            ),
-            (
-                serde_json::json!({"matchLabels": {"a": "-x"}}),
-                "matchLabels[a]",
-            ),
+            (serde_json::json!({"matchLabels": {"": "x"}}), "matchLabels[]"),
+            (serde_json::json!({"matchLabels": {"a b": "x"}}), "matchLabels[a b]"),
+            (serde_json::json!({"matchLabels": {"a": "-x"}}), "matchLabels[a]"),
         ] {
             assert_eq!(selector(json).unwrap_err().field, field);
         }

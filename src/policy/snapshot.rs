@@ -1,6 +1,7 @@
 //! All policies of one instant.
 use std::collections::BTreeMap;
 
+use super::ImageGlob;
 use super::PolicyId;
 use super::PolicyState;
 use crate::image::ImageRef;
@@ -48,6 +49,14 @@ impl PolicySnapshot {
             .collect()
     }
 
+    /// Whether some policy for `workload` looks at digests, so that a tag must be resolved before
+    /// it is known which policies apply to it.
+    pub fn selects_by_digest(&self, workload: &Workload) -> bool {
+        let mut globs =
+            self.select_workload(workload).into_iter().flat_map(|policy| &policy.scope().images);
+        globs.any(ImageGlob::mentions_digest)
+    }
+
     /// Those that apply to `workload` whatever its image: what an image that could not be parsed
     /// is judged by.
     pub fn select_workload<'a>(&'a self, workload: &Workload) -> Vec<&'a PolicyState> {
@@ -79,28 +88,15 @@ mod tests {
 
     fn scope(glob: &str) -> Scope {
         let images = vec![ImageGlob::parse(glob).unwrap()];
-        Scope {
-            images,
-            workloads: Vec::new(),
-            namespaces: None,
-        }
+        Scope { images, workloads: Vec::new(), namespaces: None }
     }
 
     fn invalid(id: PolicyId, scope: Scope) -> PolicyState {
-        PolicyState::Invalid(Arc::new(InvalidPolicy {
-            id,
-            scope,
-            problem: "bad key".to_owned(),
-        }))
+        PolicyState::Invalid(Arc::new(InvalidPolicy { id, scope, problem: "bad key".to_owned() }))
     }
 
     fn cluster(name: &str, scope: Scope) -> PolicyState {
-        invalid(
-            PolicyId::Cluster {
-                name: name.to_owned(),
-            },
-            scope,
-        )
+        invalid(PolicyId::Cluster { name: name.to_owned() }, scope)
     }
 
     fn namespaced(namespace: &str, name: &str, scope: Scope) -> PolicyState {
@@ -110,10 +106,7 @@ mod tests {
 
     fn labels(key: &str, value: &str) -> LabelSelector {
         let match_labels = BTreeMap::from([(key.to_owned(), value.to_owned())]);
-        let spec = api::LabelSelector {
-            match_labels,
-            ..api::LabelSelector::default()
-        };
+        let spec = api::LabelSelector { match_labels, ..api::LabelSelector::default() };
         LabelSelector::try_from(&spec).unwrap()
     }
 
@@ -129,11 +122,7 @@ mod tests {
 
     fn names(snapshot: &PolicySnapshot, workload: &Workload, image: &str) -> Vec<String> {
         let image = image.parse().unwrap();
-        snapshot
-            .select(workload, &image)
-            .iter()
-            .map(|p| p.id().to_string())
-            .collect()
+        snapshot.select(workload, &image).iter().map(|p| p.id().to_string()).collect()
     }
 
     #[test]
@@ -146,35 +135,22 @@ mod tests {
         ]);
         assert_eq!(
             names(&snapshot, &pod("a"), "ghcr.io/x/y"),
-            [
-                "ClusterImagePolicy c",
-                "ClusterImagePolicy z",
-                "ImagePolicy a/p"
-            ]
+            ["ClusterImagePolicy c", "ClusterImagePolicy z", "ImagePolicy a/p"]
         );
         assert_eq!(
             names(&snapshot, &pod("b"), "quay.io/x/y"),
             ["ClusterImagePolicy z", "ImagePolicy b/p"]
         );
-        assert_eq!(
-            names(&snapshot, &pod(""), "quay.io/x/y"),
-            ["ClusterImagePolicy z"]
-        );
+        assert_eq!(names(&snapshot, &pod(""), "quay.io/x/y"), ["ClusterImagePolicy z"]);
     }
 
     #[test]
     fn a_namespace_selector_skips_other_namespaces_but_not_unknown_ones() {
-        let selective = Scope {
-            namespaces: Some(labels("team", "a")),
-            ..scope("**")
-        };
+        let selective = Scope { namespaces: Some(labels("team", "a")), ..scope("**") };
         let snapshot = PolicySnapshot::new(vec![cluster("c", selective)]);
         assert_eq!(names(&snapshot, &pod("a"), "x").len(), 1);
         assert_eq!(names(&snapshot, &pod("b"), "x").len(), 0);
-        let unknown = Workload {
-            namespace_labels: BTreeMap::new(),
-            ..pod("b")
-        };
+        let unknown = Workload { namespace_labels: BTreeMap::new(), ..pod("b") };
         assert_eq!(names(&snapshot, &unknown, "x").len(), 1);
     }
 
@@ -195,26 +171,16 @@ mod tests {
             (matcher(None, None, Some(labels("app", "web"))), true),
             (matcher(None, None, Some(labels("app", "db"))), false),
             (
-                WorkloadMatcher {
-                    version: Some("v2".to_owned()),
-                    ..matcher(None, None, None)
-                },
+                WorkloadMatcher { version: Some("v2".to_owned()), ..matcher(None, None, None) },
                 false,
             ),
         ] {
             let text = format!("{matcher:?}");
-            let scope = Scope {
-                workloads: vec![matcher],
-                ..scope("**")
-            };
+            let scope = Scope { workloads: vec![matcher], ..scope("**") };
             let snapshot = PolicySnapshot::new(vec![cluster("c", scope)]);
             let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
             let workload = Workload { labels, ..pod("a") };
-            assert_eq!(
-                !names(&snapshot, &workload, "x").is_empty(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(!names(&snapshot, &workload, "x").is_empty(), expected, "{text}");
         }
     }
 }

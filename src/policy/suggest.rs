@@ -10,12 +10,7 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let limit = MAX_EDITS.min(text.chars().count().div_ceil(3));
     candidates
         .into_iter()
-        .map(|candidate| {
-            (
-                strsim::osa_distance(&text, &candidate.to_lowercase()),
-                candidate,
-            )
-        })
+        .map(|candidate| (strsim::osa_distance(&text, &candidate.to_lowercase()), candidate))
         .filter(|(edits, _)| *edits <= limit)
         .min()
         .map(|(_, candidate)| candidate)
@@ -27,13 +22,7 @@ mod tests {
 
     #[test]
     fn suggests_the_nearest_name_or_none() {
-        let names = [
-            "issuer",
-            "issuerRegExp",
-            "subject",
-            "subjectRegExp",
-            "claims",
-        ];
+        let names = ["issuer", "issuerRegExp", "subject", "subjectRegExp", "claims"];
         assert_eq!(nearest("issuerRegex", names), Some("issuerRegExp"));
         assert_eq!(nearest("Subject", names), Some("subject"));
         assert_eq!(nearest("claim", names), Some("claims"));

@@ -28,9 +28,7 @@ async fn closes_connections_of_slow_clients_and_beyond_the_most() {
         let mut rest = Vec::new();
         let read = stream.read_to_end(&mut rest);
         // An end or a reset: either way the place is free.
-        let _ = tokio::time::timeout(Duration::from_secs(5), read)
-            .await
-            .unwrap();
+        let _ = tokio::time::timeout(Duration::from_secs(5), read).await.unwrap();
         start.elapsed()
     };
     // No handshake, headers that do not end, and no second request on a kept connection.
@@ -40,26 +38,17 @@ async fn closes_connections_of_slow_clients_and_beyond_the_most() {
     assert!(dribbling >= Duration::from_millis(350), "{dribbling:?}");
     // By the shorter bound on a first request, not by the one on idle connections.
     assert!(dribbling < Duration::from_millis(580), "{dribbling:?}");
-    let kept = closed(
-        live.addresses.health,
-        "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
-    )
-    .await;
+    let kept = closed(live.addresses.health, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(kept >= Duration::from_millis(550), "{kept:?}");
 
     let mut held = vec![];
     for _ in 0..3 {
-        held.push(
-            tokio::net::TcpStream::connect(live.addresses.webhook)
-                .await
-                .unwrap(),
-        );
+        held.push(tokio::net::TcpStream::connect(live.addresses.webhook).await.unwrap());
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     let beyond = closed(live.addresses.webhook, "").await;
     assert!(beyond < Duration::from_millis(200), "{beyond:?}");
-    live.until_metric(r#"tegata_shed_total{what="connection"} 1"#)
-        .await;
+    live.until_metric(r#"tegata_shed_total{what="connection"} 1"#).await;
     // The places come back once the slow clients are closed.
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(live.review("good").await["allowed"], true);
@@ -68,10 +57,7 @@ async fn closes_connections_of_slow_clients_and_beyond_the_most() {
 #[tokio::test]
 async fn answers_others_while_a_client_dribbles_its_body() {
     let live = Live::start().await;
-    let url = format!(
-        "https://localhost:{}/validate?timeout=1s",
-        live.addresses.webhook.port()
-    );
+    let url = format!("https://localhost:{}/validate?timeout=1s", live.addresses.webhook.port());
     let silent = futures::stream::pending::<Result<Bytes, std::io::Error>>();
     let dribbling = live
         .client
@@ -82,20 +68,8 @@ async fn answers_others_while_a_client_dribbles_its_body() {
     let dribbling = tokio::spawn(dribbling);
     assert_eq!(live.review("good").await["allowed"], true);
     let start = Instant::now();
-    let answer = tokio::time::timeout(Duration::from_secs(3), dribbling)
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
+    let answer = tokio::time::timeout(Duration::from_secs(3), dribbling).await.unwrap().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     // HTTP/2 may tell the client to stop sending before it sees the status.
-    assert!(
-        answer
-            .as_ref()
-            .map_or(true, |answer| answer.status() == 408),
-        "{answer:?}"
-    );
+    assert!(answer.as_ref().map_or(true, |answer| answer.status() == 408), "{answer:?}");
 }

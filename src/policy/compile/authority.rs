@@ -42,10 +42,7 @@ pub(super) fn compile_all(
         if !names.insert(authority.name.clone()) {
             return Err(CompileError::new(
                 format!("{path}.name"),
-                format!(
-                    "`{}` is the name of an earlier authority, too",
-                    authority.name
-                ),
+                format!("`{}` is the name of an earlier authority, too", authority.name),
                 "a name of its own for each authority",
             ));
         }
@@ -139,11 +136,7 @@ fn compile_static(
         if there {
             let problem = "a `static` authority looks at no signature";
             let wanted = format!("no `{field}`, or `key` or `keyless` instead of `static`");
-            return Err(CompileError::new(
-                format!("{path}.{field}"),
-                problem,
-                wanted,
-            ));
+            return Err(CompileError::new(format!("{path}.{field}"), problem, wanted));
         }
     }
     let api::StaticSpec { action, message } = fixed;
@@ -185,29 +178,17 @@ fn compile_sources(specs: &[api::SourceSpec], path: &str) -> Result<Vec<Source>,
 }
 
 fn compile_source(spec: &api::SourceSpec, path: &str) -> Result<Source, CompileError> {
-    let api::SourceSpec {
-        oci,
-        tag_prefix,
-        signature_pull_secrets,
-    } = spec;
+    let api::SourceSpec { oci, tag_prefix, signature_pull_secrets } = spec;
     if signature_pull_secrets.is_some() {
         let advice = "use the pod's image pull secrets";
         return Err(unsupported(format!("{path}.signaturePullSecrets"), advice));
     }
     if oci.is_none() && tag_prefix.is_none() {
-        return Err(CompileError::new(
-            path,
-            "it is empty",
-            "`oci`, `tagPrefix`, or both",
-        ));
+        return Err(CompileError::new(path, "it is empty", "`oci`, `tagPrefix`, or both"));
     }
     let repository = oci.as_ref().map(|oci| {
         oci.parse::<Repository>().map_err(|error| {
-            CompileError::new(
-                format!("{path}.oci"),
-                error,
-                "a repository without tag and digest",
-            )
+            CompileError::new(format!("{path}.oci"), error, "a repository without tag and digest")
         })
     });
     let tag_prefix = tag_prefix.clone().unwrap_or_default();
@@ -221,10 +202,7 @@ fn compile_source(spec: &api::SourceSpec, path: &str) -> Result<Source, CompileE
             format!("at most {MAX_TAG_PREFIX} letters, digits, `.`, `_` and `-`"),
         ));
     }
-    Ok(Source {
-        repository: repository.transpose()?,
-        tag_prefix,
-    })
+    Ok(Source { repository: repository.transpose()?, tag_prefix })
 }
 
 /// The one trust root of an authority. Parts that name none follow those that do, but a log's or
@@ -234,28 +212,11 @@ fn trust_root(
     path: &str,
     roots: &TrustRoots,
 ) -> Result<Arc<TrustRoot>, CompileError> {
-    let api::AuthoritySpec {
-        keyless,
-        ctlog,
-        rfc3161timestamp,
-        ..
-    } = spec;
-    let of_keyless = keyless
-        .as_ref()
-        .and_then(|keyless| keyless.trust_root_ref.as_deref());
+    let api::AuthoritySpec { keyless, ctlog, rfc3161timestamp, .. } = spec;
+    let of_keyless = keyless.as_ref().and_then(|keyless| keyless.trust_root_ref.as_deref());
     let others = [
-        (
-            "ctlog",
-            ctlog
-                .as_ref()
-                .and_then(|ctlog| ctlog.trust_root_ref.as_deref()),
-        ),
-        (
-            "rfc3161timestamp",
-            rfc3161timestamp
-                .as_ref()
-                .and_then(|t| t.trust_root_ref.as_deref()),
-        ),
+        ("ctlog", ctlog.as_ref().and_then(|ctlog| ctlog.trust_root_ref.as_deref())),
+        ("rfc3161timestamp", rfc3161timestamp.as_ref().and_then(|t| t.trust_root_ref.as_deref())),
     ];
     let mut chosen = of_keyless.map(|name| ("keyless", name));
     for (field, name) in others {

@@ -19,13 +19,7 @@ const MAX_PEM_BYTES: usize = 64 * 1024;
 const MAX_KEYS: usize = 32;
 
 pub(super) fn compile_key(spec: &api::KeySpec, path: &str) -> Result<Signer, CompileError> {
-    let api::KeySpec {
-        data,
-        secret_ref,
-        config_map_ref,
-        kms,
-        hash_algorithm,
-    } = spec;
+    let api::KeySpec { data, secret_ref, config_map_ref, kms, hash_algorithm } = spec;
     for (field, there) in [
         ("secretRef", secret_ref.is_some()),
         ("configMapRef", config_map_ref.is_some()),
@@ -83,29 +77,14 @@ pub(super) fn compile_keyless(spec: &api::KeylessSpec, path: &str) -> Result<Sig
     let path = format!("{path}.identities");
     count(&path, identities.len(), api::MAX_IDENTITIES)?;
     let compile = |(index, spec)| compile_identity(spec, &format!("{path}[{index}]"));
-    let identities = identities
-        .iter()
-        .enumerate()
-        .map(compile)
-        .collect::<Result<_, _>>()?;
+    let identities = identities.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
     Ok(Signer::Identities(identities))
 }
 
 fn compile_identity(spec: &api::IdentitySpec, path: &str) -> Result<IdentityMatcher, CompileError> {
-    let api::IdentitySpec {
-        issuer,
-        issuer_reg_exp,
-        subject,
-        subject_reg_exp,
-        claims,
-    } = spec;
+    let api::IdentitySpec { issuer, issuer_reg_exp, subject, subject_reg_exp, claims } = spec;
     let issuer = one_of(issuer.as_deref(), issuer_reg_exp.as_deref(), path, "issuer")?;
-    let subject = one_of(
-        subject.as_deref(),
-        subject_reg_exp.as_deref(),
-        path,
-        "subject",
-    )?;
+    let subject = one_of(subject.as_deref(), subject_reg_exp.as_deref(), path, "subject")?;
     if claims.len() > api::MAX_CLAIMS {
         count(&format!("{path}.claims"), claims.len(), api::MAX_CLAIMS)?;
     }
@@ -117,11 +96,7 @@ fn compile_identity(spec: &api::IdentitySpec, path: &str) -> Result<IdentityMatc
                 || format!("one of {}", CLAIM_NAMES.join(", ")),
                 |nearest| format!("`{nearest}`"),
             );
-            return Err(CompileError::new(
-                path,
-                format!("`{name}` is no claim"),
-                wanted,
-            ));
+            return Err(CompileError::new(path, format!("`{name}` is no claim"), wanted));
         }
         matchers.push((name.clone(), compile_claim(claim, &path)?));
     }
@@ -139,11 +114,9 @@ fn one_of(
         (Some(exact), None) => {
             pattern(TextMatcher::exact(exact), &format!("{path}.{field}"), exact)
         }
-        (None, Some(regex)) => pattern(
-            TextMatcher::regex(regex),
-            &format!("{path}.{field}RegExp"),
-            regex,
-        ),
+        (None, Some(regex)) => {
+            pattern(TextMatcher::regex(regex), &format!("{path}.{field}RegExp"), regex)
+        }
         (None, None) => Err(CompileError::new(
             path,
             format!("it has neither `{field}` nor `{field}RegExp`"),
@@ -164,16 +137,9 @@ fn compile_claim(spec: &api::ClaimSpec, path: &str) -> Result<TextMatcher, Compi
         (None, Some(text), None) => pattern(TextMatcher::glob(text), path, text),
         (None, None, Some(text)) => pattern(TextMatcher::regex(text), path, text),
         _ => {
-            let found = [exact, glob, regex]
-                .iter()
-                .filter(|text| text.is_some())
-                .count();
+            let found = [exact, glob, regex].iter().filter(|text| text.is_some()).count();
             let problem = format!("it has {found} of `exact`, `glob` and `regex`");
-            Err(CompileError::new(
-                path,
-                problem,
-                "a text, or exactly one of them",
-            ))
+            Err(CompileError::new(path, problem, "a text, or exactly one of them"))
         }
     }
 }
@@ -185,10 +151,6 @@ fn pattern(
 ) -> Result<TextMatcher, CompileError> {
     result.map_err(|error| {
         let problem = format!("`{text}` cannot be used: {}", error.problem);
-        CompileError::new(
-            path,
-            problem,
-            "a text or pattern that matches the whole value",
-        )
+        CompileError::new(path, problem, "a text or pattern that matches the whole value")
     })
 }

@@ -45,10 +45,7 @@ fn compile(spec: Value) -> Result<Policy, CompileError> {
 fn with(mut base: Value, pointer: &str, value: Value) -> Value {
     let (parent, field) = pointer.rsplit_once('/').unwrap();
     let parent = base.pointer_mut(parent).unwrap();
-    parent
-        .as_object_mut()
-        .unwrap()
-        .insert(field.to_owned(), value);
+    parent.as_object_mut().unwrap().insert(field.to_owned(), value);
     base
 }
 
@@ -63,18 +60,10 @@ fn compiles_a_policy_with_its_defaults() {
     assert_eq!(policy.mode, Mode::Enforce);
     assert_eq!(policy.on_unavailable, OnUnavailable::Deny);
     assert_eq!(policy.threshold.get(), 1);
-    let [authority] = policy.authorities.as_slice() else {
-        panic!("one authority")
-    };
+    let [authority] = policy.authorities.as_slice() else { panic!("one authority") };
     assert_eq!(authority.name, "authority-0");
     assert_eq!(authority.formats, [Format::Legacy, Format::Bundle]);
-    assert_eq!(
-        authority.demands,
-        Demands {
-            log: LogDemand::Entry,
-            timestamp: false
-        }
-    );
+    assert_eq!(authority.demands, Demands { log: LogDemand::Entry, timestamp: false });
 }
 
 #[test]
@@ -111,11 +100,7 @@ fn demands_follow_the_kind_of_authority() {
         }
         let text = authority.to_string();
         let policy = compile(spec(authority)).unwrap();
-        assert_eq!(
-            policy.authorities[0].demands,
-            Demands { log, timestamp },
-            "{text}"
-        );
+        assert_eq!(policy.authorities[0].demands, Demands { log, timestamp }, "{text}");
     }
 }
 
@@ -127,26 +112,15 @@ fn signature_formats_are_named_as_users_know_them() {
         ("both", &[Format::Legacy, Format::Bundle]),
     ] {
         let authority = with(keyless(), "/signatureFormat", json!(name));
-        assert_eq!(
-            compile(spec(authority)).unwrap().authorities[0].formats,
-            formats
-        );
+        assert_eq!(compile(spec(authority)).unwrap().authorities[0].formats, formats);
     }
-    let unknown = with(
-        spec(keyless()),
-        "/authorities/0/signatureFormat",
-        json!("v2"),
-    );
+    let unknown = with(spec(keyless()), "/authorities/0/signatureFormat", json!("v2"));
     assert!(serde_json::from_value::<api::ClusterImagePolicySpec>(unknown).is_err());
 }
 
 #[test]
 fn suggests_what_was_probably_meant() {
-    let spec = with(
-        spec(keyless()),
-        "/match",
-        json!([{"resource": "deployment"}]),
-    );
+    let spec = with(spec(keyless()), "/match", json!([{"resource": "deployment"}]));
     assert_eq!(compile(spec).unwrap_err().wanted, "`deployments`");
 }
 
@@ -177,10 +151,7 @@ fn identities_reach_the_matcher_field_by_field() {
         subjects: vec!["me@example.com".to_owned()],
         claims: BTreeMap::from([
             ("runnerEnvironment", "github-hosted".to_owned()),
-            (
-                "sourceRepositoryURI",
-                "https://github.com/org/app".to_owned(),
-            ),
+            ("sourceRepositoryURI", "https://github.com/org/app".to_owned()),
             ("sourceRepositoryRef", "refs/tags/v1".to_owned()),
         ]),
     };
@@ -213,34 +184,19 @@ fn one_trust_root_for_an_authority() {
     assert!(is(keyless(), &roots.default));
     assert!(is(named("private"), private));
     assert!(is(with(named("private"), "/ctlog", json!({})), private));
-    assert!(is(
-        with(named("private"), "/ctlog", reference("private")),
-        private
-    ));
+    assert!(is(with(named("private"), "/ctlog", reference("private")), private));
     assert!(is(with(key(), "/ctlog", reference("private")), private));
-    assert!(is(
-        with(key(), "/rfc3161timestamp", reference("private")),
-        private
-    ));
+    assert!(is(with(key(), "/rfc3161timestamp", reference("private")), private));
     for (authority, path) in [
-        (
-            with(keyless(), "/ctlog", reference("private")),
-            "ctlog.trustRootRef",
-        ),
-        (
-            with(named("private"), "/ctlog", reference("other")),
-            "ctlog.trustRootRef",
-        ),
+        (with(keyless(), "/ctlog", reference("private")), "ctlog.trustRootRef"),
+        (with(named("private"), "/ctlog", reference("other")), "ctlog.trustRootRef"),
         (
             with(named("private"), "/rfc3161timestamp", reference("other")),
             "rfc3161timestamp.trustRootRef",
         ),
         (named("privat"), "keyless.trustRootRef"),
     ] {
-        assert_eq!(
-            chosen(authority).unwrap_err().path,
-            format!("spec.authorities[0].{path}")
-        );
+        assert_eq!(chosen(authority).unwrap_err().path, format!("spec.authorities[0].{path}"));
     }
     let unknown = chosen(named("privat")).unwrap_err();
     assert_eq!(unknown.wanted, "`private`");
@@ -259,10 +215,7 @@ fn names_of_authorities_are_distinct() {
 #[test]
 fn lists_are_bounded() {
     let many = vec![keyless(); api::MAX_AUTHORITIES + 1];
-    assert_eq!(
-        path_of(with(spec(keyless()), "/authorities", json!(many))),
-        "spec.authorities"
-    );
+    assert_eq!(path_of(with(spec(keyless()), "/authorities", json!(many))), "spec.authorities");
     let identity = json!({"issuer": "i", "subject": "s"});
     let identities = json!(vec![identity; api::MAX_IDENTITIES + 1]);
     let crowd = spec(json!({"keyless": {"identities": identities}}));
@@ -271,33 +224,18 @@ fn lists_are_bounded() {
 
 #[test]
 fn an_invalid_policy_denies_what_it_could_be_for() {
-    let id = || PolicyId::Cluster {
-        name: "p".to_owned(),
-    };
+    let id = || PolicyId::Cluster { name: "p".to_owned() };
     let globs = |spec: Value| {
         let invalid = invalid(id(), &spec, "bad key");
-        invalid
-            .scope
-            .images
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
+        invalid.scope.images.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(
         globs(json!({"images": [{"glob": "ghcr.io/**"}], "authorities": 7})),
         ["ghcr.io/**"]
     );
     // One unreadable glob may have been for anything.
-    assert_eq!(
-        globs(json!({"images": [{"glob": "ghcr.io/**"}, {"glob": "["}]})),
-        ["**"]
-    );
-    for spec in [
-        json!({}),
-        Value::Null,
-        json!({"images": "x"}),
-        json!({"images": []}),
-    ] {
+    assert_eq!(globs(json!({"images": [{"glob": "ghcr.io/**"}, {"glob": "["}]})), ["**"]);
+    for spec in [json!({}), Value::Null, json!({"images": "x"}), json!({"images": []})] {
         assert_eq!(globs(spec), ["**"]);
     }
     let narrow = json!({
@@ -333,29 +271,17 @@ fn trust_roots_are_inline_or_files() {
     for (spec, path) in [
         (json!({}), "spec.trustedRoot"),
         (json!({"trustedRoot": 7}), "spec.trustedRoot"),
-        (
-            json!({"trustedRoot": {"file": "a", "mediaType": "x"}}),
-            "spec.trustedRoot.file",
-        ),
+        (json!({"trustedRoot": {"file": "a", "mediaType": "x"}}), "spec.trustedRoot.file"),
         (json!({"remote": {"mirror": "x"}}), "spec.remote"),
-        (
-            json!({"trustedRoot": "{}", "sigstoreKeys": {}}),
-            "spec.sigstoreKeys",
-        ),
+        (json!({"trustedRoot": "{}", "sigstoreKeys": {}}), "spec.sigstoreKeys"),
         (json!({"repository": {}}), "spec.repository"),
     ] {
         assert_eq!(source(spec).unwrap_err().path, path);
     }
     let file = serde_json::from_value(json!({"trustedRoot": {"file": "a"}})).unwrap();
-    assert_eq!(
-        compile_trust_root(&file).unwrap_err().path,
-        "spec.trustedRoot.file"
-    );
+    assert_eq!(compile_trust_root(&file).unwrap_err().path, "spec.trustedRoot.file");
     let empty = serde_json::from_value(json!({"trustedRoot": "{}"})).unwrap();
-    assert_eq!(
-        compile_trust_root(&empty).unwrap_err().path,
-        "spec.trustedRoot"
-    );
+    assert_eq!(compile_trust_root(&empty).unwrap_err().path, "spec.trustedRoot");
 }
 
 #[test]
@@ -370,18 +296,12 @@ fn an_empty_field_is_not_an_absent_one() {
         ("/authorities/0/source", "source"),
         ("/authorities/0/keyless/trustRootRef", "trustRootRef"),
         ("/authorities/0/keyless/identities/0/claims", "claims"),
-        (
-            "/authorities/0/keyless/identities/0/issuerRegExp",
-            "issuerRegExp",
-        ),
+        ("/authorities/0/keyless/identities/0/issuerRegExp", "issuerRegExp"),
     ] {
         let spec = with(spec(keyless()), pointer, Value::Null);
         let parsed = serde_json::from_value::<api::ClusterImagePolicySpec>(spec);
         assert!(parsed.is_err(), "{field}");
     }
     // What is not supported yet is refused whatever it holds.
-    assert_eq!(
-        path_of(with(spec(keyless()), "/policy", Value::Null)),
-        "spec.policy"
-    );
+    assert_eq!(path_of(with(spec(keyless()), "/policy", Value::Null)), "spec.policy");
 }

@@ -20,18 +20,11 @@ pub enum TrustRootSource {
 /// # Errors
 /// When it gives none, or in a way that is not supported.
 pub fn trust_root_source(spec: &api::TrustRootSpec) -> Result<TrustRootSource, CompileError> {
-    let api::TrustRootSpec {
-        trusted_root,
-        remote,
-        repository,
-        sigstore_keys,
-    } = spec;
+    let api::TrustRootSpec { trusted_root, remote, repository, sigstore_keys } = spec;
     let advice = "give the instance's trusted_root.json in `trustedRoot`";
-    for (field, value) in [
-        ("remote", remote),
-        ("repository", repository),
-        ("sigstoreKeys", sigstore_keys),
-    ] {
+    for (field, value) in
+        [("remote", remote), ("repository", repository), ("sigstoreKeys", sigstore_keys)]
+    {
         if value.is_some() {
             return Err(unsupported(format!("spec.{field}"), advice));
         }
@@ -48,16 +41,12 @@ pub fn trust_root_source(spec: &api::TrustRootSpec) -> Result<TrustRootSource, C
                 "it stands beside other fields, or is no text",
                 "either `file` with a name and nothing else, or a trusted root",
             )),
-            None => Ok(TrustRootSource::Json(
-                Value::Object(object.clone()).to_string(),
-            )),
+            None => Ok(TrustRootSource::Json(Value::Object(object.clone()).to_string())),
         },
         Some(Value::Null) | None => Err(CompileError::new(path, "it is missing", advice)),
-        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_)) => Err(CompileError::new(
-            path,
-            "it is neither a text nor an object",
-            advice,
-        )),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_)) => {
+            Err(CompileError::new(path, "it is neither a text nor an object", advice))
+        }
     }
 }
 
@@ -68,11 +57,7 @@ pub fn trust_root_source(spec: &api::TrustRootSpec) -> Result<TrustRootSource, C
 pub fn compile_trust_root(spec: &api::TrustRootSpec) -> Result<TrustRoot, CompileError> {
     match trust_root_source(spec)? {
         TrustRootSource::Json(json) => TrustRoot::from_json(&json).map_err(|error| {
-            CompileError::new(
-                "spec.trustedRoot",
-                error.problem,
-                "a Sigstore trusted_root.json",
-            )
+            CompileError::new("spec.trustedRoot", error.problem, "a Sigstore trusted_root.json")
         }),
         TrustRootSource::File(_) => Err(CompileError::new(
             "spec.trustedRoot.file",

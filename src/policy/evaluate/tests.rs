@@ -16,25 +16,17 @@ use crate::trust_root::TrustRoot;
 
 fn policy(threshold: usize, signers: Vec<Signer>) -> Policy {
     let trust_root = Arc::new(TrustRoot::public_good());
-    let authorities = signers
-        .into_iter()
-        .enumerate()
-        .map(|(index, signer)| Authority {
-            name: format!("authority-{index}"),
-            signer,
-            sources: Vec::new(),
-            formats: vec![Format::Legacy, Format::Bundle],
-            demands: Demands {
-                log: LogDemand::Optional,
-                timestamp: false,
-            },
-            trust_root: Arc::clone(&trust_root),
-            payload: PayloadKind::Signature,
-        });
+    let authorities = signers.into_iter().enumerate().map(|(index, signer)| Authority {
+        name: format!("authority-{index}"),
+        signer,
+        sources: Vec::new(),
+        formats: vec![Format::Legacy, Format::Bundle],
+        demands: Demands { log: LogDemand::Optional, timestamp: false },
+        trust_root: Arc::clone(&trust_root),
+        payload: PayloadKind::Signature,
+    });
     Policy {
-        id: PolicyId::Cluster {
-            name: "p".to_owned(),
-        },
+        id: PolicyId::Cluster { name: "p".to_owned() },
         scope: Scope {
             images: vec![ImageGlob::everything().unwrap()],
             workloads: Vec::new(),
@@ -52,16 +44,11 @@ fn keys(count: usize) -> Vec<Signer> {
 }
 
 fn key(name: &str) -> SignerReport {
-    SignerReport::Key {
-        fingerprint: name.to_owned(),
-    }
+    SignerReport::Key { fingerprint: name.to_owned() }
 }
 
 fn verified(entries: &[(usize, &[&str])]) -> Verified {
-    entries
-        .iter()
-        .map(|(i, names)| (*i, names.iter().map(|n| key(n)).collect()))
-        .collect()
+    entries.iter().map(|(i, names)| (*i, names.iter().map(|n| key(n)).collect())).collect()
 }
 
 #[test]
@@ -71,30 +58,11 @@ fn one_signer_twice_is_one() {
         (2, 2, &[(0, &["a"][..]), (1, &["b"][..])][..], true),
         (2, 2, &[(0, &["a"][..]), (1, &["a"][..])][..], false),
         (2, 2, &[(0, &["a", "b"][..])][..], false),
-        (
-            2,
-            3,
-            &[(0, &["a"][..]), (1, &["a"][..]), (2, &["a"][..])][..],
-            false,
-        ),
+        (2, 3, &[(0, &["a"][..]), (1, &["a"][..]), (2, &["a"][..])][..], false),
         // A greedy choice of `a` for the first authority would leave none for the second.
         (2, 2, &[(0, &["a", "b"][..]), (1, &["a"][..])][..], true),
-        (
-            3,
-            3,
-            &[(0, &["a", "b"][..]), (1, &["a", "c"][..]), (2, &["a"][..])][..],
-            true,
-        ),
-        (
-            3,
-            3,
-            &[
-                (0, &["a", "b"][..]),
-                (1, &["a", "b"][..]),
-                (2, &["a", "b"][..]),
-            ][..],
-            false,
-        ),
+        (3, 3, &[(0, &["a", "b"][..]), (1, &["a", "c"][..]), (2, &["a"][..])][..], true),
+        (3, 3, &[(0, &["a", "b"][..]), (1, &["a", "b"][..]), (2, &["a", "b"][..])][..], false),
         (1, 1, &[][..], false),
         // An authority that the policy does not have.
         (1, 1, &[(7, &["a"][..])][..], false),
@@ -110,14 +78,9 @@ fn one_signer_twice_is_one() {
 
 #[test]
 fn static_answers_count_once_or_never() {
-    let fail = || Signer::StaticFail {
-        message: "closed registry".to_owned(),
-    };
+    let fail = || Signer::StaticFail { message: "closed registry".to_owned() };
     let pass = || Signer::StaticPass;
-    assert_eq!(
-        threshold(&policy(1, vec![pass()]), &Verified::new()),
-        Ok(())
-    );
+    assert_eq!(threshold(&policy(1, vec![pass()]), &Verified::new()), Ok(()));
     let twice = threshold(&policy(2, vec![pass(), pass()]), &Verified::new()).unwrap_err();
     assert_eq!(twice.reason, Reason::ThresholdUnmet);
     let mixed = policy(2, vec![pass(), Signer::Keys(Vec::new())]);
@@ -177,9 +140,6 @@ fn reports_the_identity_that_got_furthest() {
     assert_eq!(reason(&[]), Reason::IssuerMismatch);
     assert_eq!(reason(&[issuer()]), Reason::IssuerMismatch);
     assert_eq!(reason(&[subject(), issuer()]), Reason::SubjectMismatch);
-    assert_eq!(
-        reason(&[issuer(), claim(), subject()]),
-        Reason::ClaimMismatch
-    );
+    assert_eq!(reason(&[issuer(), claim(), subject()]), Reason::ClaimMismatch);
     assert_eq!(identity(&[issuer(), claim(), good()], &found), Ok(2));
 }

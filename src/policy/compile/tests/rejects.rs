@@ -6,22 +6,10 @@ fn refuses_by_name_what_is_not_supported_yet() {
     let key = || json!({"key": {"data": KEY}});
     let with_source = |source: Value| with(keyless(), "/source", json!([source]));
     for (spec, path) in [
-        (
-            with(spec(keyless()), "/policy", json!({"type": "cue"})),
-            "spec.policy",
-        ),
-        (
-            spec(with(keyless(), "/attestations", json!([]))),
-            "spec.authorities[0].attestations",
-        ),
-        (
-            spec(with(keyless(), "/ctlog", json!({"url": "x"}))),
-            "spec.authorities[0].ctlog.url",
-        ),
-        (
-            spec(with(keyless(), "/keyless/url", json!("x"))),
-            "spec.authorities[0].keyless.url",
-        ),
+        (with(spec(keyless()), "/policy", json!({"type": "cue"})), "spec.policy"),
+        (spec(with(keyless(), "/attestations", json!([]))), "spec.authorities[0].attestations"),
+        (spec(with(keyless(), "/ctlog", json!({"url": "x"}))), "spec.authorities[0].ctlog.url"),
+        (spec(with(keyless(), "/keyless/url", json!("x"))), "spec.authorities[0].keyless.url"),
         (
             spec(with(keyless(), "/keyless/ca-cert", json!({}))),
             "spec.authorities[0].keyless.ca-cert",
@@ -42,10 +30,7 @@ fn refuses_by_name_what_is_not_supported_yet() {
             spec(with(key(), "/key/configMapRef", json!({"name": "x"}))),
             "spec.authorities[0].key.configMapRef",
         ),
-        (
-            spec(with(key(), "/key/kms", json!("awskms://x"))),
-            "spec.authorities[0].key.kms",
-        ),
+        (spec(with(key(), "/key/kms", json!("awskms://x"))), "spec.authorities[0].key.kms"),
         (
             spec(with_source(json!({"signaturePullSecrets": []}))),
             "spec.authorities[0].source[0].signaturePullSecrets",
@@ -69,32 +54,16 @@ fn rejects_incomplete_or_contradictory_specs_at_their_field() {
     let at = "spec.authorities[0].keyless.identities[0]";
     for (spec, path) in [
         (with(base(), "/images", json!([])), "spec.images".to_owned()),
-        (
-            with(base(), "/images", json!([{"glob": "["}])),
-            "spec.images[0].glob".to_owned(),
-        ),
-        (
-            with(base(), "/authorities", json!([])),
-            "spec.authorities".to_owned(),
-        ),
-        (
-            with(base(), "/threshold", json!(0)),
-            "spec.threshold".to_owned(),
-        ),
-        (
-            with(base(), "/threshold", json!(2)),
-            "spec.threshold".to_owned(),
-        ),
+        (with(base(), "/images", json!([{"glob": "["}])), "spec.images[0].glob".to_owned()),
+        (with(base(), "/authorities", json!([])), "spec.authorities".to_owned()),
+        (with(base(), "/threshold", json!(0)), "spec.threshold".to_owned()),
+        (with(base(), "/threshold", json!(2)), "spec.threshold".to_owned()),
         (
             with(base(), "/match", json!([{"resource": "deployment"}])),
             "spec.match[0].resource".to_owned(),
         ),
         (
-            with(
-                base(),
-                "/namespaceSelector",
-                json!({"matchLabels": {"a b": "c"}}),
-            ),
+            with(base(), "/namespaceSelector", json!({"matchLabels": {"a b": "c"}})),
             "spec.namespaceSelector.matchLabels[a b]".to_owned(),
         ),
         (spec(json!({})), "spec.authorities[0]".to_owned()),
@@ -103,14 +72,8 @@ fn rejects_incomplete_or_contradictory_specs_at_their_field() {
             spec(with(keyless(), "/static", json!({"action": "pass"}))),
             "spec.authorities[0]".to_owned(),
         ),
-        (
-            spec(json!({"key": {}})),
-            "spec.authorities[0].key.data".to_owned(),
-        ),
-        (
-            spec(json!({"key": {"data": "---"}})),
-            "spec.authorities[0].key.data".to_owned(),
-        ),
+        (spec(json!({"key": {}})), "spec.authorities[0].key.data".to_owned()),
+        (spec(json!({"key": {"data": "---"}})), "spec.authorities[0].key.data".to_owned()),
         (
             spec(json!({"keyless": {"identities": []}})),
             "spec.authorities[0].keyless.identities".to_owned(),
@@ -118,37 +81,19 @@ fn rejects_incomplete_or_contradictory_specs_at_their_field() {
         (bare(json!({})), at.to_owned()),
         (bare(json!({"issuer": "i"})), at.to_owned()),
         (bare(json!({"subject": "s"})), at.to_owned()),
-        (
-            bare(json!({"issuer": "", "subject": "s"})),
-            format!("{at}.issuer"),
-        ),
-        (
-            bare(json!({"issuer": "i", "subject": ""})),
-            format!("{at}.subject"),
-        ),
-        (
-            bare(json!({"issuer": "i", "subjectRegExp": "****"})),
-            format!("{at}.subjectRegExp"),
-        ),
-        (
-            bare(json!({"issuerRegExp": "a)|(b", "subject": "s"})),
-            format!("{at}.issuerRegExp"),
-        ),
+        (bare(json!({"issuer": "", "subject": "s"})), format!("{at}.issuer")),
+        (bare(json!({"issuer": "i", "subject": ""})), format!("{at}.subject")),
+        (bare(json!({"issuer": "i", "subjectRegExp": "****"})), format!("{at}.subjectRegExp")),
+        (bare(json!({"issuerRegExp": "a)|(b", "subject": "s"})), format!("{at}.issuerRegExp")),
         (changed("/issuerRegExp", json!(".*")), at.to_owned()),
         (changed("/subjectRegExp", json!(".*")), at.to_owned()),
         (
             changed("/claims", json!({"sourceRepositoryUri": "x"})),
             format!("{at}.claims.sourceRepositoryUri"),
         ),
+        (changed("/claims", json!({"buildTrigger": {}})), format!("{at}.claims.buildTrigger")),
         (
-            changed("/claims", json!({"buildTrigger": {}})),
-            format!("{at}.claims.buildTrigger"),
-        ),
-        (
-            changed(
-                "/claims",
-                json!({"buildTrigger": {"exact": "x", "glob": "y"}}),
-            ),
+            changed("/claims", json!({"buildTrigger": {"exact": "x", "glob": "y"}})),
             format!("{at}.claims.buildTrigger"),
         ),
         (
@@ -156,19 +101,11 @@ fn rejects_incomplete_or_contradictory_specs_at_their_field() {
             "spec.authorities[0].source[0]".to_owned(),
         ),
         (
-            with(
-                base(),
-                "/authorities/0/source",
-                json!([{"oci": "ghcr.io/a:tag"}]),
-            ),
+            with(base(), "/authorities/0/source", json!([{"oci": "ghcr.io/a:tag"}])),
             "spec.authorities[0].source[0].oci".to_owned(),
         ),
         (
-            with(
-                base(),
-                "/authorities/0/source",
-                json!([{"tagPrefix": "a/b"}]),
-            ),
+            with(base(), "/authorities/0/source", json!([{"tagPrefix": "a/b"}])),
             "spec.authorities[0].source[0].tagPrefix".to_owned(),
         ),
         (
