@@ -59,7 +59,11 @@ impl<F: FetchEvidence> Admission<F> {
             None if by_digest || selected.iter().any(asks) => {
                 match self.fetch.resolve(image, fetch_by).await {
                     Ok(digest) => Some(digest),
-                    Err(failure) => return unresolved(image, &selected, failure),
+                    Err(failure) => {
+                        let selected =
+                            if by_digest { snapshot.select_workload(workload) } else { selected };
+                        return undecided(image.to_string(), &selected, failure);
+                    }
                 }
             }
             None => None,
@@ -163,26 +167,24 @@ fn split<'a>(states: &[&'a PolicyState]) -> (Vec<Arc<Policy>>, Vec<&'a InvalidPo
 }
 
 fn uncovered(image: &ImageRef) -> ImageReport {
-    let failure = Failure::new(Reason::PolicyNone, "not covered: no policy applies to this image")
-        .wanted("a policy whose images, match and namespaces cover it");
-    ImageReport::failed(image.to_string(), failure)
+    ImageReport::failed(image.to_string(), not_covered())
 }
 
-/// The registry could not say which image it is: each policy answers that by its own settings.
-fn unresolved(image: &ImageRef, selected: &[&PolicyState], failure: Failure) -> ImageReport {
+fn not_covered() -> Failure {
+    Failure::new(Reason::PolicyNone, "not covered: no policy applies to this image")
+        .wanted("a policy whose images, match and namespaces cover it")
+}
+
+/// An image of which nobody can say what it is: each policy that may be for it answers that by its
+/// own settings. Where there is none, the image is not covered.
+pub(super) fn undecided(image: String, selected: &[&PolicyState], failure: Failure) -> ImageReport {
     let (ready, invalid) = split(selected);
     let mut policies: Vec<PolicyReport> = invalid.into_iter().map(invalid_report).collect();
     policies.extend(ready.iter().map(|policy| policy_report(policy, failure.clone())));
-    if policies.is_empty() {
-        return ImageReport::failed(image.to_string(), failure);
-    }
-    ImageReport {
-        image: image.to_string(),
-        digest: None,
-        verdict: policies.iter().map(|policy| policy.verdict).max().unwrap_or(Verdict::Rejected),
-        failure: None,
-        policies,
-    }
+    let Some(verdict) = policies.iter().map(|policy| policy.verdict).max() else {
+        return ImageReport::failed(image, not_covered());
+    };
+    ImageReport { image, digest: None, verdict, failure: None, policies }
 }
 
 fn policy_report(policy: &Policy, failure: Failure) -> PolicyReport {
