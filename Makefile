@@ -25,8 +25,9 @@ deny: ## licences, sources and advisories of dependencies, where cargo-deny is i
 	  echo 'cargo-deny is not installed: dependencies not checked (cargo install cargo-deny --locked)'; \
 	fi
 
-demo: ## the controller at work, without a cluster
-	$(CARGO) run --locked --example demo
+demo: ## the controller at work, without a cluster; KEEP=1 leaves it up to play with
+	$(CARGO) build --locked --bin tegata --example demo
+	@$(CARGO) run --locked --quiet --example demo
 
 crds: ## write manifests/crds.yaml anew
 	@mkdir -p manifests
