@@ -57,8 +57,9 @@ impl PolicySnapshot {
         globs.any(ImageGlob::mentions_digest)
     }
 
-    /// Those that apply to `image`, or may once its digest is known.
-    pub fn select_undigested<'a>(
+    /// Those that apply to `image`, or that might if its digest were known. Until it is, none of
+    /// them may be left out: what cannot be told apart is not uncovered.
+    pub fn select_unresolved<'a>(
         &'a self,
         workload: &Workload,
         image: &ImageRef,
