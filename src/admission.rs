@@ -1,10 +1,13 @@
 //! The pipeline: from an admission request to its answer.
 //!
 //! [`Admission::admit`] is the picture of the crate's documentation as code.
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::StreamExt as _;
+use futures::stream;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -119,6 +122,10 @@ pub struct FieldReport {
     pub report: ImageReport,
 }
 
+/// Images of one request that are checked at once: enough to hide a registry's latency, few enough
+/// that one request's evidence stays a small part of the memory.
+const CONCURRENT_IMAGES: usize = 8;
+
 /// The pipeline with its I/O.
 #[derive(Debug)]
 pub struct Admission<F> {
@@ -143,47 +150,56 @@ impl<F: FetchEvidence> Admission<F> {
         deadline: Instant,
     ) -> Decision {
         let Request { workload, kind, images, .. } = request;
-        let reports = futures::future::join_all(
-            images.iter().map(|image| self.check_use(image, workload, snapshot, now, deadline)),
-        );
+        let distinct: BTreeMap<&str, &ImageUse> =
+            images.iter().map(|image| (image.text.as_str(), image)).collect();
+        let checks: Vec<_> = distinct
+            .into_values()
+            .map(|image| self.check_use(image, workload, snapshot, now, deadline))
+            .collect();
+        let reports: BTreeMap<&str, ImageReport> =
+            stream::iter(checks).buffer_unordered(CONCURRENT_IMAGES).collect().await;
         let pins = match self.settings.mutate {
             Mutate::Off => false,
             Mutate::Pods => kind == "Pod",
             Mutate::All => true,
         };
-        let warns_of_tags = pins || self.settings.mutate == Mutate::Off;
-        let fields = images.iter().zip(reports.await).map(|(image, report)| {
-            let pinned = pinned(image, &report);
+        let field = |image: &ImageUse| {
+            let report = reports.get(image.text.as_str()).cloned().unwrap_or_else(|| {
+                let failure = Failure::new(Reason::InternalError, "the image was not checked");
+                ImageReport::failed(printable(&image.text), failure)
+            });
             FieldReport {
                 path: image.path.clone(),
                 pointer: image.pointer.clone(),
                 text: image.text.clone(),
-                pinned: if pins { pinned } else { None },
-                unpinned: warns_of_tags && !pins && is_tag(image),
+                pinned: pinned(image, &report).filter(|_| pins),
+                unpinned: self.settings.mutate == Mutate::Off && is_tag(image),
                 report,
             }
-        });
-        decide(fields.collect(), self.settings)
+        };
+        decide(images.iter().map(field).collect(), self.settings)
     }
 
-    async fn check_use(
+    async fn check_use<'a>(
         &self,
-        image: &ImageUse,
+        image: &'a ImageUse,
         workload: &Workload,
         snapshot: &PolicySnapshot,
         now: Timestamp,
         deadline: Instant,
-    ) -> ImageReport {
-        match &image.image {
+    ) -> (&'a str, ImageReport) {
+        let report = match &image.image {
             Ok(parsed) => self.check_image(parsed, workload, snapshot, now, deadline).await,
             Err(error) => {
                 let failure = Failure::new(Reason::ImageReferenceInvalid, error);
-                let bound = !snapshot.select_workload(workload).is_empty();
-                let failure =
-                    if bound { failure } else { Failure { reason: Reason::PolicyNone, ..failure } };
-                ImageReport::failed(printable(&image.text), failure)
+                check::undecided(
+                    printable(&image.text),
+                    &snapshot.select_workload(workload),
+                    failure,
+                )
             }
-        }
+        };
+        (&image.text, report)
     }
 }
 

@@ -68,3 +68,13 @@ pub const MAX_CLAIMS: usize = 32;
 
 /// Most sources in one authority: each costs a look-up at a registry for every image.
 pub const MAX_SOURCES: usize = 8;
+
+/// A field that is there has a value: `ctlog:` with nothing after it would otherwise mean the same
+/// as no `ctlog`, and ask for less than its author thinks.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}

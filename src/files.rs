@@ -194,7 +194,9 @@ fn stand_in(problem: &FileProblem) -> PolicyState {
 fn load_trust_roots(loaded: &mut Loaded, documents: &[(PathBuf, Document)]) {
     let mut seen = BTreeMap::new();
     for (file, document) in documents {
-        let Resource::TrustRoot { name, spec } = &document.resource else { continue };
+        let Resource::TrustRoot { name, spec } = &document.resource else {
+            continue;
+        };
         let content = loaded.contents.entry(file.clone()).or_default();
         let first: &PathBuf = seen.entry(name.clone()).or_insert_with(|| file.clone());
         let compiled = if content.trust_roots.contains_key(name) || first != file {

@@ -123,8 +123,7 @@ impl fmt::Debug for TrustRoot {
 
 impl Inner {
     fn new(document: Value, problems: Vec<String>) -> Result<Self, TrustRootError> {
-        let root: TrustedRoot =
-            serde_json::from_value(document).map_err(|error| TrustRootError::new(error))?;
+        let root: TrustedRoot = serde_json::from_value(document).map_err(TrustRootError::new)?;
         let verifier = Verifier::new(&root).map_err(TrustRootError::new)?;
         let logs: Vec<Log> = root.tlogs.iter().filter_map(Log::new).collect();
         let authorities: Vec<Authority> = root

@@ -6,6 +6,8 @@
 use std::fmt;
 
 use serde::Serialize;
+use serde::Serializer;
+use serde::ser::SerializeStruct as _;
 
 mod reason;
 mod report;
@@ -127,7 +129,9 @@ impl fmt::Display for Step {
 }
 
 /// Why something was not verified: a stable reason, what was found and what was wanted.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, thiserror::Error)]
+///
+/// In JSON its step stands beside the reason, so that a program needs no table.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{found}")]
 pub struct Failure {
     /// The stable reason; it fixes the step and whether the answer is final.
@@ -135,8 +139,23 @@ pub struct Failure {
     /// What was found, in one clause without a full stop; cut to [`MAX_TEXT`] characters.
     pub found: String,
     /// What was wanted, in one clause, where it can be said. Empty otherwise.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub wanted: String,
+}
+
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { reason, found, wanted } = self;
+        let mut fields = serializer.serialize_struct("Failure", 4)?;
+        fields.serialize_field("step", &reason.step())?;
+        fields.serialize_field("reason", reason)?;
+        fields.serialize_field("found", found)?;
+        if wanted.is_empty() {
+            fields.skip_field("wanted")?;
+        } else {
+            fields.serialize_field("wanted", wanted)?;
+        }
+        fields.end()
+    }
 }
 
 /// Longest text, in characters, that untrusted evidence can put into an explanation: enough for a

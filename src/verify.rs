@@ -370,7 +370,9 @@ fn brought(bundle: &Bundle) -> Vec<Vec<u8>> {
         VerificationMaterialContent::X509CertificateChain { certificates } => {
             certificates.iter().skip(1).map(|one| one.raw_bytes.as_bytes().to_vec()).collect()
         }
-        _ => Vec::new(),
+        VerificationMaterialContent::Certificate(_)
+        | VerificationMaterialContent::PublicKey(_)
+        | _ => Vec::new(),
     }
 }
 

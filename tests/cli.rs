@@ -306,5 +306,6 @@ fn registry_that_does_not_answer_is_exit_code_3() {
     let args = ["verify", &image, "--key", key, "--allow-http-registry", "--timeout=5s"];
     let (code, json) = answer(&args);
     assert_eq!(code, Some(3), "{json:#}");
-    assert_eq!(json["images"][0]["failure"]["reason"], "registry-unreachable", "{json:#}");
+    let policy = &json["images"][0]["policies"][0];
+    assert_eq!(policy["failure"]["reason"], "registry-unreachable", "{json:#}");
 }

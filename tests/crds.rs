@@ -83,6 +83,9 @@ fn check_structural(schema: &Value, path: &str) {
     if schema.get("properties").is_some() {
         assert!(schema.get("additionalProperties").is_none(), "{path}");
     }
+    if let (Some(default), Some(least)) = (schema.get("default"), schema["minItems"].as_u64()) {
+        assert!(default.as_array().unwrap().len() as u64 >= least, "{path}: {default}");
+    }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         check_structural(property, &format!("{path}.{name}"));
     }
@@ -135,6 +138,7 @@ fn rules_have_messages_and_the_schema_says_what_it_can() {
     assert_eq!(spec["properties"]["mode"]["enum"], serde_json::json!(["enforce", "warn", "audit"]));
     assert_eq!(spec["properties"]["mode"]["default"], "enforce");
     assert_eq!(spec["required"], serde_json::json!(["authorities", "images"]));
+    assert!(!spec.to_string().contains("nullable"), "an empty field is refused");
     assert!(spec["properties"].get("namespaceSelector").is_none());
     assert!(schema(0)["properties"]["spec"]["properties"].get("namespaceSelector").is_some());
 }

@@ -50,19 +50,20 @@ impl<F: FetchEvidence> Admission<F> {
             return uncovered(image);
         }
         let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
-        let asks = |state: &&PolicyState| match state {
-            PolicyState::Ready(policy) => policy.authorities.iter().any(|one| !is_static(one)),
+        let asks_evidence = |state: &&PolicyState| match state {
+            PolicyState::Ready(policy) => asks(policy),
             PolicyState::Invalid(_) => false,
         };
-        let digest = match image.digest() {
-            Some(digest) => Some(digest.clone()),
-            None if by_digest || selected.iter().any(asks) => {
-                match self.fetch.resolve(image, fetch_by).await {
-                    Ok(digest) => Some(digest),
-                    Err(failure) => return unresolved(image, &selected, failure),
+        let digest = if by_digest || selected.iter().any(asks_evidence) {
+            match self.fetch.resolve(image, fetch_by).await {
+                Ok(digest) => Some(digest),
+                Err(failure) => {
+                    let selected = snapshot.select_unresolved(workload, image);
+                    return self.unresolved(image, &selected, failure, now, deadline).await;
                 }
             }
-            None => None,
+        } else {
+            image.digest().cloned()
         };
         if let (None, Some(digest)) = (image.digest(), &digest) {
             selected = snapshot.select(workload, &image.with_digest(digest.clone()));
@@ -76,6 +77,33 @@ impl<F: FetchEvidence> Admission<F> {
         ImageReport {
             image: image.to_string(),
             digest: digest.map(|digest| digest.to_string()),
+            verdict: policies.iter().map(|p| p.verdict).max().unwrap_or(Verdict::Rejected),
+            failure: None,
+            policies,
+        }
+    }
+
+    /// The registry could not say which image it is. Policies that ask for evidence answer that
+    /// by their own settings; those that ask for none answer as ever.
+    async fn unresolved(
+        &self,
+        image: &ImageRef,
+        selected: &[&PolicyState],
+        failure: Failure,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> ImageReport {
+        let (ready, invalid) = split(selected);
+        let (asking, fixed): (Vec<_>, Vec<_>) = ready.into_iter().partition(|policy| asks(policy));
+        let mut policies: Vec<PolicyReport> = invalid.into_iter().map(invalid_report).collect();
+        policies.extend(self.judge_all(image, None, fixed, now, deadline).await);
+        policies.extend(asking.iter().map(|policy| policy_report(policy, failure.clone())));
+        if policies.is_empty() {
+            return ImageReport::failed(image.to_string(), failure);
+        }
+        ImageReport {
+            image: image.to_string(),
+            digest: None,
             verdict: policies.iter().map(|p| p.verdict).max().unwrap_or(Verdict::Rejected),
             failure: None,
             policies,
@@ -124,6 +152,11 @@ impl<F: FetchEvidence> Admission<F> {
     }
 }
 
+/// Whether the policy looks at evidence at all.
+fn asks(policy: &Policy) -> bool {
+    policy.authorities.iter().any(|authority| !is_static(authority))
+}
+
 fn is_static(authority: &Authority) -> bool {
     matches!(authority.signer, Signer::StaticPass | Signer::StaticFail { .. })
 }
@@ -163,25 +196,24 @@ fn split<'a>(states: &[&'a PolicyState]) -> (Vec<Arc<Policy>>, Vec<&'a InvalidPo
 }
 
 fn uncovered(image: &ImageRef) -> ImageReport {
-    let failure = Failure::new(Reason::PolicyNone, "no policy covers the image");
-    ImageReport::failed(image.to_string(), failure)
+    ImageReport::failed(image.to_string(), not_covered())
 }
 
-/// The registry could not say which image it is: each policy answers that by its own settings.
-fn unresolved(image: &ImageRef, selected: &[&PolicyState], failure: Failure) -> ImageReport {
+fn not_covered() -> Failure {
+    Failure::new(Reason::PolicyNone, "not covered: no policy applies to this image")
+        .wanted("a policy whose images, match and namespaces cover it")
+}
+
+/// A text that names no image: each policy that applies whatever the image answers that by its own
+/// settings. Where there is none, nothing is covered.
+pub(super) fn undecided(image: String, selected: &[&PolicyState], failure: Failure) -> ImageReport {
     let (ready, invalid) = split(selected);
     let mut policies: Vec<PolicyReport> = invalid.into_iter().map(invalid_report).collect();
     policies.extend(ready.iter().map(|policy| policy_report(policy, failure.clone())));
-    if policies.is_empty() {
-        return ImageReport::failed(image.to_string(), failure);
-    }
-    ImageReport {
-        image: image.to_string(),
-        digest: None,
-        verdict: policies.iter().map(|policy| policy.verdict).max().unwrap_or(Verdict::Rejected),
-        failure: None,
-        policies,
-    }
+    let Some(verdict) = policies.iter().map(|policy| policy.verdict).max() else {
+        return ImageReport::failed(image, not_covered());
+    };
+    ImageReport { image, digest: None, verdict, failure: None, policies }
 }
 
 fn policy_report(policy: &Policy, failure: Failure) -> PolicyReport {

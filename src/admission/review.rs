@@ -54,7 +54,7 @@ const IMAGELESS: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// When the body is not one JSON document without duplicate keys, is not an AdmissionReview of
-/// [`API_VERSION`], or its object is not of a covered kind and shape. Each is to be answered as a
+/// `admission.k8s.io/v1`, or its object is not of a covered kind and shape. Each is to be answered as a
 /// denial ([`refuse`]) where the error knows the `uid`, with HTTP status 400 otherwise.
 pub fn parse(body: &[u8]) -> Result<Request, ReviewError> {
     let review = document(body)?;

@@ -27,35 +27,40 @@ use super::Unsupported;
 )]
 pub struct AuthoritySpec {
     /// A name for explanations; `authority-0` and so on where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub name: Option<String>,
     /// The holder of a key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub key: Option<KeySpec>,
     /// The subject of a certificate that Fulcio issued.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub keyless: Option<KeylessSpec>,
     /// Nobody: a fixed answer.
-    #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "static",
+        deserialize_with = "super::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub fixed: Option<StaticSpec>,
     /// Where signatures are looked for; the image's own repository where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub source: Vec<SourceSpec>,
     /// Asks for an entry in a transparency log. A keyless authority asks for one anyway.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub ctlog: Option<CtLogSpec>,
     /// Asks for an RFC 3161 timestamp; for a keyless authority without `ctlog`, instead of the
     /// log entry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub rfc3161timestamp: Option<TimestampSpec>,
     /// Attestations that must be there. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub attestations: Option<Vec<Unsupported>>,
     /// Which formats of signature count; both where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub signature_format: Option<SignatureFormatSpec>,
 }
 
@@ -69,20 +74,20 @@ pub struct AuthoritySpec {
 )]
 pub struct KeySpec {
     /// Public keys in PEM (`PUBLIC KEY`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65536))]
     pub data: Option<String>,
     /// A Secret with the key. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<Unsupported>,
     /// A ConfigMap with the key. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<Unsupported>,
     /// A key management service. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub kms: Option<String>,
     /// The hash that was signed; where absent it follows the key, as cosign chooses it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub hash_algorithm: Option<HashAlgorithmSpec>,
 }
 
@@ -111,24 +116,33 @@ pub enum HashAlgorithmSpec {
 )]
 pub struct KeylessSpec {
     /// Who may sign: alternatives.
-    #[serde(default)]
     #[schemars(length(min = 1, max = 32))]
     pub identities: Vec<IdentitySpec>,
     /// The name of a `TrustRoot`; the default one where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub trust_root_ref: Option<Reference>,
     /// A Fulcio instance. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// A certificate authority's certificate. Not supported yet.
-    #[serde(default, rename = "ca-cert", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "ca-cert",
+        deserialize_with = "super::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub ca_cert: Option<Unsupported>,
     /// A signer's certificate. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Unsupported>,
     /// Accepts certificates without a signed certificate timestamp. `true` is not supported.
-    #[serde(default, rename = "insecureIgnoreSCT", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "insecureIgnoreSCT",
+        deserialize_with = "super::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub insecure_ignore_sct: Option<bool>,
 }
 
@@ -146,19 +160,29 @@ pub type Reference = String;
 )]
 pub struct IdentitySpec {
     /// The OIDC issuer, exactly.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub issuer: Option<String>,
     /// A regular expression that matches the whole issuer.
-    #[serde(default, rename = "issuerRegExp", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "issuerRegExp",
+        deserialize_with = "super::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(length(min = 1, max = 1024))]
     pub issuer_reg_exp: Option<String>,
     /// The subject (e-mail address or URI), exactly.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub subject: Option<String>,
     /// A regular expression that matches the whole subject.
-    #[serde(default, rename = "subjectRegExp", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "subjectRegExp",
+        deserialize_with = "super::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(length(min = 1, max = 1024))]
     pub subject_reg_exp: Option<String>,
     /// Further claims of the certificate, by Fulcio's documented names, for example
@@ -240,7 +264,7 @@ pub struct StaticSpec {
     /// The answer.
     pub action: StaticActionSpec,
     /// What to tell the user where the answer is `fail`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
 }
@@ -264,15 +288,15 @@ pub enum StaticActionSpec {
 )]
 pub struct SourceSpec {
     /// The repository that holds the signatures; the image's own where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub oci: Option<String>,
     /// Put before the tag `sha256-<hex>.sig`, with a hyphen between, as cosign does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 48))]
     pub tag_prefix: Option<String>,
     /// Secrets for that repository. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub signature_pull_secrets: Option<Vec<Unsupported>>,
 }
@@ -286,14 +310,14 @@ pub struct SourceSpec {
 )]
 pub struct CtLogSpec {
     /// A log to search. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The name of a `TrustRoot`; the default one where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub trust_root_ref: Option<Reference>,
     /// Whether the entry must carry an inclusion proof; a signed promise will do otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub inclusion_proof: Option<InclusionProofSpec>,
 }
 
@@ -312,7 +336,7 @@ pub enum InclusionProofSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TimestampSpec {
     /// The name of a `TrustRoot`; the default one where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub trust_root_ref: Option<Reference>,
 }

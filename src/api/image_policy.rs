@@ -1,5 +1,9 @@
 //! `ClusterImagePolicy` and `ImagePolicy`.
-#![allow(unreachable_pub, reason = "the schema derive copies each type into a function")]
+#![allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the derives copy each type into a function, and repeat attributes of columns"
+)]
 
 use kube::CustomResource;
 use kube::KubeSchema;
@@ -53,13 +57,13 @@ pub struct ClusterImagePolicySpec {
     #[schemars(length(max = 64))]
     pub matches: Vec<WorkloadSelector>,
     /// The namespaces that it is for, by their labels; all where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
     /// What happens when it is not met.
     #[serde(default)]
     pub mode: ModeSpec,
     /// How many of the authorities must have signed: distinct keys or identities. 1 where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 32))]
     pub threshold: Option<u32>,
     /// What happens when it cannot be decided. It never covers a bad signature.
@@ -69,7 +73,7 @@ pub struct ClusterImagePolicySpec {
     #[schemars(length(min = 1, max = 32))]
     pub authorities: Vec<AuthoritySpec>,
     /// Rules over the workload. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub policy: Option<Unsupported>,
 }
 
@@ -118,7 +122,7 @@ pub struct ImagePolicySpec {
     #[serde(default)]
     pub mode: ModeSpec,
     /// How many of the authorities must have signed: distinct keys or identities. 1 where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 32))]
     pub threshold: Option<u32>,
     /// What happens when it cannot be decided. It never covers a bad signature.
@@ -128,7 +132,7 @@ pub struct ImagePolicySpec {
     #[schemars(length(min = 1, max = 32))]
     pub authorities: Vec<AuthoritySpec>,
     /// Rules over the workload. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub policy: Option<Unsupported>,
 }
 
@@ -148,16 +152,16 @@ pub struct ImagePattern {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkloadSelector {
     /// API group, for example `apps`; empty for the core group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// Version, for example `v1`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Plural resource in lower case, for example `deployments`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// Labels of the object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 }
 

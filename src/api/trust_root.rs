@@ -1,5 +1,9 @@
 //! `TrustRoot`: a Sigstore instance to believe.
-#![allow(unreachable_pub, reason = "the schema derive copies each type into a function")]
+#![allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the derives copy each type into a function, and repeat attributes of columns"
+)]
 
 use kube::CustomResource;
 use kube::KubeSchema;
@@ -43,17 +47,17 @@ use super::Unsupported;
 pub struct TrustRootSpec {
     /// The instance's `trusted_root.json`: the JSON as a text, or as an object. In files, also
     /// `{file: NAME}`, a file beside the YAML file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_value")]
     pub trusted_root: Option<serde_json::Value>,
     /// A TUF repository. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub remote: Option<Unsupported>,
     /// A TUF repository as an archive. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub repository: Option<Unsupported>,
     /// Single keys and certificates. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub sigstore_keys: Option<Unsupported>,
 }
 

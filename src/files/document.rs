@@ -231,6 +231,13 @@ fn resource(
             return Err(at(file, node, key, problem, did_you_mean(key, &fields)));
         }
     }
+    for field in ["name", "namespace"] {
+        let found = value.get("metadata").and_then(|metadata| metadata.get(field));
+        if found.is_some_and(|found| !found.is_string()) {
+            let field = format!("metadata.{field}");
+            return Err(at(file, node, &field, "it is no text", "a text, in quotes"));
+        }
+    }
     if name.is_empty() {
         return Err(at(file, node, "metadata.name", "it is missing", "a name"));
     }

@@ -134,6 +134,7 @@ fn errors_name_file_line_and_field() {
             "missing",
             "ClusterImagePolicy",
         ),
+        ("  name: NAME", "  name: 7", 4, "metadata.name", "no text", "in quotes"),
         ("metadata:", "kind: X\nmetadata:", 3, "", "duplicate", ""),
     ] {
         fs::write(&file, STATIC.replace(from, to).replace("NAME", "p")).unwrap();

@@ -49,6 +49,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, YamlError> {
             max_depth: MAX_DEPTH,
             max_nodes: MAX_NODES,
         },
+        // `y`, `on` and `no` are texts, as in every field that may hold them.
+        strict_booleans: true,
         with_snippet: false,
     };
     let documents: Vec<Node> =
@@ -100,7 +102,9 @@ impl Node {
                     .map(|node| (node.line, node)),
                 Tree::Scalar(_) => None,
             };
-            let Some((found_line, found)) = found else { break };
+            let Some((found_line, found)) = found else {
+                break;
+            };
             (line, node) = (found_line, found);
         }
         line

@@ -125,17 +125,15 @@ fn compile(pattern: &str) -> Result<Regex, PatternError> {
 }
 
 fn describe(error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(_) => {
-            format!("it compiles to more than {MAX_REGEX_BYTES} bytes; use smaller repetitions")
-        }
-        // The library draws the pattern over several lines; the last one says what is wrong.
-        other => {
-            let text = other.to_string();
-            let last = text.lines().last().unwrap_or_default().trim();
-            format!("it is no regular expression: {}", last.trim_start_matches("error: "))
-        }
+    if let regex::Error::CompiledTooBig(_) = error {
+        return format!(
+            "it compiles to more than {MAX_REGEX_BYTES} bytes; use smaller repetitions"
+        );
     }
+    // The library draws the pattern over several lines; the last one says what is wrong.
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default().trim();
+    format!("it is no regular expression: {}", last.trim_start_matches("error: "))
 }
 
 #[cfg(test)]

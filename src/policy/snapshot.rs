@@ -57,6 +57,20 @@ impl PolicySnapshot {
         globs.any(ImageGlob::mentions_digest)
     }
 
+    /// Those that apply to `image`, or that might if its digest were known. Until it is, none of
+    /// them may be left out: what cannot be told apart is not uncovered.
+    pub fn select_unresolved<'a>(
+        &'a self,
+        workload: &Workload,
+        image: &ImageRef,
+    ) -> Vec<&'a PolicyState> {
+        let may_cover = |policy: &&PolicyState| {
+            let scope = policy.scope();
+            scope.covers_image(image) || scope.images.iter().any(ImageGlob::mentions_digest)
+        };
+        self.select_workload(workload).into_iter().filter(may_cover).collect()
+    }
+
     /// Those that apply to `workload` whatever its image: what an image that could not be parsed
     /// is judged by.
     pub fn select_workload<'a>(&'a self, workload: &Workload) -> Vec<&'a PolicyState> {

@@ -88,8 +88,9 @@ struct Node {
     children: Vec<Self>,
 }
 
-/// Width of the column of labels: the longest, `wanted`, and two blanks.
-const LABEL_WIDTH: usize = 8;
+/// Width of the column of labels: the longest, `wanted`, and a blank. With it a digest of 71
+/// characters just fits below the title of an image at 80 columns.
+const LABEL_WIDTH: usize = 7;
 
 impl Node {
     fn new(mark: Mark, title: String) -> Self {

@@ -28,6 +28,7 @@ pub(super) struct Explained {
 }
 
 /// Explains an error of `sigstore-verify` about `parsed`.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what cannot arise here is malformed")]
 pub(super) fn explain(
     error: &Error,
     parsed: &Parsed,
@@ -156,7 +157,9 @@ fn explain_log(
             };
             Failure::new(reason, detail)
         }
-        _ => Failure::new(Reason::LogEntryMalformed, error),
+        TransparencyLogError::MalformedEntry(_) | _ => {
+            Failure::new(Reason::LogEntryMalformed, error)
+        }
     }
 }
 
@@ -205,7 +208,7 @@ pub(super) fn explain_timestamp(error: &TimestampError) -> Failure {
             Reason::TimestampAbsent,
             "neither a signed entry timestamp nor an RFC 3161 timestamp is attached",
         ),
-        _ => Failure::new(Reason::TimestampInvalid, error),
+        TimestampError::Invalid(_) | _ => Failure::new(Reason::TimestampInvalid, error),
     }
 }
 
@@ -227,7 +230,7 @@ fn explain_bundle(error: &BundleError, parsed: &Parsed) -> Failure {
         BundleError::UnsupportedMediaType(_) | BundleError::UnsupportedVerificationMaterial => {
             Reason::EvidenceUnsupported
         }
-        _ => Reason::EvidenceMalformed,
+        BundleError::CertificateChainNotAllowed(_) | _ => Reason::EvidenceMalformed,
     };
     Failure::new(reason, error)
 }

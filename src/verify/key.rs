@@ -202,7 +202,13 @@ impl PublicKey {
             Scheme::EcdsaP384(HashAlgorithm::Sha256) => Some(SigningScheme::EcdsaP384Sha256),
             Scheme::RsaPkcs1(HashAlgorithm::Sha256) => Some(SigningScheme::RsaPkcs1Sha256),
             Scheme::RsaPss(HashAlgorithm::Sha256) => Some(SigningScheme::RsaPssSha256),
-            _ => None,
+            Scheme::EcdsaP256(_)
+            | Scheme::EcdsaP384(_)
+            | Scheme::EcdsaP521(_)
+            | Scheme::Ed25519
+            | Scheme::Ed25519ph
+            | Scheme::RsaPkcs1(_)
+            | Scheme::RsaPss(_) => None,
         };
         let signature = SignatureBytes::new(signature.to_vec());
         self.schemes.iter().copied().find(|scheme| {

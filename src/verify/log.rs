@@ -235,7 +235,7 @@ fn check_body(
         KindVersion::DsseV001 => {
             return check_dsse(parsed, key, &body, bytes("/spec/signatures/0/verifier")?);
         }
-        _ => {
+        KindVersion::IntotoV002 | _ => {
             let found = format!("a log entry of kind {}", entry.kind_version.kind());
             return Err(Failure::new(Reason::EvidenceUnsupported, found));
         }

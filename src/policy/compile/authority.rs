@@ -108,7 +108,9 @@ fn compile(
 }
 
 fn compile_name(index: usize, name: Option<&str>, path: &str) -> Result<String, CompileError> {
-    let Some(name) = name else { return Ok(format!("authority-{index}")) };
+    let Some(name) = name else {
+        return Ok(format!("authority-{index}"));
+    };
     let length = name.chars().count();
     if (1..=MAX_NAME).contains(&length) && !name.chars().any(char::is_control) {
         return Ok(name.to_owned());
@@ -233,7 +235,9 @@ fn trust_root(
         }
         chosen = Some((field, name));
     }
-    let Some((field, name)) = chosen else { return Ok(Arc::clone(&roots.default)) };
+    let Some((field, name)) = chosen else {
+        return Ok(Arc::clone(&roots.default));
+    };
     roots.named.get(name).map(Arc::clone).ok_or_else(|| {
         let known = roots.named.keys().map(String::as_str);
         let wanted = suggest::nearest(name, known).map_or_else(

@@ -45,7 +45,7 @@ pub(super) fn compile_key(spec: &api::KeySpec, path: &str) -> Result<Signer, Com
         api::HashAlgorithmSpec::Sha512 => HashAlgorithm::Sha512,
     });
     let keys = PublicKey::from_pem(pem, hash)
-        .map_err(|error| CompileError::new(&path, error.problem, wanted))?;
+        .map_err(|error| CompileError::new(&path, error.problem, ""))?;
     count(&path, keys.len(), MAX_KEYS)?;
     Ok(Signer::Keys(keys))
 }

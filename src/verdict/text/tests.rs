@@ -72,7 +72,7 @@ fn tree_shows_the_way_from_image_to_failed_step() {
     let shown = tree(&rejected(), Look::default());
     let wanted = "\
 ✗ ghcr.io/acme/app:1.2 is rejected
-│ digest  sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+│ digest sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 ├─ ✗ ClusterImagePolicy signed-by-release
 │  └─ ✗ authority release-team
 │     └─ ✗ bundle signature at referrers
@@ -80,18 +80,18 @@ fn tree_shows_the_way_from_image_to_failed_step() {
 │        ├─ ✓ subject, log-lookup, log-entry, evidence, certificate, signature,
 │        │    time
 │        └─ ✗ identity: someone else signed than the policy accepts
-│             found   the certificate is for
-│                     https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main
-│             wanted  subject exactly alice@infra.test
-│             next    sign with the accepted identity, or add the signer to the
-│                     policy
-│             reason  subject-mismatch
+│             found  the certificate is for
+│                    https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main
+│             wanted subject exactly alice@infra.test
+│             next   sign with the accepted identity, or add the signer to the
+│                    policy
+│             reason subject-mismatch
 └─ ✓ ImagePolicy team-a/key
    └─ ✓ authority key
       └─ ✓ bundle signature at referrers
          │ sha256:abababababababababababababababababababababababababababababababab
-         │ signer  key
-         │         sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
+         │ signer key
+         │        sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
          ├─ ✓ subject, signature
          └─ - not required: log-entry
 ";
@@ -135,7 +135,7 @@ fn tree_says_what_only_the_policy_knows() {
     report.policies[1].verdict = Verdict::Rejected;
     report.policies[1].failure = Some(Failure::new(Reason::ThresholdUnmet, "1 signer").wanted("2"));
     let shown = tree(&report, Look::default());
-    assert!(shown.contains("step    conditions: fewer distinct signers"), "{shown}");
+    assert!(shown.contains("step   conditions: fewer distinct signers"), "{shown}");
     assert!(shown.contains("subject-mismatch") && shown.contains("threshold-unmet"), "{shown}");
 }
 
@@ -194,6 +194,17 @@ fn denial_takes_the_enforced_rejection_that_got_furthest() {
     let line = denial("f", &report);
     assert!(line.contains("by stranger at step identity"), "{line}");
     assert!(line.ends_with("[subject-mismatch] (3 further policies are not met)"), "{line}");
+}
+
+#[test]
+fn denial_prefers_what_is_final_to_what_a_retry_may_change() {
+    let of = |name: &str, reason| {
+        let failure = Failure::new(reason, "x");
+        policy(name, vec![authority("a", Some(failure), Vec::new())])
+    };
+    let report =
+        image(vec![of("slow", Reason::DeadlineExceeded), of("broken", Reason::PolicyInvalid)]);
+    assert!(denial("f", &report).contains("is rejected by broken at step subject"));
 }
 
 #[test]

@@ -1,0 +1,294 @@
+//! Signatures and bundles that others made and published, served by a registry.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "test support"
+)]
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use serde_json::json;
+use tegata::admission::Admission;
+use tegata::admission::Settings;
+use tegata::evidence::Format;
+use tegata::evidence::SIMPLE_SIGNING_MEDIA_TYPE;
+use tegata::image::Digest;
+use tegata::policy::Authority;
+use tegata::policy::Demands;
+use tegata::policy::IdentityMatcher;
+use tegata::policy::ImageGlob;
+use tegata::policy::LogDemand;
+use tegata::policy::Mode;
+use tegata::policy::OnUnavailable;
+use tegata::policy::PayloadKind;
+use tegata::policy::Policy;
+use tegata::policy::PolicyId;
+use tegata::policy::PolicySnapshot;
+use tegata::policy::PolicyState;
+use tegata::policy::Scope;
+use tegata::policy::Signer;
+use tegata::policy::TextMatcher;
+use tegata::policy::Workload;
+use tegata::registry::Keychain;
+use tegata::registry::Registry;
+use tegata::registry::RegistryOptions;
+use tegata::trust_root::TrustRoot;
+use tegata::verdict::Verdict;
+use tegata::verify::PublicKey;
+
+use self::fake_registry::FakeRegistry;
+
+#[path = "support/fake_registry.rs"]
+mod fake_registry;
+
+const VERIFIED: &str = "verified";
+
+/// Classic signatures that are refused, with step and reason; the others are verified.
+const REFUSED: [(&str, &str); 11] = [
+    ("cimage-dir-img-cosign-key-rekor-valid-1", "signature: signature-invalid"),
+    ("cimage-dir-img-cosign-mixed-1", "signature: signature-invalid"),
+    ("cimage-dir-img-cosign-mixed-1-pub2", "signature: signature-invalid"),
+    ("cimage-dir-img-cosign-modified-manifest-1", "signature: payload-digest-mismatch"),
+    ("cimage-dir-img-cosign-other-attachment-1", "evidence: evidence-unsupported"),
+    ("conforma-testimage-sig", "log-entry: log-unknown"),
+    ("connaisseur-071bf7a9-bob", "signature: signature-invalid"),
+    ("dangerzone-invalid-19e8eacd7587", "evidence: evidence-malformed"),
+    ("dangerzone-invalid-220b52200e3e", "signature: payload-malformed"),
+    ("dangerzone-tampered-19e8eacd7587", "signature: signature-invalid"),
+    ("stackrox-3", "signature: signature-invalid"),
+];
+
+fn folder(name: &str) -> Option<PathBuf> {
+    let Some(vectors) = std::env::var_os("TEGATA_VECTORS") else {
+        println!("TEGATA_VECTORS is not set: {name} of others are not verified");
+        return None;
+    };
+    Some(PathBuf::from(vectors).join(name))
+}
+
+fn keyed(pem: &str) -> Signer {
+    Signer::Keys(PublicKey::from_pem(pem, None).unwrap())
+}
+
+fn identity(issuer: &str, subject: &str) -> Signer {
+    let text = |text| TextMatcher::exact(text).unwrap();
+    let matcher = IdentityMatcher::new(text(issuer), text(subject), Vec::new()).unwrap();
+    Signer::Identities(vec![matcher])
+}
+
+fn policy(signer: Signer, log: LogDemand, payload: PayloadKind) -> PolicySnapshot {
+    let authority = Authority {
+        name: "vector".to_owned(),
+        signer,
+        sources: Vec::new(),
+        formats: vec![Format::Legacy, Format::Bundle],
+        demands: Demands { log, timestamp: false },
+        trust_root: Arc::new(TrustRoot::public_good()),
+        payload,
+    };
+    let policy = Policy {
+        id: PolicyId::Cluster { name: "vectors".to_owned() },
+        scope: Scope {
+            images: vec![ImageGlob::everything().unwrap()],
+            workloads: Vec::new(),
+            namespaces: None,
+        },
+        mode: Mode::Enforce,
+        on_unavailable: OnUnavailable::Deny,
+        threshold: NonZeroUsize::MIN,
+        authorities: vec![authority],
+    };
+    PolicySnapshot::new(vec![PolicyState::Ready(Arc::new(policy))])
+}
+
+async fn answer(registry: &FakeRegistry, digest: &Digest, snapshot: &PolicySnapshot) -> String {
+    let host = registry.host();
+    let options = RegistryOptions { allow_http: vec![host.clone()], ..RegistryOptions::default() };
+    let client = Registry::new(options, Keychain::anonymous()).unwrap();
+    let admission = Admission::new(client, Settings::default());
+    let image = format!("{host}/v/image@{digest}").parse().unwrap();
+    let now = "2026-11-22T00:00:00Z".parse().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let report = admission.check_image(&image, &Workload::default(), snapshot, now, deadline).await;
+    match (report.verdict, &report.policies[0].failure) {
+        (Verdict::Verified, None) => VERIFIED.to_owned(),
+        (_, Some(failure)) => format!("{}: {}", failure.step(), failure.reason),
+        (verdict, None) => format!("{verdict} without a reason"),
+    }
+}
+
+/// Pushes the signatures of a case as cosign does: one manifest, a layer each.
+fn push_signatures(registry: &FakeRegistry, case: &Value) -> Digest {
+    let digest: Digest = case["image_digest"].as_str().unwrap().parse().unwrap();
+    let plain = case["note"].as_str().is_some_and(|note| note.contains("mimeType=text/plain"));
+    let media_type = if plain { "text/plain" } else { SIMPLE_SIGNING_MEDIA_TYPE };
+    let layers: Vec<Value> = case["signatures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|signature| {
+            let payload = STANDARD.decode(signature["payload_b64"].as_str().unwrap()).unwrap();
+            let size = payload.len();
+            json!({
+                "mediaType": media_type, "size": size,
+                "digest": registry.put_blob(payload).to_string(),
+                "annotations": signature["annotations"],
+            })
+        })
+        .collect();
+    let config = registry.put_blob("{}");
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": fake_registry::MANIFEST_TYPE,
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json", "size": 2,
+            "digest": config.to_string(),
+        },
+        "layers": layers,
+    });
+    let pushed = registry.put_manifest("v/image", &manifest);
+    registry.tag("v/image", &format!("{}.sig", digest.tag_form()), &pushed);
+    digest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn classic_signatures_of_others_get_the_verdict_of_their_index() {
+    let Some(folder) = folder("image-sigs") else { return };
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|it| it == "json")) {
+        let case: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let id = case["id"].as_str().unwrap();
+        if case["kind"] != "image/simplesigning" {
+            assert_eq!(id, "conforma-testimage-att", "a new kind of case");
+            continue;
+        }
+        seen += 1;
+        let signer = match case["public_key_pem"].as_str() {
+            Some(pem) => keyed(pem),
+            None => {
+                let found = &case["independent_check"][0];
+                identity(found["issuer"].as_str().unwrap(), found["san"][0].as_str().unwrap())
+            }
+        };
+        let log = match &signer {
+            Signer::Identities(_) => LogDemand::Entry,
+            Signer::Keys(_) | Signer::StaticPass | Signer::StaticFail { .. } => LogDemand::Optional,
+        };
+        let snapshot = policy(signer, log, PayloadKind::Signature);
+        let registry = FakeRegistry::start().await.unwrap();
+        let digest = push_signatures(&registry, &case);
+        let found = answer(&registry, &digest, &snapshot).await;
+        let refused = REFUSED.iter().find(|(name, _)| *name == id);
+        let wanted = refused.map_or(VERIFIED, |(_, reason)| reason);
+        let verdict = case["expected"]["verdict"].as_str().unwrap();
+        assert_eq!(verdict.starts_with("reject"), refused.is_some(), "{id}: {verdict}");
+        if found != wanted {
+            wrong.push(format!("{id}: {found}, wanted {wanted}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(seen, 31, "cases of simple signing");
+}
+
+/// Pushes a bundle as a referrer of the image.
+fn push_bundle(registry: &FakeRegistry, bundle: &[u8], digest: &Digest) {
+    const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let config = registry.put_blob("{}");
+    let layer = registry.put_blob(bundle.to_vec());
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": fake_registry::MANIFEST_TYPE,
+        "artifactType": BUNDLE_TYPE,
+        "config": {
+            "mediaType": "application/vnd.oci.empty.v1+json", "size": 2,
+            "digest": config.to_string(),
+        },
+        "layers": [{
+            "mediaType": BUNDLE_TYPE, "size": bundle.len(), "digest": layer.to_string(),
+        }],
+        "subject": {
+            "mediaType": fake_registry::MANIFEST_TYPE, "size": 1, "digest": digest.to_string(),
+        },
+    });
+    registry.put_manifest("v/image", &manifest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn image_bundles_of_others_get_the_verdict_of_their_index() {
+    let Some(folder) = folder("image-bundles") else { return };
+    let github = "https://github.com/login/oauth";
+    let statement =
+        |predicate: &str| PayloadKind::Statement { predicate_type: Some(predicate.to_owned()) };
+    let key = std::fs::read_to_string(folder.join("cosign-v3-keyed-sign-v1.pub")).unwrap();
+    let ringo = "thomas.grininger@ringodev.com";
+    let cases = [
+        (
+            "cosign-oci-attestation",
+            identity(github, "cody@soyland.com"),
+            LogDemand::Proof,
+            None,
+            VERIFIED,
+        ),
+        (
+            "cosign-oci-attestation",
+            identity(github, "cody@soyland.com"),
+            LogDemand::Proof,
+            Some(PayloadKind::Signature),
+            "evidence: predicate-type-unexpected",
+        ),
+        (
+            "cosign-oci-attestation",
+            identity(github, ringo),
+            LogDemand::Proof,
+            None,
+            "identity: subject-mismatch",
+        ),
+        ("trivy-sbom", identity(github, ringo), LogDemand::Proof, None, VERIFIED),
+        (
+            "trivy-sbom",
+            identity(github, ringo),
+            LogDemand::Proof,
+            Some(statement("https://slsa.dev/provenance/v1")),
+            "evidence: predicate-type-unexpected",
+        ),
+        (
+            "cosign-v3-keyed-sign-v1",
+            keyed(&key),
+            LogDemand::Optional,
+            Some(PayloadKind::Signature),
+            VERIFIED,
+        ),
+        (
+            "cosign-v3-keyed-sign-v1",
+            keyed(&key),
+            LogDemand::Entry,
+            Some(PayloadKind::Signature),
+            "log-lookup: log-entry-absent",
+        ),
+    ];
+    for (name, signer, log, payload, wanted) in cases {
+        let bundle = std::fs::read(folder.join(format!("{name}.sigstore.json"))).unwrap();
+        let document: Value = serde_json::from_slice(&bundle).unwrap();
+        let payload_text = document["dsseEnvelope"]["payload"].as_str().unwrap();
+        let signed: Value =
+            serde_json::from_slice(&STANDARD.decode(payload_text).unwrap()).unwrap();
+        let hex = signed["subject"][0]["digest"]["sha256"].as_str().unwrap();
+        let digest: Digest = format!("sha256:{hex}").parse().unwrap();
+        let payload =
+            payload.unwrap_or_else(|| statement(signed["predicateType"].as_str().unwrap()));
+        let registry = FakeRegistry::start().await.unwrap();
+        push_bundle(&registry, &bundle, &digest);
+        let found = answer(&registry, &digest, &policy(signer, log, payload)).await;
+        assert_eq!(found, wanted, "{name}");
+    }
+}
