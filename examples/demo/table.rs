@@ -1,6 +1,7 @@
 //! The answers as a table.
 use owo_colors::OwoColorize as _;
 use owo_colors::Style;
+use tegata::verdict::Reason;
 use tegata::verdict::Verdict;
 
 use super::answer::Answer;
@@ -42,7 +43,7 @@ pub(crate) fn line(ask: &Ask, answer: &Answer, columns: usize) -> String {
         ask.namespace.to_owned(),
         first.to_owned(),
         allowed(answer),
-        answer.verdict.clone(),
+        verdict(answer),
         answer.reasons.clone(),
     ];
     let plain = Style::new();
@@ -57,6 +58,12 @@ pub(crate) fn line(ask: &Ask, answer: &Answer, columns: usize) -> String {
     };
     out.push_str(&below);
     out
+}
+
+/// The verdict, where a policy asks for one: an image that none covers is let in without.
+fn verdict(answer: &Answer) -> String {
+    let uncovered = answer.allowed && answer.reasons == Reason::PolicyNone.code();
+    if uncovered { "-".to_owned() } else { answer.verdict.clone() }
 }
 
 fn allowed(answer: &Answer) -> String {
