@@ -1,4 +1,5 @@
-//! The demo of `make demo`: it runs, it ends what it started, and it notices wrong answers.
+//! What a newcomer tries first: `make demo`, which ends what it started and notices wrong answers,
+//! and the commands of the README.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 use std::fs;
 use std::io::BufRead as _;
@@ -104,6 +105,26 @@ fn stays_up_when_asked_and_ends_by_signal() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert!(child.wait().unwrap().success());
     assert_clean(&temporary);
+}
+
+/// Each `tegata verify` of the README, from the root of the package: the text beside them says that
+/// the third fails.
+#[test]
+fn commands_of_the_readme_do_what_it_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let binaries = Path::new(env!("CARGO_BIN_EXE_tegata")).parent().unwrap();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let commands = blocks.map(|block| block.replace("\\\n", " "));
+    let commands: Vec<_> =
+        commands.flat_map(|b| b.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let commands = commands.iter().filter(|line| line.starts_with("tegata verify "));
+    let codes = commands.map(|command| {
+        let mut shell = Command::new("sh");
+        shell.env_clear().env("PATH", binaries).current_dir(root).args(["-c", command]);
+        shell.output().unwrap().status.code().unwrap()
+    });
+    assert_eq!(codes.collect::<Vec<_>>(), [0, 0, 1, 0]);
 }
 
 /// The answer to `uid` as the server gives it to a pod that is pinned.
