@@ -75,6 +75,24 @@ fn every_answer_is_as_wanted_and_nothing_is_left() {
     assert_clean(&temporary);
 }
 
+/// A running demo. It is asked to end when the test ends, also by a failure.
+struct Running(Child);
+
+impl Running {
+    fn terminate(&self) -> bool {
+        let pid = self.0.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) && self.terminate() {
+            let _ = self.0.wait();
+        }
+    }
+}
+
 /// Its lines up to the one that says how to end it.
 fn lines_of(child: &mut Child) -> Vec<String> {
     let mut lines = Vec::new();
@@ -90,8 +108,9 @@ fn lines_of(child: &mut Child) -> Vec<String> {
 #[test]
 fn stays_up_when_asked_and_ends_by_signal() {
     let temporary = TempDir::new().unwrap();
-    let mut child = demo(&temporary).env("KEEP", "1").stdout(Stdio::piped()).spawn().unwrap();
-    let lines = lines_of(&mut child);
+    let child = demo(&temporary).env("KEEP", "1").stdout(Stdio::piped()).spawn().unwrap();
+    let mut running = Running(child);
+    let lines = lines_of(&mut running.0);
     assert!(runs(&format!("{}/tegata-demo-", temporary.path().display())));
     let calls = lines.iter().position(|line| line.starts_with("Ask on the command line")).unwrap();
     let calls = lines[calls + 1..].iter().take_while(|line| !line.is_empty());
@@ -102,9 +121,8 @@ fn stays_up_when_asked_and_ends_by_signal() {
         output.status.code().unwrap()
     });
     assert_eq!(codes.collect::<Vec<_>>(), [0, 1, 1], "{calls:?}");
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert!(child.wait().unwrap().success());
+    assert!(running.terminate());
+    assert!(running.0.wait().unwrap().success());
     assert_clean(&temporary);
 }
 
