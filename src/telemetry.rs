@@ -2,6 +2,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use anstream::AutoStream;
+use anstream::ColorChoice;
 use tracing_subscriber::EnvFilter;
 
 /// The form of log lines.
@@ -48,13 +50,16 @@ pub struct LogFilterError {
 #[error("logging is already set up in this process")]
 pub struct TelemetryError;
 
-/// Sends log lines to standard error. To be called once, by the command.
+/// Sends log lines to standard error, coloured on a terminal only (and not where `NO_COLOR` is
+/// set). To be called once, by the command.
 ///
 /// # Errors
 /// When it was called before.
 pub fn init(format: LogFormat, filter: &LogFilter) -> Result<(), TelemetryError> {
+    let colour = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(colour)
         .with_env_filter(EnvFilter::new(&filter.0));
     match format {
         LogFormat::Text => builder.try_init(),

@@ -64,7 +64,7 @@ impl Server {
             command.arg("--policies").arg(path);
         }
         for registry in http_registries {
-            command.args(["--allow-http-registry", registry]);
+            command.args(["--http-registry", registry]);
         }
         // Port 0 lets the system choose; the server's log says which it was.
         command

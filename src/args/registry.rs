@@ -5,13 +5,8 @@ use std::path::PathBuf;
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct RegistryArgs {
     /// Registry, with its port, that is spoken to over plain HTTP; may be given several times
-    #[arg(
-        long,
-        env = "TEGATA_ALLOW_HTTP_REGISTRY",
-        value_name = "HOST[:PORT]",
-        value_delimiter = ','
-    )]
-    pub allow_http_registry: Vec<String>,
+    #[arg(long, env = "TEGATA_HTTP_REGISTRY", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub http_registry: Vec<String>,
 
     /// Docker `config.json` with credentials for registries; without it none are used
     #[arg(long, env = "TEGATA_REGISTRY_CONFIG", value_name = "FILE")]

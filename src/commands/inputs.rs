@@ -94,13 +94,13 @@ pub(super) fn keychain(path: &Path) -> Result<Keychain, InputError> {
 /// The registry client of these flags.
 pub(super) fn registry(args: &RegistryArgs) -> Result<Registry, InputError> {
     const FLAG: &str = "--registries";
-    let RegistryArgs { allow_http_registry, registry_config, registries, trusted_root: _ } = args;
+    let RegistryArgs { http_registry, registry_config, registries, trusted_root: _ } = args;
     let mut options = match registries {
         None => RegistryOptions::default(),
         Some(path) => serde_saphyr::from_str(&read(FLAG, path)?)
             .map_err(|error| InputError::file(FLAG, path, &error))?,
     };
-    options.allow_http.extend(allow_http_registry.iter().cloned());
+    options.allow_http.extend(http_registry.iter().cloned());
     let keychain = match registry_config {
         None => Keychain::anonymous(),
         Some(path) => keychain(path)?,
