@@ -205,8 +205,7 @@ impl<A: Admit> Exchange<A> {
         record::record(&self.state.metrics, self.endpoint, uid, request, decision, *own, elapsed);
         let mut answer = review::respond(uid, decision, self.endpoint);
         let annotations = answer.pointer_mut("/response/auditAnnotations");
-        if let (Some(reason), Some(annotations)) =
-            (own, annotations.and_then(Value::as_object_mut))
+        if let (Some(reason), Some(annotations)) = (own, annotations.and_then(Value::as_object_mut))
         {
             annotations.insert("reasons".to_owned(), reason.code().into());
         }

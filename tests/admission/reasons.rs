@@ -96,10 +96,9 @@ fn arrange(reason: Reason, gate: &mut Gate, images: &mut Vec<String>) -> By {
             let target = "http://169.254.169.254/latest/meta-data/".to_owned();
             gate.registry.fault("/manifests/v1", Fault::Redirect(target));
         }
-        Reason::RegistryUnauthorised => gate.registry.set_auth(Auth::Basic {
-            username: "robot".to_owned(),
-            password: "secret".to_owned(),
-        }),
+        Reason::RegistryUnauthorised => gate
+            .registry
+            .set_auth(Auth::Basic { username: "robot".to_owned(), password: "secret".to_owned() }),
         Reason::RegistryRateLimited => gate.registry.fault("/v2/", always(429)),
         Reason::RegistryUnreachable => gate.registry.fault("/v2/", always(500)),
         Reason::DeadlineExceeded => {
