@@ -13,6 +13,7 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt;
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
@@ -202,7 +203,13 @@ impl<A: Admit> Exchange<A> {
         let elapsed = self.start.elapsed();
         let request = request.as_deref();
         record::record(&self.state.metrics, self.endpoint, uid, request, decision, *own, elapsed);
-        Json(review::respond(uid, decision, self.endpoint)).into_response()
+        let mut answer = review::respond(uid, decision, self.endpoint);
+        let annotations = answer.pointer_mut("/response/auditAnnotations");
+        if let (Some(reason), Some(annotations)) = (own, annotations.and_then(Value::as_object_mut))
+        {
+            annotations.insert("reasons".to_owned(), reason.code().into());
+        }
+        Json(answer).into_response()
     }
 }
 

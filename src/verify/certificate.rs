@@ -5,17 +5,22 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::TrustAnchor;
 use rustls::pki_types::UnixTime;
+use sigstore_verify::crypto::KeyAlgorithm;
 use sigstore_verify::crypto::WEBPKI_VERIFICATION_ALGS;
+use sigstore_verify::types::DerPublicKey;
 use webpki::EndEntityCert;
 use webpki::KeyUsage;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+use x509_cert::der::Encode as _;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::asn1::Utf8StringRef;
 use x509_cert::der::oid::AssociatedOid as _;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
+use super::key::PublicKey;
 use crate::trust_root::Authority;
 use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
@@ -107,6 +112,7 @@ impl SigningCertificate {
         }
         let certificate = Certificate::from_der(der)
             .map_err(|error| malformed(format!("the certificate cannot be parsed: {error}")))?;
+        check_key(&certificate.tbs_certificate.subject_public_key_info)?;
         let validity = &certificate.tbs_certificate.validity;
         let time = |time: &x509_cert::time::Time| {
             i64::try_from(time.to_unix_duration().as_secs())
@@ -120,6 +126,18 @@ impl SigningCertificate {
             identity: identity(&certificate)?,
         })
     }
+}
+
+/// The key is of a kind and a size with which signatures are verified.
+fn check_key(spki: &SubjectPublicKeyInfoOwned) -> Result<(), Failure> {
+    let unsupported = |error: &dyn std::fmt::Display| {
+        let found = format!("the certificate's key cannot be used: {error}");
+        Failure::new(Reason::KeyUnsupported, found)
+    };
+    let der = spki.to_der().map_err(|error| unsupported(&error))?;
+    PublicKey::from_der(&der, None).map_err(|error| unsupported(&error))?;
+    KeyAlgorithm::from_spki(&DerPublicKey::new(der)).map_err(|error| unsupported(&error))?;
+    Ok(())
 }
 
 fn identity(certificate: &Certificate) -> Result<CertificateIdentity, Failure> {

@@ -65,6 +65,8 @@ pub struct Gate {
     pub digest: Digest,
     /// The policies, as documents; [`Gate::new`] puts in one that asks for [`ALICE`].
     pub policies: Vec<Value>,
+    /// Further policies, as text.
+    pub yaml: Option<String>,
     /// The default trust root.
     pub trusted_root: String,
     pub settings: Settings,
@@ -74,6 +76,8 @@ pub struct Gate {
     pub lenient: bool,
     /// Has the pipeline panic.
     pub panics: bool,
+    /// Registries besides its own that it may ask over plain HTTP.
+    pub further_hosts: Vec<String>,
     /// The time that the API server allows, as it writes it.
     pub timeout: &'static str,
 }
@@ -90,13 +94,23 @@ impl Gate {
             sigstore,
             digest,
             policies: vec![policy::cluster("signed", &[policy::keyless(ALICE, ISSUER)])],
+            yaml: None,
             settings: Settings::default(),
             limits: Limits::default(),
             keychain: Keychain::anonymous(),
             lenient: false,
             panics: false,
+            further_hosts: Vec::new(),
             timeout: "10s",
         }
+    }
+
+    /// A gate for an image of a registry that is not its own, over plain HTTP.
+    pub async fn for_image(image: &str) -> Self {
+        let mut gate = Self::new().await;
+        let (host, _) = image.split_once('/').unwrap();
+        gate.further_hosts.push(host.to_owned());
+        gate
     }
 
     /// The image by its tag, as a pod names it.
@@ -168,8 +182,13 @@ impl Gate {
 
     /// Asks `/validate` or `/mutate`.
     pub async fn ask(&self, endpoint: &str, review: &Value) -> Answer {
+        self.ask_with(&self.router(), endpoint, review).await
+    }
+
+    /// Asks a router that may have answered before.
+    pub async fn ask_with(&self, router: &axum::Router, endpoint: &str, review: &Value) -> Answer {
         let uid = review["request"]["uid"].clone();
-        let (status, text) = self.send(endpoint, review.to_string()).await;
+        let (status, text) = self.send_to(router, endpoint, review.to_string()).await;
         assert_eq!(status, 200, "{text}");
         let answer: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(answer["apiVersion"], "admission.k8s.io/v1", "{text}");
@@ -180,11 +199,15 @@ impl Gate {
 
     /// Sends a body, and gives the HTTP status and the text of the answer.
     pub async fn send(&self, endpoint: &str, body: String) -> (u16, String) {
+        self.send_to(&self.router(), endpoint, body).await
+    }
+
+    async fn send_to(&self, router: &axum::Router, endpoint: &str, body: String) -> (u16, String) {
         let request = HttpRequest::post(format!("/{endpoint}?timeout={}", self.timeout))
             .header("content-type", "application/json")
             .body(Body::from(body))
             .unwrap();
-        let response = self.router().oneshot(request).await.unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -192,10 +215,9 @@ impl Gate {
 
     /// The router; each has a registry client of its own, and so no memory of earlier requests.
     pub fn router(&self) -> axum::Router {
-        let options = RegistryOptions {
-            allow_http: vec![self.registry.host()],
-            ..RegistryOptions::default()
-        };
+        let mut allow_http = self.further_hosts.clone();
+        allow_http.push(self.registry.host());
+        let options = RegistryOptions { allow_http, ..RegistryOptions::default() };
         let client = Registry::new(options, self.keychain.clone()).unwrap();
         let pipeline =
             Pipeline { admission: Admission::new(client, self.settings), panics: self.panics };
@@ -205,13 +227,16 @@ impl Gate {
     }
 
     fn snapshot(&self) -> PolicySnapshot {
-        if self.policies.is_empty() {
+        if self.policies.is_empty() && self.yaml.is_none() {
             return PolicySnapshot::default();
         }
         let folder = tempfile::tempdir().unwrap();
         for (index, policy) in self.policies.iter().enumerate() {
             let file = folder.path().join(format!("{index:02}.yaml"));
             std::fs::write(file, policy.to_string()).unwrap();
+        }
+        if let Some(yaml) = &self.yaml {
+            std::fs::write(folder.path().join("policies.yaml"), yaml).unwrap();
         }
         let root = Arc::new(TrustRoot::from_json(&self.trusted_root).unwrap());
         let paths = [folder.path().to_owned()];

@@ -1,0 +1,69 @@
+//! What went wrong in other verifiers, registries' clients and admission controllers: each has a
+//! test that is named after what it forbids, here or beside the code that forbids it.
+//!
+//! | source | what | tests |
+//! |---|---|---|
+//! | CVE-2022-36056, CVE-2022-23649, CVE-2026-22703, CVE-2024-53267 | a log entry of another signature, key, certificate or digest | `tests/advisories/evidence.rs::rejects_a_valid_log_entry_of_another_signature_certificate_or_digest`, `tests/advisories/evidence.rs::rejects_a_valid_log_entry_of_another_key`, `tests/advisories/evidence.rs::rejects_an_expired_signer_with_the_log_entry_of_another_image`, `tests/forgeries.rs::rejects_every_forged_part_of_a_keyed_signature_whatever_the_key` |
+//! | CVE-2026-24122 | intermediate expired before the signing time | `tests/advisories/evidence.rs::rejects_an_intermediate_that_expired_before_the_signing_time` |
+//! | CVE-2026-39395 | payload that is no JSON, a text, or of another predicate type | `tests/advisories/evidence.rs::rejects_a_payload_that_is_no_json_a_text_or_of_another_predicate_type` |
+//! | GHSA-fx35-mq7g-6g98, CVE-2026-44310 | raw key for a certificate, empty certificate list | `tests/advisories/evidence.rs::rejects_a_raw_key_and_an_empty_list_where_a_certificate_belongs` |
+//! | CVE-2022-35930, CVE-2022-35929 | wanted predicate type absent, another valid | `tests/forgeries.rs::rejects_every_forged_part_of_a_keyless_bundle`, `tests/samples.rs::layouts_get_the_right_answer` |
+//! | GHSA-mhg6-2q2v-9h2c | attestation of another image, another algorithm, second subject | `tests/advisories/evidence.rs::accepts_the_image_as_second_of_several_subjects`, `tests/advisories/evidence.rs::rejects_the_images_digest_under_another_algorithm_or_name` |
+//! | CVE-2024-55655 | integrated time that nothing signs | `tests/forgeries.rs::rejects_evidence_of_the_wrong_kind_and_what_is_missing` |
+//! | CVE-2026-49834 | one log twice toward a threshold of logs | not built: policies have no threshold of logs |
+//! | CVE-2026-54787 | log or authority key expired before the signing time | `tests/forgeries.rs::rejects_what_the_trust_root_no_longer_or_does_not_cover` |
+//! | CVE-2026-39984 | forged certificate first in a timestamp's bag | `tests/forgeries.rs::rejects_every_forged_part_of_a_keyless_bundle` |
+//! | sigstore-rust audit | window of another timestamp authority, two signatures in an envelope | `tests/advisories/evidence.rs::rejects_the_window_of_one_timestamp_authority_for_another`, `tests/advisories/evidence.rs::rejects_an_envelope_with_a_second_signature` |
+//! | CVE-2024-51746, CVE-2023-47122 | online search that matches in part | not built: no log is searched online |
+//! | CVE-2026-44309 | names twice, payload encoded again | `tests/advisories/evidence.rs::rejects_a_payload_with_a_name_twice`, `tests/advisories/evidence.rs::rejects_a_bundle_with_a_name_twice`, `tests/advisories/evidence.rs::rejects_a_payload_that_was_encoded_again` |
+//! | CVE-2023-33199, CVE-2026-23831 | malformed log entry bodies | `tests/advisories/evidence.rs::rejects_malformed_log_entry_bodies_of_every_kind` |
+//! | CVE-2024-45395 | surplus log entries, timestamps, subjects | `tests/advisories/evidence.rs::rejects_surplus_log_entries_timestamps_and_subjects_before_looking_at_each` |
+//! | CVE-2022-29173, GHSA-3633-5h82-39pq and others | TUF clients | not built: trust roots come from files |
+//! | CVE-2023-46737, CVE-2023-33958 | endless signatures, layers, referrers | `tests/advisories/registry.rs::rejects_a_signature_manifest_of_a_hundred_thousand_layers`, `tests/advisories/registry.rs::rejects_referrers_without_end`, `tests/registry/discovery.rs::surplus_signatures_are_cut_and_said_so`, `tests/advisories/memory.rs::a_hostile_registry_costs_little_memory` |
+//! | CVE-2024-29902, CVE-2024-29903, CVE-2023-42813 to 42816 | huge, lying, compressed, slow and circling answers | `tests/advisories/registry.rs::rejects_a_signature_blob_of_ten_gib_announced_or_streamed`, `tests/advisories/registry.rs::gives_up_on_a_body_that_drips_in_time_to_say_so`, `tests/registry/hostile.rs::rejects_compressed_answers`, `tests/registry/addresses.rs::rejects_circles` |
+//! | CVE-2022-47633, CVE-2023-47630 | other answers to HEAD, first and second GET | `tests/advisories/registry.rs::pins_the_digest_that_it_verified_whatever_later_answers_say`, `tests/advisories/registry.rs::rejects_a_digest_header_of_a_signed_image_on_other_bytes`, `tests/registry/resolve.rs::a_second_answer_of_the_registry_is_not_asked_for` |
+//! | GHSA-2r43-6962-xcw5 | tag that moves | `tests/advisories/registry.rs::a_tag_that_moves_between_mutation_and_validation_gains_nothing` |
+//! | CVE-2025-27403, GO-2026-6225 | credentials for lookalikes and foreign realms | `tests/advisories/registry.rs::rejects_a_token_service_on_another_host_and_tells_it_nothing`, `tests/advisories/registry.rs::sends_no_credential_to_a_host_that_is_named_alike`, `src/registry/credentials/tests.rs::rejects_hosts_that_only_look_alike` |
+//! | CVE-2026-24117, CVE-2026-22772, CVE-2026-49478 | redirects into our own network, credentials across hosts | `tests/advisories/registry.rs::rejects_redirects_to_link_local_addresses`, `tests/registry/addresses.rs::redirects_elsewhere_carry_no_credentials` |
+//! | CVE-2026-32280 | 1,000 certificates, huge RSA keys | `tests/advisories/evidence.rs::rejects_a_thousand_certificates_cheaply`, `tests/advisories/evidence.rs::rejects_huge_rsa_keys_in_certificates_cheaply` |
+//! | CVE-2025-29778 | each identity field alone denies | `src/policy/identity.rs::rejects_when_any_single_field_differs`, `src/policy/identity.rs::rejects_when_any_single_matcher_differs` |
+//! | CVE-2023-2727 and others | ephemeral containers | `tests/advisories/gatekeeping.rs::rejects_an_unsigned_ephemeral_container` |
+//! | several | every kind and field, zero replicas | `tests/admission/workloads.rs::every_kind_and_every_image_field_is_judged`, `src/admission/review/tests.rs::judges_a_deployment_scaled_to_zero` |
+//! | CVE-2023-34091, Portieris 0.14.3 | deletion timestamps, finalizers, owner references | `tests/advisories/gatekeeping.rs::a_forged_mark_of_approval_changes_nothing`, `src/admission/review/tests.rs::nothing_else_skips_the_check` |
+//! | Portieris 0.14.2 | lookalike names | `tests/advisories/gatekeeping.rs::a_name_that_looks_like_a_trusted_one_is_not_covered` |
+//! | reported | forged "verified" annotation or label | `tests/advisories/gatekeeping.rs::a_forged_mark_of_approval_changes_nothing` |
+//! | CVE-2025-46342 | failing lister taken for "no policy" | `src/files/tests.rs::a_path_that_is_not_there_is_an_error_in_both_modes`, `tests/cli.rs::missing_policy_file_is_no_empty_policy` |
+//! | CVE-2024-48921, GHSA-gg4x-fgg2-h9w9 | exceptions that add up | `tests/advisories/gatekeeping.rs::exceptions_never_add_up` |
+//! | CVE-2026-22039 and others | a namespaced policy outside its namespace | `tests/advisories/gatekeeping.rs::a_namespaced_policy_neither_loosens_nor_reaches_elsewhere` |
+//! | reported | other spellings of a name | `tests/advisories/gatekeeping.rs::another_spelling_of_a_name_escapes_no_policy` |
+//! | reported | all of nothing is a pass | `tests/advisories/gatekeeping.rs::an_image_that_no_policy_covers_is_called_uncovered` |
+//! | reported | a policy that cannot be used disappears | `tests/advisories/gatekeeping.rs::a_policy_that_cannot_be_used_denies_and_stays_visible`, `tests/advisories/gatekeeping.rs::an_outage_leaves_no_policy_out` |
+//! | reported | a listing error taken for "none there" | `tests/advisories/registry.rs::a_place_that_fails_spoils_no_good_signature_elsewhere`, `tests/advisories/registry.rs::a_format_that_is_not_accepted_never_stands_in_for_one_that_cannot_be_read`, `tests/advisories/registry.rs::what_a_hostile_registry_answers_is_never_an_outage` |
+//! | reported | one signer twice, all signatures invalid | `tests/advisories/evidence.rs::rejects_one_signer_twice_toward_a_threshold_of_two`, `tests/advisories/evidence.rs::rejects_when_every_one_of_many_signatures_is_invalid` |
+//! | reported | objects that cannot be read, patches beyond images | `tests/advisories/gatekeeping.rs::rejects_objects_that_cannot_be_read`, `src/workload/tests.rs::patches_reach_image_fields_only` |
+//! | reported | caches that skip policies or cross tenants | `tests/advisories/gatekeeping.rs::an_earlier_admission_answers_no_later_question`, `tests/registry/auth.rs::one_tenant_never_uses_another_tenants_authorization` |
+//! | reported | the first of 50 callers goes away | `tests/registry/auth.rs::the_first_of_many_callers_may_give_up` |
+//! | reported | patterns of pathological cost | `src/policy/pattern.rs::rejects_patterns_that_break_out_or_cost_too_much` |
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+
+#[path = "support/fake_registry.rs"]
+mod fake_registry;
+#[path = "support/gate.rs"]
+mod gate;
+#[path = "support/policy.rs"]
+mod policy;
+#[path = "support/review.rs"]
+mod review;
+#[path = "support/virtual_sigstore.rs"]
+mod virtual_sigstore;
+
+#[path = "advisories/covered.rs"]
+mod covered;
+#[path = "advisories/evidence.rs"]
+mod evidence;
+#[path = "advisories/gatekeeping.rs"]
+mod gatekeeping;
+#[path = "advisories/memory.rs"]
+mod memory;
+#[path = "advisories/registry.rs"]
+mod registry;
