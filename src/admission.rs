@@ -108,7 +108,7 @@ pub struct FieldReport {
     /// The field's text, exactly.
     #[serde(skip)]
     pub text: String,
-    /// The field's text with the verified digest added, where `/mutate` is to write it.
+    /// The field's text with the judged digest added, where `/mutate` is to write it.
     #[serde(skip)]
     pub pinned: Option<String>,
     /// Whether the field names a tag that nothing will pin.
@@ -151,7 +151,7 @@ impl<F: FetchEvidence> Admission<F> {
             Mutate::Pods => kind == "Pod",
             Mutate::All => true,
         };
-        let warns_of_tags = pins || self.settings.mutate == Mutate::Off;
+        let never_pinned = self.settings.mutate == Mutate::Off;
         let fields = images.iter().zip(reports.await).map(|(image, report)| {
             let pinned = pinned(image, &report);
             FieldReport {
@@ -159,7 +159,7 @@ impl<F: FetchEvidence> Admission<F> {
                 pointer: image.pointer.clone(),
                 text: image.text.clone(),
                 pinned: if pins { pinned } else { None },
-                unpinned: warns_of_tags && !pins && is_tag(image),
+                unpinned: never_pinned && is_tag(image),
                 report,
             }
         });
@@ -187,11 +187,14 @@ impl<F: FetchEvidence> Admission<F> {
     }
 }
 
-/// The field's text with the verified digest, where it names none.
+/// The field's text with the digest that was judged, where it names none and a policy was met.
+///
+/// One policy is enough: another that only warns or audits must not undo what an enforced one
+/// proved, or whoever may write such a policy could have the tag moved after the check.
 fn pinned(image: &ImageUse, report: &ImageReport) -> Option<String> {
     let digest = report.digest.as_ref().filter(|_| is_tag(image))?;
-    let verified = report.verdict == Verdict::Verified && !report.policies.is_empty();
-    verified.then(|| format!("{}@{digest}", image.text))
+    let met = report.policies.iter().any(|policy| policy.verdict == Verdict::Verified);
+    met.then(|| format!("{}@{digest}", image.text))
 }
 
 fn is_tag(image: &ImageUse) -> bool {
