@@ -44,24 +44,25 @@ impl<F: FetchEvidence> Admission<F> {
         now: Timestamp,
         deadline: Instant,
     ) -> ImageReport {
-        let mut selected = snapshot.select(workload, image);
-        let by_digest = snapshot.selects_by_digest(workload);
-        if selected.is_empty() && !by_digest {
+        let mut selected = match image.digest() {
+            Some(_) => snapshot.select(workload, image),
+            None => snapshot.select_unresolved(workload, image),
+        };
+        if selected.is_empty() {
             return uncovered(image);
         }
         let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
-        let asks = |state: &&PolicyState| match state {
-            PolicyState::Ready(policy) => policy.authorities.iter().any(|one| !is_static(one)),
-            PolicyState::Invalid(_) => false,
+        let asks = |state: &&PolicyState| {
+            let by_digest = !state.scope().covers_image(image);
+            by_digest
+                || matches!(state, PolicyState::Ready(policy) if !policy.authorities.iter().all(is_static))
         };
         let digest = match image.digest() {
             Some(digest) => Some(digest.clone()),
-            None if by_digest || selected.iter().any(asks) => {
-                match self.fetch.resolve(image, fetch_by).await {
-                    Ok(digest) => Some(digest),
-                    Err(failure) => return unresolved(image, &selected, failure),
-                }
-            }
+            None if selected.iter().any(asks) => match self.fetch.resolve(image, fetch_by).await {
+                Ok(digest) => Some(digest),
+                Err(failure) => return unresolved(image, &selected, failure),
+            },
             None => None,
         };
         if let (None, Some(digest)) = (image.digest(), &digest) {
@@ -173,9 +174,6 @@ fn unresolved(image: &ImageRef, selected: &[&PolicyState], failure: Failure) -> 
     let (ready, invalid) = split(selected);
     let mut policies: Vec<PolicyReport> = invalid.into_iter().map(invalid_report).collect();
     policies.extend(ready.iter().map(|policy| policy_report(policy, failure.clone())));
-    if policies.is_empty() {
-        return ImageReport::failed(image.to_string(), failure);
-    }
     ImageReport {
         image: image.to_string(),
         digest: None,

@@ -53,9 +53,10 @@ pub(super) fn judge(policy: &Policy, evidence: &[Vec<&Evidence>], case: Case<'_>
         }
         authorities.push(report);
     }
-    let failure = evaluate::threshold(policy, &signers)
-        .err()
-        .map(|unmet| explain(unmet, policy, &authorities));
+    let failure = evaluate::threshold(policy, &signers).err().map(|unmet| {
+        let met = evaluate::distinct_signers(policy, &signers);
+        explain(unmet, policy.threshold.get(), met, &authorities)
+    });
     PolicyReport {
         policy: policy.id.to_string(),
         mode: policy.mode,
@@ -68,16 +69,20 @@ pub(super) fn judge(policy: &Policy, evidence: &[Vec<&Evidence>], case: Case<'_>
 
 /// What to tell about an unmet policy: what could still be decided otherwise, if that would meet
 /// it; with one signer asked for, the authority that got furthest; else the count.
-fn explain(unmet: Failure, policy: &Policy, authorities: &[AuthorityReport]) -> Failure {
-    let count =
-        |verdict| authorities.iter().filter(|authority| authority.verdict == verdict).count();
-    let open = count(Verdict::Indeterminate);
-    let threshold = policy.threshold.get();
+///
+/// `met` counts signers, not authorities: one signer under two of them leaves as many to find.
+fn explain(
+    unmet: Failure,
+    threshold: usize,
+    met: usize,
+    authorities: &[AuthorityReport],
+) -> Failure {
+    let open = authorities.iter().filter(|one| one.verdict == Verdict::Indeterminate).count();
     let of = |verdict| {
         let failures = authorities.iter().filter(|authority| authority.verdict == verdict);
         furthest(failures.filter_map(|authority| authority.failure.as_ref()))
     };
-    if open > 0 && count(Verdict::Verified) + open >= threshold {
+    if open > 0 && met + open >= threshold {
         return of(Verdict::Indeterminate).cloned().unwrap_or(unmet);
     }
     if threshold > 1 {

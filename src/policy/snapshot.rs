@@ -49,12 +49,20 @@ impl PolicySnapshot {
             .collect()
     }
 
-    /// Whether some policy for `workload` looks at digests, so that a tag must be resolved before
-    /// it is known which policies apply to it.
-    pub fn selects_by_digest(&self, workload: &Workload) -> bool {
-        let mut globs =
-            self.select_workload(workload).into_iter().flat_map(|policy| &policy.scope().images);
-        globs.any(ImageGlob::mentions_digest)
+    /// Those that apply to `image`, named by its tag, and those that may apply once its digest is
+    /// known, because they look at digests; in the order of [`Self::select`].
+    pub fn select_unresolved<'a>(
+        &'a self,
+        workload: &Workload,
+        image: &ImageRef,
+    ) -> Vec<&'a PolicyState> {
+        let mut selected = self.select_workload(workload);
+        selected.retain(|policy| {
+            let scope = policy.scope();
+            let may = |glob: &ImageGlob| glob.may_match_digest_of(image);
+            scope.covers_image(image) || scope.images.iter().any(may)
+        });
+        selected
     }
 
     /// Those that apply to `workload` whatever its image: what an image that could not be parsed
