@@ -232,3 +232,18 @@ fn signers_that_cannot_be_enough_are_a_final_answer() {
     assert_eq!(failure.reason, Reason::ThresholdUnmet, "{failure}");
     assert!(!decision.allowed);
 }
+
+#[test]
+fn a_static_refusal_needs_no_registry() {
+    let mut cluster = Cluster::unsigned();
+    cluster.fake.resolved = Err(Failure::new(Reason::RegistryUnreachable, "no answer"));
+    let allow = json!({"onUnavailable": "allow"});
+    let refusal = policy(json!({"static": {"action": "fail"}}), allow.clone());
+    let decision = cluster
+        .cluster_policy("closed", refusal)
+        .tenant_policy(policy(another_key(), allow))
+        .admit(LONG);
+    let failure = decision.images[0].report.policies[0].failure.as_ref().unwrap();
+    assert_eq!(failure.reason, Reason::StaticFail, "{failure}");
+    assert!(!decision.allowed && !decision.retry);
+}

@@ -1,6 +1,7 @@
 //! One policy against the evidence for one image: pure.
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -42,7 +43,11 @@ pub(super) struct Case<'a> {
 }
 
 /// Judges one policy. `evidence` holds, for every authority, what its places gave.
-pub(super) fn judge(policy: &Policy, evidence: &[Vec<&Evidence>], case: Case<'_>) -> PolicyReport {
+pub(super) fn judge(
+    policy: &Policy,
+    evidence: &[Vec<Arc<Evidence>>],
+    case: Case<'_>,
+) -> PolicyReport {
     let mut authorities = Vec::new();
     let mut signers = BTreeMap::new();
     for (index, authority) in policy.authorities.iter().enumerate() {
@@ -65,6 +70,12 @@ pub(super) fn judge(policy: &Policy, evidence: &[Vec<&Evidence>], case: Case<'_>
         failure,
         authorities,
     }
+}
+
+/// Judges a policy of static authorities alone: neither image nor time changes its answer.
+pub(super) fn judge_static(policy: &Policy) -> PolicyReport {
+    let digest = &Digest::sha256_of(b"");
+    judge(policy, &[], Case { digest, now: Timestamp::UNIX_EPOCH, deadline: Instant::now() })
 }
 
 /// What to tell about an unmet policy: what could still be decided otherwise, if that would meet
@@ -93,7 +104,7 @@ fn explain(
 
 fn judge_authority(
     authority: &Authority,
-    evidence: &[&Evidence],
+    evidence: &[Arc<Evidence>],
     case: Case<'_>,
 ) -> (AuthorityReport, BTreeSet<SignerReport>) {
     let report = |verdict, failure, signatures| AuthorityReport {
@@ -146,7 +157,7 @@ fn judge_authority(
 /// there", whatever else was found.
 fn explain_authority(
     authority: &Authority,
-    evidence: &[&Evidence],
+    evidence: &[Arc<Evidence>],
     problems: &[&Problem],
     failures: &[Failure],
 ) -> Failure {
@@ -172,7 +183,7 @@ fn explain_authority(
 }
 
 /// The listing errors of places in which a format that the authority accepts could stand.
-fn problems<'a>(authority: &Authority, evidence: &[&'a Evidence]) -> Vec<&'a Problem> {
+fn problems<'a>(authority: &Authority, evidence: &'a [Arc<Evidence>]) -> Vec<&'a Problem> {
     let relevant = |problem: &&Problem| match problem.place {
         Place::SignatureTag => authority.formats.contains(&Format::Legacy),
         Place::Referrers | Place::FallbackTag => true,
