@@ -203,11 +203,14 @@ impl<F: FetchEvidence> Admission<F> {
     }
 }
 
-/// The field's text with the verified digest, where it names none.
+/// The field's text with the digest that was judged, where it names none and a policy was met.
+///
+/// One policy is enough: another that only warns or audits must not undo what an enforced one
+/// proved, or whoever may write such a policy could have the tag moved after the check.
 fn pinned(image: &ImageUse, report: &ImageReport) -> Option<String> {
     let digest = report.digest.as_ref().filter(|_| is_tag(image))?;
-    let verified = report.verdict == Verdict::Verified && !report.policies.is_empty();
-    verified.then(|| format!("{}@{digest}", image.text))
+    let met = report.policies.iter().any(|policy| policy.verdict == Verdict::Verified);
+    met.then(|| format!("{}@{digest}", image.text))
 }
 
 fn is_tag(image: &ImageUse) -> bool {

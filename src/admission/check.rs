@@ -1,10 +1,11 @@
 //! One image: which policies apply, what is attached to it, and what each policy says of that.
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use futures::FutureExt as _;
+use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::Admission;
@@ -44,26 +45,23 @@ impl<F: FetchEvidence> Admission<F> {
         now: Timestamp,
         deadline: Instant,
     ) -> ImageReport {
-        let mut selected = snapshot.select(workload, image);
-        let by_digest = snapshot.selects_by_digest(workload);
-        if selected.is_empty() && !by_digest {
+        let mut selected = match image.digest() {
+            Some(_) => snapshot.select(workload, image),
+            None => snapshot.select_unresolved(workload, image),
+        };
+        if selected.is_empty() {
             return uncovered(image);
         }
         let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
-        let asks_evidence = |state: &&PolicyState| match state {
-            PolicyState::Ready(policy) => asks(policy),
-            PolicyState::Invalid(_) => false,
-        };
-        let digest = if by_digest || selected.iter().any(asks_evidence) {
-            match self.fetch.resolve(image, fetch_by).await {
-                Ok(digest) => Some(digest),
-                Err(failure) => {
-                    let selected = snapshot.select_unresolved(workload, image);
-                    return self.unresolved(image, &selected, failure, now, deadline).await;
+        let digest = match image.digest() {
+            Some(digest) => Some(digest.clone()),
+            None if selected.iter().any(|state| needs_digest(state, image)) => {
+                match self.fetch.resolve(image, fetch_by).await {
+                    Ok(digest) => Some(digest),
+                    Err(failure) => return unresolved(image, &selected, &failure),
                 }
             }
-        } else {
-            image.digest().cloned()
+            None => None,
         };
         if let (None, Some(digest)) = (image.digest(), &digest) {
             selected = snapshot.select(workload, &image.with_digest(digest.clone()));
@@ -83,33 +81,8 @@ impl<F: FetchEvidence> Admission<F> {
         }
     }
 
-    /// The registry could not say which image it is. Policies that ask for evidence answer that
-    /// by their own settings; those that ask for none answer as ever.
-    async fn unresolved(
-        &self,
-        image: &ImageRef,
-        selected: &[&PolicyState],
-        failure: Failure,
-        now: Timestamp,
-        deadline: Instant,
-    ) -> ImageReport {
-        let (ready, invalid) = split(selected);
-        let (asking, fixed): (Vec<_>, Vec<_>) = ready.into_iter().partition(|policy| asks(policy));
-        let mut policies: Vec<PolicyReport> = invalid.into_iter().map(invalid_report).collect();
-        policies.extend(self.judge_all(image, None, fixed, now, deadline).await);
-        policies.extend(asking.iter().map(|policy| policy_report(policy, failure.clone())));
-        if policies.is_empty() {
-            return ImageReport::failed(image.to_string(), failure);
-        }
-        ImageReport {
-            image: image.to_string(),
-            digest: None,
-            verdict: policies.iter().map(|p| p.verdict).max().unwrap_or(Verdict::Rejected),
-            failure: None,
-            policies,
-        }
-    }
-
+    /// Judges each policy as soon as its own evidence is there: one whose source is slow must not
+    /// leave the others without time.
     async fn judge_all(
         &self,
         image: &ImageRef,
@@ -119,42 +92,62 @@ impl<F: FetchEvidence> Admission<F> {
         deadline: Instant,
     ) -> Vec<PolicyReport> {
         // A static authority alone needs no digest; its verdict does not depend on one.
-        let digest = digest.cloned().unwrap_or_else(|| Digest::sha256_of(b""));
+        let digest = &digest.cloned().unwrap_or_else(|| Digest::sha256_of(b""));
         let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
-        let places: Vec<Vec<Vec<EvidenceQuery>>> = policies
-            .iter()
-            .map(|policy| policy.authorities.iter().map(|a| queries(a, image, &digest)).collect())
-            .collect();
-        let distinct: BTreeSet<EvidenceQuery> =
-            places.iter().flatten().flatten().cloned().collect();
-        let fetched = distinct.iter().map(|query| self.fetch.fetch(query, fetch_by));
-        let fetched: BTreeMap<EvidenceQuery, Evidence> =
-            distinct.iter().cloned().zip(futures::future::join_all(fetched).await).collect();
-        let _permit = self.verifying.clone().acquire_owned().await;
-        let task = policies.clone();
-        let judged = tokio::task::spawn_blocking(move || {
-            let case = Case { digest: &digest, now, deadline };
-            task.iter()
-                .zip(&places)
-                .map(|(policy, places)| {
-                    let of = |queries: &Vec<EvidenceQuery>| {
-                        queries.iter().filter_map(|query| fetched.get(query)).collect()
-                    };
-                    let evidence: Vec<Vec<&Evidence>> = places.iter().map(of).collect();
-                    judge::judge(policy, &evidence, case)
+        let fetch = |query: EvidenceQuery| {
+            async move { Arc::new(self.fetch.fetch(&query, fetch_by).await) }.boxed().shared()
+        };
+        // Authorities and policies that look in the same place share what is found there.
+        let mut fetches = BTreeMap::new();
+        let judged: Vec<_> =
+            policies
+                .into_iter()
+                .map(|policy| {
+                    let places = policy.authorities.iter().map(|authority| {
+                        let queries = queries(authority, image, digest).into_iter();
+                        join_all(queries.map(|query| {
+                            fetches.entry(query.clone()).or_insert_with(|| fetch(query)).clone()
+                        }))
+                    });
+                    let evidence = join_all(places.collect::<Vec<_>>());
+                    async move {
+                        self.judge(policy, evidence.await, digest.clone(), now, deadline).await
+                    }
                 })
-                .collect::<Vec<_>>()
+                .collect();
+        join_all(judged).await
+    }
+
+    /// Judges one policy off the async threads; as many at a time as there are processors.
+    async fn judge(
+        &self,
+        policy: Arc<Policy>,
+        evidence: Vec<Vec<Arc<Evidence>>>,
+        digest: Digest,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> PolicyReport {
+        let permit = self.verifying.clone().acquire_owned().await;
+        let asked = Arc::clone(&policy);
+        let judged = tokio::task::spawn_blocking(move || {
+            // It goes along, so that work which outlives its request still counts.
+            let _permit = permit;
+            judge::judge(&asked, &evidence, Case { digest: &digest, now, deadline })
         });
         judged.await.unwrap_or_else(|error| {
             let failure = Failure::new(Reason::InternalError, format!("verification: {error}"));
-            policies.iter().map(|policy| policy_report(policy, failure.clone())).collect()
+            policy_report(&policy, failure)
         })
     }
 }
 
-/// Whether the policy looks at evidence at all.
-fn asks(policy: &Policy) -> bool {
-    policy.authorities.iter().any(|authority| !is_static(authority))
+/// Whether the answer of a policy, or whether it applies at all, depends on the image's digest.
+fn needs_digest(state: &PolicyState, image: &ImageRef) -> bool {
+    let asks = match state {
+        PolicyState::Ready(policy) => !policy.authorities.iter().all(is_static),
+        PolicyState::Invalid(_) => false,
+    };
+    asks || !state.scope().covers_image(image)
 }
 
 fn is_static(authority: &Authority) -> bool {
@@ -214,6 +207,26 @@ pub(super) fn undecided(image: String, selected: &[&PolicyState], failure: Failu
         return ImageReport::failed(image, not_covered());
     };
     ImageReport { image, digest: None, verdict, failure: None, policies }
+}
+
+/// The registry could not say which image it is: each policy answers that by its own settings,
+/// unless its answer is the same for every digest.
+fn unresolved(image: &ImageRef, selected: &[&PolicyState], failure: &Failure) -> ImageReport {
+    let report = |state: &&PolicyState| match state {
+        PolicyState::Invalid(policy) => invalid_report(policy),
+        PolicyState::Ready(policy) if needs_digest(state, image) => {
+            policy_report(policy, failure.clone())
+        }
+        PolicyState::Ready(policy) => judge::judge_static(policy),
+    };
+    let policies: Vec<PolicyReport> = selected.iter().map(report).collect();
+    ImageReport {
+        image: image.to_string(),
+        digest: None,
+        verdict: policies.iter().map(|policy| policy.verdict).max().unwrap_or(Verdict::Rejected),
+        failure: None,
+        policies,
+    }
 }
 
 fn policy_report(policy: &Policy, failure: Failure) -> PolicyReport {

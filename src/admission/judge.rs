@@ -1,6 +1,7 @@
 //! One policy against the evidence for one image: pure.
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -42,7 +43,11 @@ pub(super) struct Case<'a> {
 }
 
 /// Judges one policy. `evidence` holds, for every authority, what its places gave.
-pub(super) fn judge(policy: &Policy, evidence: &[Vec<&Evidence>], case: Case<'_>) -> PolicyReport {
+pub(super) fn judge(
+    policy: &Policy,
+    evidence: &[Vec<Arc<Evidence>>],
+    case: Case<'_>,
+) -> PolicyReport {
     let mut authorities = Vec::new();
     let mut signers = BTreeMap::new();
     for (index, authority) in policy.authorities.iter().enumerate() {
@@ -53,9 +58,10 @@ pub(super) fn judge(policy: &Policy, evidence: &[Vec<&Evidence>], case: Case<'_>
         }
         authorities.push(report);
     }
-    let failure = evaluate::threshold(policy, &signers)
-        .err()
-        .map(|unmet| explain(unmet, policy, &authorities));
+    let failure = evaluate::threshold(policy, &signers).err().map(|unmet| {
+        let met = evaluate::distinct_signers(policy, &signers);
+        explain(unmet, policy.threshold.get(), met, &authorities)
+    });
     PolicyReport {
         policy: policy.id.to_string(),
         mode: policy.mode,
@@ -66,18 +72,28 @@ pub(super) fn judge(policy: &Policy, evidence: &[Vec<&Evidence>], case: Case<'_>
     }
 }
 
+/// Judges a policy of static authorities alone: neither image nor time changes its answer.
+pub(super) fn judge_static(policy: &Policy) -> PolicyReport {
+    let digest = &Digest::sha256_of(b"");
+    judge(policy, &[], Case { digest, now: Timestamp::UNIX_EPOCH, deadline: Instant::now() })
+}
+
 /// What to tell about an unmet policy: what could still be decided otherwise, if that would meet
 /// it; with one signer asked for, the authority that got furthest; else the count.
-fn explain(unmet: Failure, policy: &Policy, authorities: &[AuthorityReport]) -> Failure {
-    let count =
-        |verdict| authorities.iter().filter(|authority| authority.verdict == verdict).count();
-    let open = count(Verdict::Indeterminate);
-    let threshold = policy.threshold.get();
+///
+/// `met` counts signers, not authorities: one signer under two of them leaves as many to find.
+fn explain(
+    unmet: Failure,
+    threshold: usize,
+    met: usize,
+    authorities: &[AuthorityReport],
+) -> Failure {
+    let open = authorities.iter().filter(|one| one.verdict == Verdict::Indeterminate).count();
     let of = |verdict| {
         let failures = authorities.iter().filter(|authority| authority.verdict == verdict);
         furthest(failures.filter_map(|authority| authority.failure.as_ref()))
     };
-    if open > 0 && count(Verdict::Verified) + open >= threshold {
+    if open > 0 && met + open >= threshold {
         return of(Verdict::Indeterminate).cloned().unwrap_or(unmet);
     }
     if threshold > 1 {
@@ -88,7 +104,7 @@ fn explain(unmet: Failure, policy: &Policy, authorities: &[AuthorityReport]) -> 
 
 fn judge_authority(
     authority: &Authority,
-    evidence: &[&Evidence],
+    evidence: &[Arc<Evidence>],
     case: Case<'_>,
 ) -> (AuthorityReport, BTreeSet<SignerReport>) {
     let report = |verdict, failure, signatures| AuthorityReport {
@@ -141,7 +157,7 @@ fn judge_authority(
 /// there", whatever else was found.
 fn explain_authority(
     authority: &Authority,
-    evidence: &[&Evidence],
+    evidence: &[Arc<Evidence>],
     problems: &[&Problem],
     failures: &[Failure],
 ) -> Failure {
@@ -167,7 +183,7 @@ fn explain_authority(
 }
 
 /// The listing errors of places in which a format that the authority accepts could stand.
-fn problems<'a>(authority: &Authority, evidence: &[&'a Evidence]) -> Vec<&'a Problem> {
+fn problems<'a>(authority: &Authority, evidence: &'a [Arc<Evidence>]) -> Vec<&'a Problem> {
     let relevant = |problem: &&Problem| match problem.place {
         Place::SignatureTag => authority.formats.contains(&Format::Legacy),
         Place::Referrers | Place::FallbackTag => true,

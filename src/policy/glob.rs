@@ -26,6 +26,8 @@ const DOCKER_HUB_ALIASES: [&str; 3] =
 pub struct ImageGlob {
     text: String,
     regex: Regex,
+    /// What stands before the `@` of a digest, where the glob has one.
+    named: Option<Regex>,
 }
 
 /// Why a text is not an image glob.
@@ -62,26 +64,25 @@ impl ImageGlob {
             return Err(GlobError { problem });
         }
         let normal = normalise(text);
-        let regex =
-            pattern::glob_regex(&normal).map_err(|error| GlobError { problem: error.problem })?;
-        Ok(Self { text: text.to_owned(), regex })
+        let compile = |glob: &str| {
+            pattern::glob_regex(glob).map_err(|error| GlobError { problem: error.problem })
+        };
+        let named = normal.split_once('@').map(|(name, _)| compile(name)).transpose()?;
+        Ok(Self { text: text.to_owned(), regex: compile(&normal)?, named })
     }
 
     /// Whether it matches the reference, with its tag, with its digest, or without either.
     pub fn matches(&self, image: &ImageRef) -> bool {
-        let repository = image.repository().to_string();
-        let tagged = image.tag().map(|tag| format!("{repository}:{tag}"));
-        let pinned = image.digest().map(|digest| format!("{repository}@{digest}"));
-        let full = image.to_string();
-        self.matches_text(&repository)
-            || tagged.is_some_and(|text| self.matches_text(&text))
+        let pinned = image.digest().map(|digest| format!("{}@{digest}", image.repository()));
+        names(image).any(|text| self.matches_text(&text))
             || pinned.is_some_and(|text| self.matches_text(&text))
-            || self.matches_text(&full)
+            || self.matches_text(&image.to_string())
     }
 
-    /// Whether it may match a reference by its digest alone.
-    pub fn mentions_digest(&self) -> bool {
-        self.text.contains('@')
+    /// Whether it names a digest, and may match the reference once that is known to have it.
+    pub fn may_match_digest_of(&self, image: &ImageRef) -> bool {
+        let named = self.named.as_ref();
+        named.is_some_and(|named| names(image).any(|text| named.is_match(&text)))
     }
 
     fn matches_text(&self, text: &str) -> bool {
@@ -93,6 +94,13 @@ impl fmt::Display for ImageGlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// The reference without its digest: the repository, and the repository with the tag.
+fn names(image: &ImageRef) -> impl Iterator<Item = String> {
+    let repository = image.repository().to_string();
+    let tagged = image.tag().map(|tag| format!("{repository}:{tag}"));
+    [Some(repository), tagged].into_iter().flatten()
 }
 
 /// The first character that can be in no reference and is no wildcard. Brackets are allowed where

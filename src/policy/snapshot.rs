@@ -49,26 +49,20 @@ impl PolicySnapshot {
             .collect()
     }
 
-    /// Whether some policy for `workload` looks at digests, so that a tag must be resolved before
-    /// it is known which policies apply to it.
-    pub fn selects_by_digest(&self, workload: &Workload) -> bool {
-        let mut globs =
-            self.select_workload(workload).into_iter().flat_map(|policy| &policy.scope().images);
-        globs.any(ImageGlob::mentions_digest)
-    }
-
-    /// Those that apply to `image`, or that might if its digest were known. Until it is, none of
-    /// them may be left out: what cannot be told apart is not uncovered.
+    /// Those that apply to `image`, named by its tag, and those that may apply once its digest is
+    /// known, because they look at digests; in the order of [`Self::select`].
     pub fn select_unresolved<'a>(
         &'a self,
         workload: &Workload,
         image: &ImageRef,
     ) -> Vec<&'a PolicyState> {
-        let may_cover = |policy: &&PolicyState| {
+        let mut selected = self.select_workload(workload);
+        selected.retain(|policy| {
             let scope = policy.scope();
-            scope.covers_image(image) || scope.images.iter().any(ImageGlob::mentions_digest)
-        };
-        self.select_workload(workload).into_iter().filter(may_cover).collect()
+            let may = |glob: &ImageGlob| glob.may_match_digest_of(image);
+            scope.covers_image(image) || scope.images.iter().any(may)
+        });
+        selected
     }
 
     /// Those that apply to `workload` whatever its image: what an image that could not be parsed

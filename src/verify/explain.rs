@@ -54,7 +54,11 @@ pub(super) fn explain(
         Error::Crypto(_) => Failure::new(Reason::KeyUnsupported, error),
         _ => Failure::new(Reason::EvidenceMalformed, error),
     };
-    let passed = passed(failure.reason);
+    let passed = match error {
+        // The bundle's form is looked at before anything else.
+        Error::Bundle(_) => &[],
+        _ => passed(failure.reason),
+    };
     Explained { failure, passed }
 }
 

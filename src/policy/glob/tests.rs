@@ -98,6 +98,27 @@ fn compares_with_tag_and_digest() {
     }
 }
 
+#[test]
+fn knows_which_digests_it_could_be_about() {
+    let image: ImageRef = "ghcr.io/org/app:v1".parse().unwrap();
+    for (glob, expected) in [
+        ("**@sha256:*", true),
+        ("ghcr.io/org/*@sha256:*", true),
+        (&format!("ghcr.io/org/app@{DIGEST}"), true),
+        (&format!("ghcr.io/org/app:v1@{DIGEST}"), true),
+        (&format!("ghcr.io/org/app:v2@{DIGEST}"), false),
+        ("ghcr.io/org/other@sha256:*", false),
+        ("quay.io/**@sha256:*", false),
+        ("ghcr.io/org/**", false),
+    ] {
+        let parsed = ImageGlob::parse(glob).unwrap();
+        assert_eq!(parsed.may_match_digest_of(&image), expected, "{glob}");
+        let pinned = image.with_digest(DIGEST.parse().unwrap());
+        let later = parsed.matches(&pinned) && !parsed.matches(&image);
+        assert!(expected || !later, "{glob}");
+    }
+}
+
 proptest! {
     #[test]
     fn never_panics(text in "\\PC{0,80}", image in "\\PC{0,80}") {
