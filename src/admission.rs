@@ -231,7 +231,7 @@ fn decide(images: Vec<FieldReport>, settings: Settings) -> Decision {
                 ));
             }
             Consequence::Admit => {}
-            Consequence::Warn => warnings.push(text::denial(&field.path, &field.report)),
+            Consequence::Warn => warnings.push(text::warning(&field.path, &field.report)),
             Consequence::Deny(verdict) => {
                 denials.push(text::denial(&field.path, &field.report));
                 verdicts.push(verdict);

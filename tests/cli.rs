@@ -279,7 +279,7 @@ fn image_that_no_policy_covers_is_rejected() {
     assert_eq!(code, Some(1), "{json:#}");
     assert_eq!(json["images"][0]["failure"]["reason"], "policy-none", "{json:#}");
     let text = tegata(&["verify", &image, "--policy", path.to_str().unwrap()]).stdout;
-    holds(&String::from_utf8(text).unwrap(), &["not covered", "policy-none"]);
+    holds(&String::from_utf8(text).unwrap(), &["is not covered", "policy-none"]);
 }
 
 #[test]

@@ -53,15 +53,13 @@ impl<F: FetchEvidence> Admission<F> {
             return uncovered(image);
         }
         let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
-        let digest = match image.digest() {
-            Some(digest) => Some(digest.clone()),
-            None if selected.iter().any(|state| needs_digest(state, image)) => {
-                match self.fetch.resolve(image, fetch_by).await {
-                    Ok(digest) => Some(digest),
-                    Err(failure) => return unresolved(image, &selected, &failure),
-                }
+        let digest = if selected.iter().any(|state| needs_digest(state, image)) {
+            match self.fetch.resolve(image, fetch_by).await {
+                Ok(digest) => Some(digest),
+                Err(failure) => return unresolved(image, &selected, &failure),
             }
-            None => None,
+        } else {
+            image.digest().cloned()
         };
         if let (None, Some(digest)) = (image.digest(), &digest) {
             selected = snapshot.select(workload, &image.with_digest(digest.clone()));
@@ -193,7 +191,7 @@ fn uncovered(image: &ImageRef) -> ImageReport {
 }
 
 fn not_covered() -> Failure {
-    Failure::new(Reason::PolicyNone, "not covered: no policy applies to this image")
+    Failure::new(Reason::PolicyNone, "no policy applies to this image")
         .wanted("a policy whose images, match and namespaces cover it")
 }
 

@@ -21,7 +21,11 @@ use crate::policy::OnUnavailable;
 mod line;
 
 pub use line::MAX_DENIAL;
+pub use line::MAX_WARNING;
 pub use line::denial;
+pub use line::warning;
+
+use line::said;
 
 /// How [`tree`] looks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -188,7 +192,8 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 
 fn image_node(report: &ImageReport) -> Node {
     let ImageReport { image, digest, verdict, failure, policies } = report;
-    let mut node = Node::new(Mark::Answer(*verdict), format!("{image} {}", answer(*verdict)));
+    let mut node =
+        Node::new(Mark::Answer(*verdict), format!("{image} {}", said(*verdict, failure.as_ref())));
     if let Some(digest) = digest
         && !image.contains(digest.as_str())
     {
@@ -201,14 +206,6 @@ fn image_node(report: &ImageReport) -> Node {
     }
     node.children = policies.iter().map(policy_node).collect();
     node
-}
-
-const fn answer(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Verified => "is verified",
-        Verdict::Rejected => "is rejected",
-        Verdict::Indeterminate => "could not be decided",
-    }
 }
 
 fn policy_node(report: &PolicyReport) -> Node {

@@ -3,6 +3,7 @@ use crate::policy::Mode;
 use crate::verdict::Failure;
 use crate::verdict::ImageReport;
 use crate::verdict::PolicyReport;
+use crate::verdict::Reason;
 use crate::verdict::Verdict;
 use crate::verdict::printable;
 
@@ -18,6 +19,15 @@ const MAX_POLICY: usize = 100;
 const MAX_FOUND: usize = 220;
 const MAX_WANTED: usize = 180;
 
+/// Longest admission warning, in characters: the Kubernetes API reference asks for less than 256,
+/// and the API server may cut longer ones, which would cost the reason's code.
+pub const MAX_WARNING: usize = 250;
+
+/// Shares of [`MAX_WARNING`], in characters; what is left is for what was found.
+const MAX_WARNED_PATH: usize = 48;
+const MAX_WARNED_IMAGE: usize = 72;
+const MAX_WARNED_POLICY: usize = 36;
+
 /// Why the image that the field `path` names is denied, in one line of at most [`MAX_DENIAL`]
 /// characters: field, image, policy, step, what was found, what was wanted, what to do next.
 ///
@@ -25,12 +35,11 @@ const MAX_WANTED: usize = 180;
 /// character and no newline. For a verified image it says so.
 pub fn denial(path: &str, report: &ImageReport) -> String {
     let subject = format!("{}: image {}", clip(path, MAX_PATH), clip(&report.image, MAX_IMAGE));
-    let verdict = match report.verdict {
-        Verdict::Verified => return cut(&format!("{subject} is verified"), MAX_DENIAL),
-        Verdict::Rejected => "is rejected",
-        Verdict::Indeterminate => "could not be decided",
-    };
+    if report.verdict == Verdict::Verified {
+        return cut(&format!("{subject} is verified"), MAX_DENIAL);
+    }
     let (by, failure) = decisive(report);
+    let verdict = said(report.verdict, failure);
     let by = by.map(|policy| format!(" by {}", clip(policy, MAX_POLICY))).unwrap_or_default();
     let others = match unmet(report).count() {
         0 | 1 => String::new(),
@@ -58,6 +67,37 @@ pub fn denial(path: &str, report: &ImageReport) -> String {
         reason.code(),
     );
     cut(&line, MAX_DENIAL)
+}
+
+/// The same for an admission warning, in at most [`MAX_WARNING`] characters: field, image, policy,
+/// step, what was found, and the reason's code at the end.
+pub fn warning(path: &str, report: &ImageReport) -> String {
+    let (by, failure) = decisive(report);
+    let by = by.map(|policy| format!(" by {}", clip(policy, MAX_WARNED_POLICY)));
+    let head = format!(
+        "{}: image {} {}{}",
+        clip(path, MAX_WARNED_PATH),
+        clip(&report.image, MAX_WARNED_IMAGE),
+        said(report.verdict, failure),
+        by.unwrap_or_default(),
+    );
+    let Some(Failure { reason, found, .. }) = failure else {
+        return cut(&head, MAX_WARNING);
+    };
+    let head = format!("{head} at step {}", reason.step());
+    let tail = format!(" [{}]", reason.code());
+    let left = MAX_WARNING.saturating_sub(head.chars().count() + tail.chars().count() + 2);
+    cut(&format!("{head}: {}{tail}", clip(found, left)), MAX_WARNING)
+}
+
+/// The verdict as people say it.
+pub(super) fn said(verdict: Verdict, failure: Option<&Failure>) -> &'static str {
+    match (verdict, failure.map(|failure| failure.reason)) {
+        (_, Some(Reason::PolicyNone)) => "is not covered",
+        (Verdict::Verified, _) => "is verified",
+        (Verdict::Rejected, _) => "is rejected",
+        (Verdict::Indeterminate, _) => "could not be decided",
+    }
 }
 
 /// The policy and the failure that decided, where one did.

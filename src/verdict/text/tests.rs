@@ -260,3 +260,19 @@ fn wrap_never_breaks_a_word() {
     assert_eq!(wrap("", 3), [""]);
     assert_eq!(wrap("a b", 0), ["a", "b"]);
 }
+
+#[test]
+fn warning_keeps_the_code_however_long_the_rest_is() {
+    let long = "x".repeat(400);
+    let mut report = image(Vec::new());
+    report.image = long.clone();
+    report.verdict = Verdict::Rejected;
+    report.failure = Some(Failure::new(Reason::ImageNotFound, &long));
+    let line = warning(&long, &report);
+    assert!(line.chars().count() <= MAX_WARNING, "{line}");
+    assert!(line.ends_with("[image-not-found]"), "{line}");
+    report.failure = Some(Failure::new(Reason::PolicyNone, "nothing"));
+    assert!(
+        warning("f", &report).contains("is not covered at step subject: nothing [policy-none]")
+    );
+}
