@@ -30,6 +30,7 @@ mod credentials;
 mod discover;
 mod endpoint;
 mod error;
+mod held;
 mod helper;
 pub mod layout;
 pub mod limits;

@@ -9,7 +9,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::StreamExt as _;
+use futures::stream;
 use tokio::sync::OnceCell;
 
 use crate::evidence::Candidate;
@@ -28,6 +29,7 @@ use crate::verdict::Reason;
 use super::error::RegistryError;
 use super::error::Subject;
 use super::limits::MAX_BLOB_BYTES;
+use super::limits::MAX_CONCURRENT_REQUESTS;
 use super::limits::MAX_EVIDENCE_BYTES;
 use super::manifest::Descriptor;
 use super::manifest::Document;
@@ -213,8 +215,10 @@ impl<S: Store> Finder<'_, S> {
             .filter(|descriptor| seen.insert(descriptor.digest.clone()))
             .collect();
         let kept = possible.iter().take(MAX_CANDIDATES);
-        let found =
-            join_all(kept.map(|descriptor| Box::pin(self.referrer(place, descriptor)))).await;
+        let found = some_at_a_time(
+            kept.map(|descriptor| Box::pin(self.referrer(place, descriptor))).collect(),
+        );
+        let found = found.await;
         let mut all = Found::default();
         for Found { candidates, problems } in found {
             all.candidates.extend(candidates);
@@ -272,7 +276,7 @@ impl<S: Store> Finder<'_, S> {
         }
         let kept = manifest.layers.iter().take(MAX_CANDIDATES);
         let layers = kept.map(|layer| Box::pin(self.layer(place, digest, format, layer)));
-        let mut candidates = join_all(layers).await;
+        let mut candidates = some_at_a_time(layers.collect()).await;
         if candidates.is_empty() {
             let failure = Failure::new(Reason::EvidenceMalformed, "a signature without layers");
             candidates.push(failed(place, digest, format, failure));
@@ -341,6 +345,12 @@ impl<S: Store> Finder<'_, S> {
         }
         Ok(bytes)
     }
+}
+
+/// The outcomes in order, of no more futures at a time than a registry answers at once: one that
+/// waits has some ten KiB, and a pod may ask for thousands.
+async fn some_at_a_time<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    stream::iter(futures).buffered(MAX_CONCURRENT_REQUESTS).collect().await
 }
 
 fn single(candidate: Candidate) -> Found {

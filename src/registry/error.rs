@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::limits::MAX_HELD_BYTES;
 use crate::verdict::Failure;
 use crate::verdict::Reason;
 use crate::verdict::printable;
@@ -52,6 +53,12 @@ pub enum RegistryError {
         what: String,
         /// What is wrong.
         problem: String,
+    },
+    /// Too much is held for other images already.
+    #[error("{what} finds no memory: other images hold {MAX_HELD_BYTES} bytes of evidence")]
+    NoMemory {
+        /// The address.
+        what: String,
     },
     /// Too many requests, and no time to wait.
     #[error("{what} is rate limited{}", Wait(*retry_after))]
@@ -124,6 +131,7 @@ impl RegistryError {
             Self::Malformed { .. } | Self::TooLarge { .. } if image => Reason::ImageUnreadable,
             Self::Malformed { .. } => Reason::EvidenceMalformed,
             Self::TooLarge { .. } => Reason::EvidenceTooLarge,
+            Self::NoMemory { .. } => Reason::Overloaded,
             Self::RateLimited { .. } => Reason::RegistryRateLimited,
             Self::TimedOut { .. } => Reason::DeadlineExceeded,
             Self::Credentials { .. } | Self::Unauthorised { .. } => Reason::RegistryUnauthorised,
@@ -145,6 +153,7 @@ impl RegistryError {
             Self::Absent { .. }
             | Self::Credentials { .. }
             | Self::Malformed { .. }
+            | Self::NoMemory { .. }
             | Self::RateLimited { .. }
             | Self::TimedOut { .. }
             | Self::Unauthorised { .. }

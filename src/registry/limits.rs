@@ -13,6 +13,12 @@ pub const MAX_BLOB_BYTES: usize = 1 << 20;
 /// two; it keeps 128 candidates of the largest size from adding up.
 pub const MAX_EVIDENCE_BYTES: usize = 32 << 20;
 
+/// Most bytes of answers held at one time, for all images and requests together: one image at
+/// [`MAX_EVIDENCE_BYTES`] and hundreds of usual ones beside it. A pod that names a hundred images
+/// of a hostile registry must not end the process. Beyond it answers are refused, not awaited,
+/// since those that wait for more would hold what they have.
+pub const MAX_HELD_BYTES: usize = MAX_EVIDENCE_BYTES + (8 << 20);
+
 /// Largest answer of a token service, in bytes. Tokens with many group claims reach 16 KiB.
 pub const MAX_TOKEN_BYTES: usize = 64 << 10;
 

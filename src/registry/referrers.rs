@@ -118,6 +118,7 @@ fn is_unknown(error: &RegistryError) -> bool {
         | RegistryError::DigestMismatch { .. }
         | RegistryError::ForbiddenAddress { .. }
         | RegistryError::Malformed { .. }
+        | RegistryError::NoMemory { .. }
         | RegistryError::RateLimited { .. }
         | RegistryError::TimedOut { .. }
         | RegistryError::TooLarge { .. }

@@ -26,6 +26,8 @@ use super::endpoint::Endpoint;
 use super::endpoint::authority;
 use super::error::RegistryError;
 use super::error::shown;
+use super::held;
+use super::held::Held;
 use super::limits::CONNECT_TIMEOUT;
 use super::limits::MAX_CONCURRENT_REQUESTS;
 use super::limits::MAX_ERROR_BYTES;
@@ -125,12 +127,14 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Transport {
     budgets: moka::future::Cache<String, Arc<Semaphore>>,
+    memory: Arc<Semaphore>,
     request_timeout: Duration,
 }
 
 impl Transport {
     pub(super) fn new(request_timeout: Duration) -> Self {
-        Self { budgets: moka::future::Cache::new(MAX_REGISTRIES), request_timeout }
+        let budgets = moka::future::Cache::new(MAX_REGISTRIES);
+        Self { budgets, memory: held::budget(), request_timeout }
     }
 
     pub(super) const fn request_timeout(&self) -> Duration {
@@ -236,12 +240,17 @@ impl Transport {
         }
         let response =
             request.send().await.map_err(|error| connect_error(&call.url, url, error))?;
-        read(response, url, call.cap).await
+        read(response, url, call.cap, &self.memory).await
     }
 }
 
 /// Reads the answer, no further than `cap`, whatever length it announces.
-async fn read(mut response: Response, url: &Url, cap: usize) -> Result<Answer, RegistryError> {
+async fn read(
+    mut response: Response,
+    url: &Url,
+    cap: usize,
+    memory: &Arc<Semaphore>,
+) -> Result<Answer, RegistryError> {
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     if !status.is_success() {
@@ -257,14 +266,15 @@ async fn read(mut response: Response, url: &Url, cap: usize) -> Result<Answer, R
     if announced.is_some_and(|length: u64| length > cap as u64) {
         return Err(too_large());
     }
-    let mut body = BytesMut::new();
+    let room = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let mut body = Held::with_room(room.min(cap));
     while let Some(chunk) =
         response.chunk().await.map_err(|error| unreachable_at(url, &chain(&error)))?
     {
         if body.len() + chunk.len() > cap {
             return Err(too_large());
         }
-        body.extend_from_slice(&chunk);
+        body.extend(&chunk, memory).ok_or_else(|| RegistryError::NoMemory { what: shown(url) })?;
     }
     Ok(Answer { status, headers, body: body.freeze() })
 }

@@ -15,6 +15,9 @@ use crate::virtual_sigstore::Part;
 /// under which small controllers run, so that an attack never ends in a kill.
 const MOST_KIB: u64 = 128 << 10;
 
+/// The same for a pod of many images, all of them hostile, which are looked at together.
+const MOST_KIB_OF_MANY: u64 = 192 << 10;
+
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /// Names the image to the process that is started.
@@ -26,10 +29,11 @@ async fn a_hostile_registry_costs_little_memory() {
     if let Ok(image) = std::env::var(IMAGE) {
         return ask(&image).await;
     }
-    for (name, reason, arrange) in CASES {
+    for (name, reason, images, arrange) in CASES {
         let gate = Gate::new().await;
         arrange(&gate);
-        let image = gate.image();
+        let tags = (1..=*images).map(|n| gate.image().replace(":v1", &format!(":v{n}")));
+        let image = tags.collect::<Vec<_>>().join(",");
         let child = tokio::task::spawn_blocking(move || {
             let test = "memory::a_hostile_registry_costs_little_memory";
             Command::new(std::env::current_exe().unwrap())
@@ -45,10 +49,15 @@ async fn a_hostile_registry_costs_little_memory() {
             let line = text.lines().find_map(|line| line.split_once(key));
             line.unwrap_or_else(|| panic!("{name}: no {key} in {text}")).1.to_owned()
         };
-        assert_eq!(field("reasons="), *reason, "{name}");
         let peak: u64 = field("peak=").parse().unwrap();
-        println!("{name}: {} MiB ({reason})", peak >> 10);
-        assert!(peak < MOST_KIB, "{name}: {peak} KiB at the peak, wanted less than {MOST_KIB}");
+        let found = field("reasons=");
+        println!("{name}: {} MiB ({found})", peak >> 10);
+        let many = *images > 1;
+        // Of many images some may run out of time before they run out of memory.
+        let as_wanted = if many { found.contains(reason) } else { found == *reason };
+        assert!(as_wanted, "{name}: {found}, wanted {reason}");
+        let most = if many { MOST_KIB_OF_MANY } else { MOST_KIB };
+        assert!(peak < most, "{name}: {peak} KiB at the peak, wanted less than {most}");
         // A figure that small would be of a process that did nothing.
         assert!(peak > 4 << 10, "{name}: {peak} KiB");
     }
@@ -57,66 +66,70 @@ async fn a_hostile_registry_costs_little_memory() {
 /// The process that is measured: asks for the image, and says what it took.
 async fn ask(image: &str) {
     let gate = Gate::for_image(image).await;
-    let answer = gate.create(&crate::review::pod(&[image])).await;
+    let images: Vec<&str> = image.split(',').collect();
+    let answer = gate.create(&crate::review::pod(&images)).await;
     assert!(!answer.allowed(), "{answer:?}");
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     println!("\nreasons={}\npeak={}", answer.reasons().join(","), peak.trim().replace(" kB", ""));
 }
 
-type Case = (&'static str, &'static str, fn(&Gate));
+/// What is done, the reason in the end, how many images (`v1` and so on) the pod names, and how it
+/// is done.
+type Case = (&'static str, &'static str, usize, fn(&Gate));
 
 const CASES: &[Case] = &[
-    ("nothing attached", "signature-absent", |_| {}),
-    ("an image manifest without end", "image-unreadable", |gate| {
+    ("nothing attached", "signature-absent", 1, |_| {}),
+    ("an image manifest without end", "image-unreadable", 1, |gate| {
         gate.registry.fault("/manifests/v1", Fault::Endless);
     }),
-    ("an image manifest announced with 10 GiB", "image-unreadable", |gate| {
+    ("an image manifest announced with 10 GiB", "image-unreadable", 1, |gate| {
         gate.registry.fault("/manifests/v1", Fault::AnnounceLength(10 << 30));
     }),
-    ("a signature blob without end", "evidence-too-large", |gate| {
+    ("a signature blob without end", "evidence-too-large", 1, |gate| {
         sign(gate);
         gate.registry.fault("/blobs/", Fault::Endless);
     }),
-    ("a signature blob announced with 10 GiB", "evidence-too-large", |gate| {
+    ("a signature blob announced with 10 GiB", "evidence-too-large", 1, |gate| {
         sign(gate);
         gate.registry.fault("/blobs/", Fault::AnnounceLength(10 << 30));
     }),
-    ("everything without end", "evidence-too-large", |gate| {
+    ("everything without end", "evidence-too-large", 1, |gate| {
         gate.registry.fault("sha256", Fault::Endless);
     }),
-    ("20,000 layers in one manifest", "evidence-too-large", |gate| layers(gate, 20_000)),
-    ("100,000 layers in one manifest", "evidence-too-large", |gate| layers(gate, 100_000)),
-    ("128 blobs of 1 MiB", "evidence-too-large", |gate| {
-        let layers: Vec<_> = (0..128_u8)
-            .map(|n| {
-                let digest = gate.registry.put_blob(vec![n; 1 << 20]).to_string();
-                json!({ "mediaType": SIMPLE_SIGNING_MEDIA_TYPE, "digest": digest })
-            })
-            .collect();
-        tag(gate, &json!({ "schemaVersion": 2, "layers": layers }));
+    ("20,000 layers in one manifest", "evidence-too-large", 1, |gate| layers(gate, 20_000)),
+    ("100,000 layers in one manifest", "evidence-too-large", 1, |gate| layers(gate, 100_000)),
+    ("128 blobs of 1 MiB", "evidence-too-large", 1, |gate| {
+        tag(gate, &large_layers(gate));
     }),
-    ("referrers without end", "evidence-too-large", |gate| {
+    ("64 images with 128 blobs of 1 MiB each", "overloaded", 64, |gate| {
+        let manifest = gate.registry.put_manifest(REPOSITORY, &large_layers(gate));
+        for n in 1..=64 {
+            let image = gate.put_image(&n.to_string(), &format!("v{n}"));
+            gate.registry.tag(REPOSITORY, &format!("{}.sig", image.tag_form()), &manifest);
+        }
+    }),
+    ("referrers without end", "evidence-too-large", 1, |gate| {
         for n in 0..1_000 {
             refer(gate, n, 0);
         }
         gate.registry.set_page_size(0);
     }),
-    ("1,000 referrers of 256 KiB", "evidence-too-large", |gate| {
+    ("1,000 referrers of 256 KiB", "evidence-too-large", 1, |gate| {
         for n in 0..1_000 {
             refer(gate, n, 256 << 10);
         }
     }),
-    ("a manifest of 4 MiB of nested lists", "evidence-malformed", |gate| {
+    ("a manifest of 4 MiB of nested lists", "evidence-malformed", 1, |gate| {
         let bytes = "[".repeat((4 << 20) - 1);
         let digest = gate.registry.put_manifest_bytes(REPOSITORY, bytes.into());
         gate.registry.tag(REPOSITORY, &format!("{}.sig", gate.digest.tag_form()), &digest);
     }),
-    ("a bundle of 1 MiB of nulls", "evidence-malformed", |gate| {
+    ("a bundle of 1 MiB of nulls", "evidence-malformed", 1, |gate| {
         let nulls = "null,".repeat(200_000);
         bundle(gate, format!("{{\"mediaType\":\"{BUNDLE}\",\"x\":[{nulls}null]}}").as_bytes());
     }),
-    ("a bundle of 1,000 timestamps", "evidence-too-large", |gate| {
+    ("a bundle of 1,000 timestamps", "evidence-too-large", 1, |gate| {
         gate.attach(gate.alice().timestamp(1).tamper(Part::TimestampCopies(1000)));
     }),
 ];
@@ -135,6 +148,15 @@ fn layers(gate: &Gate, count: usize) {
     let digest = gate.registry.put_blob("payload").to_string();
     let layer = json!({ "mediaType": SIMPLE_SIGNING_MEDIA_TYPE, "digest": digest, "size": 7 });
     tag(gate, &json!({ "schemaVersion": 2, "layers": vec![layer; count] }));
+}
+
+/// A signature manifest whose layers are just as large as they may be.
+fn large_layers(gate: &Gate) -> serde_json::Value {
+    let blobs = (0..128_u8).map(|n| gate.registry.put_blob(vec![n; 1 << 20]).to_string());
+    let layers: Vec<_> = blobs
+        .map(|blob| json!({ "mediaType": SIMPLE_SIGNING_MEDIA_TYPE, "digest": blob }))
+        .collect();
+    json!({ "schemaVersion": 2, "layers": layers })
 }
 
 /// A referrer that says it is a bundle, with so many bytes of padding in its manifest.
