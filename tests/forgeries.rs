@@ -131,11 +131,11 @@ fn accepts_every_honest_combination() {
             (Some(Log::RekorV2), 1),
             (None, 1),
         ] {
-            let impossible = match (packed, log) {
-                (Packed::Classic, Some(Log::RekorV2 | Log::RekorV1Intoto)) => true,
-                (Packed::Bundle(Version::V01), Some(Log::RekorV2) | None) => true,
-                _ => false,
-            };
+            let impossible = matches!(
+                (packed, log),
+                (Packed::Classic, Some(Log::RekorV2 | Log::RekorV1Intoto))
+                    | (Packed::Bundle(Version::V01), Some(Log::RekorV2) | None)
+            );
             if impossible {
                 continue;
             }
