@@ -264,12 +264,11 @@ fn consequence(report: &ImageReport, settings: Settings) -> Consequence {
     }
     let mut worst = Consequence::Admit;
     for policy in &report.policies {
-        let next = match (policy.verdict, policy.mode, policy.on_unavailable) {
+        let lenient = policy.unavailable().then_some(policy.on_unavailable);
+        let next = match (policy.verdict, policy.mode, lenient) {
             (Verdict::Verified, _, _) | (_, Mode::Audit, _) => Consequence::Admit,
-            (Verdict::Indeterminate, _, OnUnavailable::Allow) => Consequence::Admit,
-            (_, Mode::Warn, _) | (Verdict::Indeterminate, _, OnUnavailable::Warn) => {
-                Consequence::Warn
-            }
+            (_, _, Some(OnUnavailable::Allow)) => Consequence::Admit,
+            (_, Mode::Warn, _) | (_, _, Some(OnUnavailable::Warn)) => Consequence::Warn,
             (verdict, Mode::Enforce, _) => Consequence::Deny(verdict),
         };
         worst = match (worst, next) {

@@ -247,3 +247,14 @@ fn a_static_refusal_needs_no_registry() {
     assert_eq!(failure.reason, Reason::StaticFail, "{failure}");
     assert!(!decision.allowed && !decision.retry);
 }
+
+#[test]
+fn a_defect_is_not_what_on_unavailable_is_for() {
+    for (reason, allowed) in [(Reason::InternalError, false), (Reason::RegistryUnreachable, true)] {
+        let mut cluster = Cluster::unsigned();
+        cluster.fake.resolved = Err(Failure::new(reason, "no answer"));
+        let allow = json!({"onUnavailable": "allow"});
+        let decision = cluster.cluster_policy("signed", policy(another_key(), allow)).admit(LONG);
+        assert_eq!(decision.allowed, allowed, "{reason}");
+    }
+}

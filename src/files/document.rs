@@ -165,6 +165,12 @@ fn classify(file: &Path, index: usize, node: &Node) -> Resource {
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
     let namespace = text("/metadata/namespace");
+    if lists_policies(&value) {
+        let id = PolicyId::Cluster { name: format!("{}#{index}", file.display()) };
+        let wanted = "a document for each of them, with `---` between";
+        let problem = at(file, node, "items", "found a list of policies", wanted);
+        return Resource::Invalid { id, problem };
+    }
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let meant = kind.is_empty() || group.is_empty() && KINDS.contains(&kind);
     let resource = match header(file, node, api_version, kind) {
@@ -184,6 +190,15 @@ fn classify(file: &Path, index: usize, node: &Node) -> Resource {
             PolicyId::Cluster { name }
         };
         Resource::Invalid { id, problem }
+    })
+}
+
+/// Whether it is a list, as `kubectl get -o yaml` prints, with policies among its items.
+fn lists_policies(value: &Value) -> bool {
+    let items = value.get("items").and_then(Value::as_array);
+    items.into_iter().flatten().any(|item| {
+        let text = |field: &str| item.get(field).and_then(Value::as_str).unwrap_or_default();
+        text("apiVersion").starts_with(api::GROUP) && text("kind") != "TrustRoot"
     })
 }
 

@@ -261,3 +261,17 @@ fn trust_roots_name_files_beside_them_only() {
         assert!(read(path).trust_roots.is_empty());
     }
 }
+
+#[test]
+fn a_list_of_policies_denies_instead_of_being_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let indented = policy("p").replace('\n', "\n    ");
+    for kind in ["List", "ClusterImagePolicyList"] {
+        let list = format!("apiVersion: v1\nkind: {kind}\nitems:\n  - {indented}\n");
+        fs::write(folder.path().join("p.yaml"), list).unwrap();
+        let loaded = read(folder.path());
+        let states = states(&loaded);
+        assert!(matches!(states.as_slice(), [(_, false, glob)] if glob == "**"), "{states:?}");
+        assert_eq!(loaded.problems[0].field, "items");
+    }
+}

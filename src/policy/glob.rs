@@ -50,7 +50,8 @@ impl ImageGlob {
     /// Parses and normalises a glob.
     ///
     /// # Errors
-    /// When it is empty, too long, or has characters that no reference can have.
+    /// When it is empty, too long, or could match no reference: a policy that applies to nothing
+    /// would go unnoticed.
     pub fn parse(text: &str) -> Result<Self, GlobError> {
         if text.is_empty() {
             return Err(GlobError { problem: "it is empty, so it could never match".to_owned() });
@@ -64,6 +65,9 @@ impl ImageGlob {
             return Err(GlobError { problem });
         }
         let normal = normalise(text);
+        if let Some(problem) = unmatchable(&normal) {
+            return Err(GlobError { problem: format!("{problem}, so it could never match") });
+        }
         let compile = |glob: &str| {
             pattern::glob_regex(glob).map_err(|error| GlobError { problem: error.problem })
         };
@@ -114,6 +118,18 @@ fn unusable(text: &str) -> Option<char> {
     rest.chars().find(|c| !usable(*c))
 }
 
+/// Why a normalised glob matches no reference, where that is plain. Repositories are in lower case
+/// and have no empty segments; only a tag, or what a wildcard takes for one, may have capitals.
+fn unmatchable(normal: &str) -> Option<String> {
+    if normal.contains("//") || normal.starts_with('/') || normal.ends_with('/') {
+        return Some("it has an empty path segment (a scheme is not part of an image)".to_owned());
+    }
+    let (path, last) = normal.rsplit_once('/').unwrap_or(("", normal));
+    let name = last.split(['*', '?', ':']).next().unwrap_or_default();
+    let capital = path.chars().chain(name.chars()).find(char::is_ascii_uppercase)?;
+    Some(format!("the repository has the upper-case `{capital}`"))
+}
+
 fn is_ipv6(text: &str) -> bool {
     text.parse::<std::net::Ipv6Addr>().is_ok()
 }
@@ -126,18 +142,20 @@ fn normalise(glob: &str) -> String {
     match glob.split_once('/') {
         Some((host, path)) if is_host(host) => {
             let host = normal_host(host);
-            // `docker.io/nginx` is `docker.io/library/nginx`; `docker.io/**` and `docker.io/*`
-            // are not names.
-            if host == DOCKER_HUB && !path.contains('/') && !path.starts_with('*') {
-                format!("{host}/library/{path}")
-            } else {
-                format!("{host}/{path}")
-            }
+            if host == DOCKER_HUB { on_docker_hub(path) } else { format!("{host}/{path}") }
         }
-        Some(_) => format!("{DOCKER_HUB}/{glob}"),
+        Some(_) => on_docker_hub(glob),
         None if is_registry_wide(glob) => normal_host(glob),
-        None => format!("{DOCKER_HUB}/library/{glob}"),
+        None => on_docker_hub(glob),
     }
+}
+
+/// A path of one segment is below `library/`, also when it is `*`; `**` covers that, too.
+fn on_docker_hub(path: &str) -> String {
+    if path.contains('/') || path.starts_with("**") {
+        return format!("{DOCKER_HUB}/{path}");
+    }
+    format!("{DOCKER_HUB}/library/{path}")
 }
 
 /// Whether a glob without a slash is about whole registries, as in `ghcr.io**`: a name on Docker
@@ -157,8 +175,12 @@ fn is_host(segment: &str) -> bool {
 
 fn normal_host(host: &str) -> String {
     let host = host.to_ascii_lowercase();
-    let host = host.strip_suffix(":443").unwrap_or(&host);
-    if DOCKER_HUB_ALIASES.contains(&host) { DOCKER_HUB.to_owned() } else { host.to_owned() }
+    let bare = host.strip_suffix(":443").unwrap_or(&host);
+    if DOCKER_HUB_ALIASES.contains(&bare) {
+        return DOCKER_HUB.to_owned();
+    }
+    // As in references: without a dot it keeps the port, or it would read as a path.
+    if is_host(bare) { bare.to_owned() } else { format!("{bare}:443") }
 }
 
 #[cfg(test)]

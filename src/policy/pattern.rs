@@ -8,7 +8,7 @@ use regex::RegexBuilder;
 pub const MAX_PATTERN_BYTES: usize = 1024;
 
 /// Most memory, in bytes, of one compiled regular expression. A pattern of the longest length
-/// stays far below unless it counts (`.{1000}`); a policy may hold two thousand of them.
+/// stays far below unless it counts (`.{1000}`); a policy may hold some hundred of them.
 pub const MAX_REGEX_BYTES: usize = 256 * 1024;
 
 /// Most memory, in bytes, of the cache that one regular expression searches with.

@@ -136,6 +136,15 @@ pub struct PolicyReport {
     pub authorities: Vec<AuthorityReport>,
 }
 
+impl PolicyReport {
+    /// Whether `onUnavailable` has a say: something outside could not be asked. A defect of ours is
+    /// no such thing; evidence that provokes one must not be admitted for it.
+    pub fn unavailable(&self) -> bool {
+        let defect = self.failure.as_ref().is_some_and(|f| f.reason == Reason::InternalError);
+        self.verdict == Verdict::Indeterminate && !defect
+    }
+}
+
 /// One image and everything that was found out about it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -216,7 +216,7 @@ fn policy_node(report: &PolicyReport) -> Node {
         Mode::Warn => " (mode warn: admits with a warning)",
         Mode::Audit => " (mode audit: records only)",
     });
-    if *verdict == Verdict::Indeterminate {
+    if report.unavailable() {
         title.push_str(match on_unavailable {
             OnUnavailable::Deny => "",
             OnUnavailable::Warn => " (onUnavailable warn: admits with a warning)",

@@ -25,6 +25,11 @@ const MAX_NAME: usize = 253;
 /// Longest message of a static refusal, in characters: it stands in the line that kubectl prints.
 const MAX_MESSAGE: usize = 1024;
 
+/// Most regular expressions and globs in the identities of one policy. Release teams write tens;
+/// each may take the memory of [`crate::policy::pattern::MAX_REGEX_BYTES`], and a cache to search
+/// with, so without a sum one policy of the size that etcd takes could hold gigabytes.
+const MAX_PATTERNS: usize = 256;
+
 /// Longest tag prefix: a tag has at most 128 characters (OCI distribution specification), of
 /// which `-sha256-`, 64 digits and `.sig` or `.att` take 76.
 const MAX_TAG_PREFIX: usize = 48;
@@ -34,6 +39,12 @@ pub(super) fn compile_all(
     roots: &TrustRoots,
 ) -> Result<Vec<Authority>, CompileError> {
     count("spec.authorities", specs.len(), api::MAX_AUTHORITIES)?;
+    let patterns = specs.iter().map(patterns).sum::<usize>();
+    if patterns > MAX_PATTERNS {
+        let problem = format!("{patterns} regular expressions and globs in identities");
+        let wanted = format!("at most {MAX_PATTERNS}, or several policies");
+        return Err(CompileError::new("spec.authorities", problem, wanted));
+    }
     let mut names = BTreeSet::new();
     let mut authorities = Vec::new();
     for (index, spec) in specs.iter().enumerate() {
@@ -49,6 +60,16 @@ pub(super) fn compile_all(
         authorities.push(authority);
     }
     Ok(authorities)
+}
+
+/// How many texts of the authority's identities have to be compiled.
+fn patterns(spec: &api::AuthoritySpec) -> usize {
+    let of_identity = |identity: &api::IdentitySpec| {
+        let claims = identity.claims.values().filter(|claim| claim.exact.is_none()).count();
+        let issuer = usize::from(identity.issuer_reg_exp.is_some());
+        issuer + usize::from(identity.subject_reg_exp.is_some()) + claims
+    };
+    spec.keyless.iter().flat_map(|keyless| &keyless.identities).map(of_identity).sum()
 }
 
 fn compile(

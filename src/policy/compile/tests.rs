@@ -220,6 +220,14 @@ fn lists_are_bounded() {
     let identities = json!(vec![identity; api::MAX_IDENTITIES + 1]);
     let crowd = spec(json!({"keyless": {"identities": identities}}));
     assert_eq!(path_of(crowd), "spec.authorities[0].keyless.identities");
+    let regex = json!({"issuerRegExp": "a+", "subjectRegExp": "b+"});
+    let regexes = |count: usize| json!({"keyless": {"identities": vec![regex.clone(); count]}});
+    let half = vec![regexes(api::MAX_IDENTITIES); 4];
+    let within = with(spec(keyless()), "/authorities", json!(half));
+    assert!(compile(within).is_ok());
+    let beyond = vec![regexes(api::MAX_IDENTITIES); 5];
+    let beyond = with(spec(keyless()), "/authorities", json!(beyond));
+    assert_eq!(path_of(beyond), "spec.authorities");
 }
 
 #[test]

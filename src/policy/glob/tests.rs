@@ -19,7 +19,7 @@ fn normalises_as_references_are() {
         ("index.docker.io/istio/*", "docker.io/istio/*"),
         ("registry-1.docker.io/nginx", "docker.io/library/nginx"),
         ("docker.io/**", "docker.io/**"),
-        ("docker.io/*", "docker.io/*"),
+        ("docker.io/*", "docker.io/library/*"),
         ("GHCR.io/Org/*", "ghcr.io/Org/*"),
         ("ghcr.io:443/org/*", "ghcr.io/org/*"),
         ("ghcr.io**", "ghcr.io**"),
@@ -71,6 +71,15 @@ fn rejects_what_no_reference_can_hold() {
         ("ghcr.io/a\\*", "has no meaning"),
         ("ghcr.io/a\n", "`\\n` has no meaning"),
         ("gһcr.io/a", "has no meaning"),
+        ("https://ghcr.io/org/*", "empty path segment"),
+        ("ghcr.io//org", "empty path segment"),
+        ("ghcr.io/org/", "empty path segment"),
+        ("/org/app", "empty path segment"),
+        ("ghcr.io/Org/*", "upper-case `O`"),
+        ("ghcr.io/org/App", "upper-case `A`"),
+        ("ghcr.io/org/App:V1", "upper-case `A`"),
+        ("**/App@sha256:*", "upper-case `A`"),
+        ("**GHCR.io/app", "upper-case `G`"),
         (long.as_str(), "bytes, more than"),
     ] {
         let error = ImageGlob::parse(glob).unwrap_err();
@@ -95,6 +104,31 @@ fn compares_with_tag_and_digest() {
     for glob in ["nginx", "nginx*", "nginx:latest", "docker.io/nginx", "docker.io/**", "library/*"]
     {
         assert!(ImageGlob::parse(glob).unwrap().matches(&hub), "{glob}");
+    }
+}
+
+#[test]
+fn upper_case_is_for_hosts_and_tags() {
+    let image: ImageRef = "GHCR.io/org/app:V1-RC".parse().unwrap();
+    for glob in ["GHCR.io/org/app", "ghcr.io/org/app:V1*", "ghcr.io/org/*RC", "**V1-RC", "*.IO/**"]
+    {
+        assert!(ImageGlob::parse(glob).unwrap().matches(&image), "{glob}");
+    }
+}
+
+#[test]
+fn spells_hosts_and_docker_hub_as_references_do() {
+    for (glob, image, expected) in [
+        ("docker.io/*", "nginx", true),
+        ("docker.io/*", "bitnami/redis", false),
+        ("docker.io/**", "bitnami/redis", true),
+        ("intranet:443/app", "intranet:443/app", true),
+        ("Intranet/app", "INTRANET/app:1", true),
+        ("intranet/app", "Intranet/app", false),
+        ("[::1]:443/app", "[::1]/app", true),
+    ] {
+        let image: ImageRef = image.parse().unwrap();
+        assert_eq!(ImageGlob::parse(glob).unwrap().matches(&image), expected, "{glob} on {image}");
     }
 }
 
