@@ -53,6 +53,12 @@ pub enum RegistryError {
         /// What is wrong.
         problem: String,
     },
+    /// No memory for the answer: too much else is under way.
+    #[error("{what} was not read: answers to other requests fill the memory for them")]
+    Overloaded {
+        /// The address.
+        what: String,
+    },
     /// Too many requests, and no time to wait.
     #[error("{what} is rate limited{}", Wait(*retry_after))]
     RateLimited {
@@ -124,6 +130,7 @@ impl RegistryError {
             Self::Malformed { .. } | Self::TooLarge { .. } if image => Reason::ImageUnreadable,
             Self::Malformed { .. } => Reason::EvidenceMalformed,
             Self::TooLarge { .. } => Reason::EvidenceTooLarge,
+            Self::Overloaded { .. } => Reason::Overloaded,
             Self::RateLimited { .. } => Reason::RegistryRateLimited,
             Self::TimedOut { .. } => Reason::DeadlineExceeded,
             Self::Credentials { .. } | Self::Unauthorised { .. } => Reason::RegistryUnauthorised,
@@ -145,6 +152,7 @@ impl RegistryError {
             Self::Absent { .. }
             | Self::Credentials { .. }
             | Self::Malformed { .. }
+            | Self::Overloaded { .. }
             | Self::RateLimited { .. }
             | Self::TimedOut { .. }
             | Self::Unauthorised { .. }

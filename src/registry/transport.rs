@@ -16,6 +16,7 @@ use reqwest::header;
 use reqwest::header::HeaderMap;
 use reqwest::header::HeaderName;
 use reqwest::header::HeaderValue;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -27,15 +28,20 @@ use super::endpoint::authority;
 use super::error::RegistryError;
 use super::error::shown;
 use super::limits::CONNECT_TIMEOUT;
+use super::limits::IDLE_LIFE;
 use super::limits::MAX_CONCURRENT_REQUESTS;
 use super::limits::MAX_ERROR_BYTES;
 use super::limits::MAX_HEADER_BYTES;
 use super::limits::MAX_HEADERS;
+use super::limits::MAX_HELD_BYTES;
+use super::limits::MAX_IDLE_CONNECTIONS;
 use super::limits::MAX_REDIRECTS;
 use super::limits::MAX_REGISTRIES;
 use super::limits::MAX_RETRY_AFTER;
 use super::limits::MAX_TRIES;
+use super::limits::MIN_HELD_BYTES;
 use super::limits::RETRY_PAUSE;
+use super::limits::WINDOW_BYTES;
 use super::options::HostOptions;
 use super::options::OptionsError;
 
@@ -50,10 +56,14 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(options: HostOptions, user_agent: &str) -> Result<Self, String> {
+    pub(super) fn new(
+        options: HostOptions,
+        user_agent: &str,
+        lookups: &Arc<Semaphore>,
+    ) -> Result<Self, String> {
         Ok(Self {
-            own: client(&options, user_agent, own_rule(&options))?,
-            foreign: client(&options, user_agent, foreign_rule(&options))?,
+            own: client(&options, user_agent, own_rule(&options), lookups)?,
+            foreign: client(&options, user_agent, foreign_rule(&options), lookups)?,
             options,
         })
     }
@@ -71,6 +81,7 @@ fn client(
     options: &HostOptions,
     user_agent: &str,
     rule: AddressRule,
+    lookups: &Arc<Semaphore>,
 ) -> Result<reqwest::Client, String> {
     let pem = options.ca_pem.as_deref().unwrap_or_default();
     let extra = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
@@ -87,7 +98,11 @@ fn client(
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
             .http1_max_headers(MAX_HEADERS)
-            .dns_resolver(Arc::new(GuardedResolver(rule)))
+            .http2_initial_connection_window_size(WINDOW_BYTES)
+            .http2_initial_stream_window_size(WINDOW_BYTES)
+            .pool_idle_timeout(IDLE_LIFE)
+            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+            .dns_resolver(Arc::new(GuardedResolver { rule, lookups: lookups.clone() }))
     };
     // Without any system certificates only the extra ones are trusted; with neither, every TLS
     // connection fails, and registries over plain HTTP still work.
@@ -125,12 +140,15 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Transport {
     budgets: moka::future::Cache<String, Arc<Semaphore>>,
+    /// Memory for answers, in KiB.
+    memory: Arc<Semaphore>,
     request_timeout: Duration,
 }
 
 impl Transport {
     pub(super) fn new(request_timeout: Duration) -> Self {
-        Self { budgets: moka::future::Cache::new(MAX_REGISTRIES), request_timeout }
+        let memory = Arc::new(Semaphore::new(MAX_HELD_BYTES >> 10));
+        Self { budgets: moka::future::Cache::new(MAX_REGISTRIES), memory, request_timeout }
     }
 
     pub(super) const fn request_timeout(&self) -> Duration {
@@ -155,7 +173,9 @@ impl Transport {
             let (error, pause) = match outcome.and_then(|answer| judge(&call.url, answer)) {
                 Ok(Judged::Final(answer)) => return Ok(answer),
                 Ok(Judged::Again(error, pause)) => (error, pause),
-                Err(error @ RegistryError::Unreachable { .. }) => (error, None),
+                Err(
+                    error @ (RegistryError::Overloaded { .. } | RegistryError::Unreachable { .. }),
+                ) => (error, None),
                 Err(error) => return Err(error),
             };
             let own = jittered(RETRY_PAUSE * (1 << (attempt - 1)));
@@ -236,12 +256,17 @@ impl Transport {
         }
         let response =
             request.send().await.map_err(|error| connect_error(&call.url, url, error))?;
-        read(response, url, call.cap).await
+        read(response, url, call.cap, &self.memory).await
     }
 }
 
 /// Reads the answer, no further than `cap`, whatever length it announces.
-async fn read(mut response: Response, url: &Url, cap: usize) -> Result<Answer, RegistryError> {
+async fn read(
+    mut response: Response,
+    url: &Url,
+    cap: usize,
+    memory: &Arc<Semaphore>,
+) -> Result<Answer, RegistryError> {
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     if !status.is_success() {
@@ -257,6 +282,8 @@ async fn read(mut response: Response, url: &Url, cap: usize) -> Result<Answer, R
     if announced.is_some_and(|length: u64| length > cap as u64) {
         return Err(too_large());
     }
+    let overloaded = || RegistryError::Overloaded { what: shown(url) };
+    let mut share = Share::take(memory).ok_or_else(overloaded)?;
     let mut body = BytesMut::new();
     while let Some(chunk) =
         response.chunk().await.map_err(|error| unreachable_at(url, &chain(&error)))?
@@ -264,9 +291,43 @@ async fn read(mut response: Response, url: &Url, cap: usize) -> Result<Answer, R
         if body.len() + chunk.len() > cap {
             return Err(too_large());
         }
+        share.grow(memory, body.len() + chunk.len()).ok_or_else(overloaded)?;
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, headers, body: body.freeze() })
+    let body = Bytes::from_owner(Held { bytes: body.freeze(), _share: share });
+    Ok(Answer { status, headers, body })
+}
+
+/// A part of the memory for answers, given back when dropped.
+struct Share(OwnedSemaphorePermit);
+
+impl Share {
+    /// What any answer takes.
+    fn take(memory: &Arc<Semaphore>) -> Option<Self> {
+        let units = u32::try_from(MIN_HELD_BYTES >> 10).ok()?;
+        Arc::clone(memory).try_acquire_many_owned(units).ok().map(Self)
+    }
+
+    /// Makes it enough for `length` bytes. Twice their number: a buffer grows by doubling, and what
+    /// is parsed from them takes as much again.
+    fn grow(&mut self, memory: &Arc<Semaphore>, length: usize) -> Option<()> {
+        let wanted = (2 * length).div_ceil(1 << 10).saturating_sub(self.0.num_permits());
+        let more = Arc::clone(memory).try_acquire_many_owned(u32::try_from(wanted).ok()?).ok()?;
+        self.0.merge(more);
+        Some(())
+    }
+}
+
+/// Bytes that count as held until the last who refers to them has let go.
+struct Held {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// As much of an error's body as may be read; what cannot be read is left out.
@@ -378,8 +439,29 @@ pub(super) fn clients(
     field: String,
     options: HostOptions,
     user_agent: &str,
+    lookups: &Arc<Semaphore>,
 ) -> Result<Arc<Clients>, OptionsError> {
-    Clients::new(options, user_agent)
+    Clients::new(options, user_agent, lookups)
         .map(Arc::new)
         .map_err(|problem| OptionsError { field, problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_answers_until_the_last_reader_has_let_go_and_refuses_beyond() {
+        let memory = Arc::new(Semaphore::new(64));
+        let mut share = Share::take(&memory).unwrap();
+        share.grow(&memory, 20 << 10).unwrap();
+        assert_eq!(memory.available_permits(), 24);
+        assert!(share.grow(&memory, 40 << 10).is_none());
+        let body = Bytes::from_owner(Held { bytes: Bytes::from_static(b"x"), _share: share });
+        let reader = body.slice(..1);
+        drop(body);
+        assert_eq!(memory.available_permits(), 24);
+        drop(reader);
+        assert_eq!(memory.available_permits(), 64);
+    }
 }
