@@ -20,7 +20,7 @@ pub use inputs::InputError;
 pub enum Exit {
     /// Everything asked for was done or verified.
     Success = 0,
-    /// An image was rejected.
+    /// An image was rejected, or a server stopped that should have gone on.
     Rejected = 1,
     /// Wrong usage, or a configuration that cannot be used.
     Usage = 2,
@@ -59,6 +59,14 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
             print(&crds::yaml()?)?;
             Ok(Exit::Success)
         }
+    }
+}
+
+/// How a command ended that failed with this error.
+pub fn exit_of(error: &(dyn Error + 'static)) -> Exit {
+    match error.downcast_ref::<serve::ServeError>().map(serve::ServeError::exit_code) {
+        Some(1) => Exit::Rejected,
+        Some(_) | None => Exit::Usage,
     }
 }
 
@@ -124,6 +132,13 @@ mod tests {
     fn joins_causes_in_one_line() {
         let error = told(&["cannot read key `k`", "no such\n   file", "no such file", "\u{1b}[1m"]);
         assert_eq!(one_line(&error), "cannot read key `k`: no such file: \u{fffd}[1m");
+    }
+
+    #[test]
+    fn tells_what_failed_while_serving_from_wrong_configuration() {
+        assert_eq!(exit_of(&serve::ServeError::Interrupted), Exit::Rejected);
+        assert_eq!(exit_of(&serve::ServeError::HalfPair), Exit::Usage);
+        assert_eq!(exit_of(&told(&["x"])), Exit::Usage);
     }
 
     #[test]

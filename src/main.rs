@@ -31,7 +31,7 @@ fn run(args: Args) -> Exit {
         Ok(exit) => exit,
         Err(error) => {
             eprintln!("tegata: {}", commands::one_line(error.as_ref()));
-            Exit::Usage
+            commands::exit_of(error.as_ref())
         }
     }
 }

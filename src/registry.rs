@@ -12,6 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use reqwest::StatusCode;
 use reqwest::header::HeaderName;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::evidence::Evidence;
@@ -92,10 +93,14 @@ impl Registry {
     /// When a certificate authority in the settings cannot be read.
     pub fn new(options: RegistryOptions, keychain: Keychain) -> Result<Self, OptionsError> {
         let agent = &options.user_agent;
-        let default_clients = transport::clients("hosts".into(), HostOptions::default(), agent)?;
+        let lookups = Arc::new(Semaphore::new(limits::MAX_LOOKUPS));
+        let default_clients =
+            transport::clients("hosts".into(), HostOptions::default(), agent, &lookups)?;
         let mut host_clients = HashMap::new();
         for (host, settings) in &options.hosts {
-            let clients = transport::clients(format!("hosts[{host}]"), settings.clone(), agent)?;
+            let field = format!("hosts[{host}]");
+            let clients = transport::clients(field, settings.clone(), agent, &lookups)?;
+            endpoint::check(host, &clients)?;
             host_clients.insert(host.to_lowercase(), clients);
         }
         let shared = Shared {
@@ -336,5 +341,32 @@ impl Store for Broken {
 
     async fn referrers(&self, _: &Digest) -> Listing {
         Listing { supported: true, descriptors: Vec::new(), problem: Some(self.0.clone()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_settings_that_no_image_would_use() {
+        let options = |host: &str, mirror: &str| {
+            let settings =
+                HostOptions { mirrors: vec![mirror.to_owned()], ..HostOptions::default() };
+            let hosts = [(host.to_owned(), settings)].into();
+            RegistryOptions { hosts, ..RegistryOptions::default() }
+        };
+        let new = |host, mirror| Registry::new(options(host, mirror), Keychain::anonymous());
+        assert!(new("registry.example:5000", "mirror.example/prefix").is_ok());
+        for (host, mirror, field) in [
+            ("https://a.example", "b.example", "hosts"),
+            ("a.example/path", "b.example", "hosts"),
+            ("", "b.example", "hosts"),
+            ("a.example", "https://b.example", "hosts[a.example].mirrors"),
+            ("a.example", "user@b.example", "hosts[a.example].mirrors"),
+            ("a.example", "", "hosts[a.example].mirrors"),
+        ] {
+            assert_eq!(new(host, mirror).unwrap_err().field, field, "{host} {mirror}");
+        }
     }
 }

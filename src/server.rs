@@ -74,6 +74,14 @@ impl<F: FetchEvidence> Admit for Admission<F> {
 /// verification they share two cores for takes about a millisecond each.
 pub const DEFAULT_MAX_IN_FLIGHT: usize = 128;
 
+/// Most requests at once that are turned away with a denial, for which their beginning must be
+/// read. Further ones get an HTTP error at once: under a flood there is no memory for more.
+pub const MAX_SHEDDING: usize = 128;
+
+/// Bodies that are parsed at once. One, because a parsed body takes up to [`crate::json`]'s bound
+/// beside its bytes; the usual one takes less than a tenth of a millisecond.
+const MAX_PARSING: usize = 1;
+
 /// The present, for the pipeline. The only place of the server that reads the clock.
 #[expect(clippy::disallowed_methods, reason = "the server is where a request's time is fixed")]
 pub fn now() -> Timestamp {
@@ -102,6 +110,8 @@ pub struct AppState<A> {
     metrics: Metrics,
     default_timeout: Duration,
     in_flight: Arc<Semaphore>,
+    shedding: Arc<Semaphore>,
+    parsing: Arc<Semaphore>,
     buffers: Arc<Semaphore>,
 }
 
@@ -120,6 +130,8 @@ impl<A> AppState<A> {
             metrics,
             default_timeout,
             in_flight: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
+            shedding: Arc::new(Semaphore::new(MAX_SHEDDING)),
+            parsing: Arc::new(Semaphore::new(MAX_PARSING)),
             buffers: body::budget(),
         }
     }
@@ -133,6 +145,8 @@ impl<A> Clone for AppState<A> {
             metrics: self.metrics.clone(),
             default_timeout: self.default_timeout,
             in_flight: Arc::clone(&self.in_flight),
+            shedding: Arc::clone(&self.shedding),
+            parsing: Arc::clone(&self.parsing),
             buffers: Arc::clone(&self.buffers),
         }
     }

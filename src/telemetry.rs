@@ -30,9 +30,14 @@ impl FromStr for LogFilter {
     type Err = LogFilterError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = |source| LogFilterError { found: text.to_owned(), source };
+        // `tracing` would read it as "nothing", and a server without a log hides its denials.
+        if text.trim().is_empty() {
+            return Err(error(None));
+        }
         match EnvFilter::try_new(text) {
             Ok(_) => Ok(Self(text.to_owned())),
-            Err(source) => Err(LogFilterError { found: text.to_owned(), source }),
+            Err(source) => Err(error(Some(source))),
         }
     }
 }
@@ -42,7 +47,7 @@ impl FromStr for LogFilter {
 #[error("`{found}` is not a log filter: wanted a level such as `info`, or `info,tegata=debug`")]
 pub struct LogFilterError {
     found: String,
-    source: tracing_subscriber::filter::ParseError,
+    source: Option<tracing_subscriber::filter::ParseError>,
 }
 
 /// Logging was already set up in this process.
@@ -66,4 +71,19 @@ pub fn init(format: LogFormat, filter: &LogFilter) -> Result<(), TelemetryError>
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
     .map_err(|_| TelemetryError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_a_filter_that_would_silence_everything_by_accident() {
+        for text in ["", "  ", "tegata=loud"] {
+            assert!(text.parse::<LogFilter>().is_err(), "{text:?}");
+        }
+        for text in ["info", "off", "info,tegata=debug"] {
+            assert_eq!(text.parse::<LogFilter>().unwrap().to_string(), text);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use clap::builder::TypedValueParser;
 
 use crate::admission::Mutate;
 use crate::admission::NoMatch;
-use crate::server::timeout::DurationError;
+use crate::server::timeout::MAX_TIMEOUT;
 use crate::server::timeout::parse_duration;
 use crate::telemetry::LogFilter;
 use crate::telemetry::LogFormat;
@@ -108,15 +108,15 @@ pub struct ServeArgs {
     pub max_in_flight: u16,
 
     /// How long to go on after a signal to stop, while /readyz already fails
-    #[arg(long, env = "TEGATA_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    #[arg(long, env = "TEGATA_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = pause)]
     pub drain_delay: Duration,
 
     /// How long requests in flight may take to end after that
-    #[arg(long, env = "TEGATA_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    #[arg(long, env = "TEGATA_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = pause)]
     pub drain_timeout: Duration,
 
     /// How long a request may take that names no time-out; 30s at most
-    #[arg(long, env = "TEGATA_DEFAULT_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = positive)]
+    #[arg(long, env = "TEGATA_DEFAULT_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub default_timeout: Duration,
 }
 
@@ -143,13 +143,20 @@ fn log_format(text: &str) -> LogFormat {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, DurationError> {
-    parse_duration(text)
+/// A pause while stopping. Kubernetes kills a pod long before an hour has passed.
+fn pause(text: &str) -> Result<Duration, String> {
+    const MAX: Duration = Duration::from_secs(3600);
+    match parse_duration(text) {
+        Ok(duration) if duration <= MAX => Ok(duration),
+        Ok(_) => Err(format!("found {text}, wanted at most 1h")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
-fn positive(text: &str) -> Result<Duration, DurationError> {
-    match parse_duration(text)? {
-        Duration::ZERO => Err(DurationError { found: text.to_owned() }),
-        duration => Ok(duration),
+fn timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(duration) if !duration.is_zero() && duration <= MAX_TIMEOUT => Ok(duration),
+        Ok(_) => Err(format!("found {text}, wanted more than 0s and at most 30s")),
+        Err(error) => Err(error.to_string()),
     }
 }

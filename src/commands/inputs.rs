@@ -97,8 +97,13 @@ pub(super) fn registry(args: &RegistryArgs) -> Result<Registry, InputError> {
     let RegistryArgs { http_registry, registry_config, registries, trusted_root: _ } = args;
     let mut options = match registries {
         None => RegistryOptions::default(),
-        Some(path) => serde_saphyr::from_str(&read(FLAG, path)?)
-            .map_err(|error| InputError::file(FLAG, path, &error))?,
+        Some(path) => serde_saphyr::from_str(&read(FLAG, path)?).map_err(|error| {
+            // What follows the first line draws the place in the file.
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            let problem = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+            InputError::File { flag: FLAG, path: path.clone(), problem }
+        })?,
     };
     options.allow_http.extend(http_registry.iter().cloned());
     let keychain = match registry_config {

@@ -35,6 +35,9 @@ use crate::telemetry;
 const POLICIES: &str = "policies";
 const CERTIFICATE: &str = "the serving certificate";
 
+/// Most connections to the probes and metrics: a kubelet and a few scrapers hold one each.
+const HEALTH_CONNECTIONS: usize = 32;
+
 /// Serves until SIGTERM or SIGINT, with evidence from `fetch` and policies from `load`.
 ///
 /// `load` is called at the start and whenever the files of `args.policies` change.
@@ -129,8 +132,9 @@ async fn start(
     let Options { connections, poll, listening } = options;
 
     let router = health::router(readiness.clone(), registry);
-    let health =
-        listen::plain(health_listener, router, Handle::new(), connections, metrics.clone());
+    let few = connections.connections.min(HEALTH_CONNECTIONS);
+    let few = ConnectionLimits { connections: few, ..connections };
+    let health = listen::plain(health_listener, router, Handle::new(), few, metrics.clone());
     parts.spawn(async move { ("health server", health.await) });
 
     let (reloader, snapshots) = Reloader::start(args.policies.clone(), load, metrics.clone())

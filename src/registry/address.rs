@@ -6,11 +6,14 @@ use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
+use std::net::ToSocketAddrs as _;
+use std::sync::Arc;
 
 use reqwest::dns::Addrs;
 use reqwest::dns::Name;
 use reqwest::dns::Resolve;
 use reqwest::dns::Resolving;
+use tokio::sync::Semaphore;
 use url::Host;
 use url::Url;
 
@@ -66,15 +69,27 @@ impl AddressRule {
 }
 
 /// Resolves through the system, and refuses a name when any of its addresses is not allowed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct GuardedResolver(pub(super) AddressRule);
+#[derive(Clone, Debug)]
+pub(super) struct GuardedResolver {
+    pub(super) rule: AddressRule,
+    /// Lookups that may still begin.
+    pub(super) lookups: Arc<Semaphore>,
+}
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let rule = self.0;
+        let Self { rule, lookups } = self.clone();
         Box::pin(async move {
             let host = name.as_str();
-            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+            let turn = lookups.acquire_owned().await?;
+            let asked = host.to_owned();
+            // The turn stays with the thread: it ends with the lookup, not with whoever waits.
+            let lookup = tokio::task::spawn_blocking(move || {
+                let found = (asked.as_str(), 0).to_socket_addrs();
+                drop(turn);
+                found
+            });
+            let addresses: Vec<SocketAddr> = lookup.await??.collect();
             for address in &addresses {
                 rule.check(host, address.ip())?;
             }
@@ -102,7 +117,7 @@ fn classify(address: IpAddr) -> Class {
 /// Anything that the IANA special-purpose registry does not call globally reachable.
 fn classify_v4(address: Ipv4Addr) -> Class {
     let [a, b, c, _] = address.octets();
-    if address.is_link_local() {
+    if address.is_link_local() || METADATA_V4.contains(&address) {
         return Class::LinkLocal;
     }
     let special = address.is_loopback()
@@ -119,7 +134,11 @@ fn classify_v4(address: Ipv4Addr) -> Class {
 }
 
 fn classify_v6(address: Ipv6Addr) -> Class {
-    if address.is_unicast_link_local() || address.octets().starts_with(&AWS_METADATA_PREFIX) {
+    if address.is_unicast_link_local()
+        || address.octets().starts_with(&AWS_METADATA_PREFIX)
+        || address == GOOGLE_METADATA_V6
+        || local_v4(address).is_some_and(|v4| matches!(classify_v4(v4), Class::LinkLocal))
+    {
         return Class::LinkLocal;
     }
     let [first, second, ..] = address.segments();
@@ -130,6 +149,17 @@ fn classify_v6(address: Ipv6Addr) -> Class {
         && !(first == 0x2001 && second == 0x0db8);
     if global { Class::Public } else { Class::Private }
 }
+
+/// Metadata and host services of cloud providers outside the link-local range: Azure's host (a
+/// public address by its number), Alibaba's and Oracle's metadata.
+const METADATA_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+
+/// Google's metadata over IPv6.
+const GOOGLE_METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
 
 /// `fd00:ec2::/32`, where EC2 serves instance metadata over IPv6.
 const AWS_METADATA_PREFIX: [u8; 4] = [0xfd, 0x00, 0x0e, 0xc2];
@@ -144,6 +174,15 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         (0x2002, ..) => Some(join(s1, s2)),
         _ => None,
     }
+}
+
+/// The IPv4 address inside one of a translator at home: 64:ff9b:1::/48 (RFC 8215) and
+/// ::ffff:0:0:0/96 (RFC 2765). These are never public; a registry of one's own may lie there.
+fn local_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [s0, s1, s2, s3, s4, s5, s6, s7] = address.segments();
+    let local = matches!((s0, s1, s2), (0x64, 0xff9b, 1))
+        || matches!((s0, s1, s2, s3, s4, s5), (0, 0, 0, 0, 0xffff, 0));
+    local.then(|| Ipv4Addr::from_bits((u32::from(s6) << 16) | u32::from(s7)))
 }
 
 #[cfg(test)]
@@ -183,6 +222,10 @@ mod tests {
             "2001:0:1::1",
             "2001:db8::1",
             "fd00:ec2::254",
+            "64:ff9b:1::808:808",
+            "::ffff:0:8.8.8.8",
+            "168.63.129.16",
+            "64:ff9b::a83f:8110",
         ] {
             let address = text.parse().unwrap();
             assert!(FOREIGN.check("x", address).is_err(), "{text}");
@@ -201,7 +244,18 @@ mod tests {
         for text in ["10.1.2.3", "127.0.0.1", "::1", "fd12::1", "::ffff:10.0.0.1"] {
             assert_eq!(OWN.check("x", text.parse().unwrap()), Ok(()), "{text}");
         }
-        for text in ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "fd00:ec2::254"] {
+        for text in [
+            "169.254.169.254",
+            "fe80::1",
+            "::ffff:169.254.169.254",
+            "fd00:ec2::254",
+            "64:ff9b:1::a9fe:a9fe",
+            "::ffff:0:169.254.169.254",
+            "168.63.129.16",
+            "100.100.100.200",
+            "192.0.0.192",
+            "fd20:ce::254",
+        ] {
             let error = OWN.check("x", text.parse().unwrap()).unwrap_err();
             assert_eq!(error.class, "link-local", "{text}");
         }

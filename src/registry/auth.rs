@@ -15,6 +15,7 @@ use reqwest::header;
 use reqwest::header::HeaderMap;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 use url::Url;
 use url::form_urlencoded;
 
@@ -28,6 +29,7 @@ use super::helper;
 use super::limits::DEFAULT_TOKEN_LIFE;
 use super::limits::HELPER_LIFE;
 use super::limits::MAX_HEADER_BYTES;
+use super::limits::MAX_HELPERS;
 use super::limits::MAX_REGISTRIES;
 use super::limits::MAX_TOKEN_BYTES;
 use super::limits::MAX_TOKEN_LIFE;
@@ -59,6 +61,7 @@ pub(super) struct Grant {
 pub(super) struct Authenticator {
     grants: Cache<Key, Arc<Grant>>,
     helpers: Cache<CredentialSource, Option<Arc<Credential>>>,
+    running: Semaphore,
 }
 
 struct GrantExpiry;
@@ -74,7 +77,7 @@ impl Authenticator {
         let grants = Cache::builder().max_capacity(MAX_TOKENS).expire_after(GrantExpiry).build();
         let helpers =
             Cache::builder().max_capacity(MAX_REGISTRIES).time_to_live(HELPER_LIFE).build();
-        Self { grants, helpers }
+        Self { grants, helpers, running: Semaphore::new(MAX_HELPERS) }
     }
 
     /// Sends `call` with the authorization of `source`, obtaining one where it is needed.
@@ -224,7 +227,10 @@ impl Asker<'_> {
             None => Ok(None),
             Some(CredentialSource::Entry(credential)) => Ok(Some(credential.clone())),
             Some(source @ CredentialSource::Helper { name, server }) => {
-                let run = helper::run(name, server);
+                let run = async {
+                    let _turn = self.authenticator.running.acquire().await;
+                    helper::run(name, server).await
+                };
                 let helpers = &self.authenticator.helpers;
                 helpers.try_get_with(source.clone(), run).await.map_err(|error| (*error).clone())
             }

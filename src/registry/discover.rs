@@ -196,7 +196,8 @@ impl<S: Store> Finder<'_, S> {
         });
         match index {
             Ok(index) => {
-                let mut found = self.listed(place, index.manifests).await;
+                let listed = index.manifests.into_iter().map(Descriptor::listed).collect();
+                let mut found = self.listed(place, listed).await;
                 if index.surplus > 0 {
                     found.problems.push(surplus(place));
                 }

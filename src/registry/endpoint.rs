@@ -4,8 +4,10 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::image::Repository;
+use crate::verdict::printable;
 
 use super::error::RegistryError;
+use super::options::OptionsError;
 use super::transport::Clients;
 
 /// Docker Hub serves under another name than images carry.
@@ -84,6 +86,24 @@ impl Endpoint {
                 && self.base.scheme() == "http"
                 && self.clients.options.auth_realms.contains(&host)
     }
+}
+
+/// Refuses settings under a name that no image can have, and mirrors that are no host: they would
+/// fail, or be ignored, only when an image comes.
+pub(super) fn check(host: &str, clients: &Arc<Clients>) -> Result<(), OptionsError> {
+    let problem = |name: &str, field: String| {
+        let parsed = Endpoint::new(name, String::new(), false, clients.clone());
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b))
+            && !name.ends_with(':');
+        let problem = format!("found `{}`, wanted host[:port]", printable(name));
+        if plain && parsed.is_ok() { Ok(()) } else { Err(OptionsError { field, problem }) }
+    };
+    problem(host, "hosts".to_owned())?;
+    for mirror in &clients.options.mirrors {
+        let name = mirror.split('/').next().unwrap_or_default();
+        problem(name, format!("hosts[{host}].mirrors"))?;
+    }
+    Ok(())
 }
 
 /// A mirror setting `host[:port][/path]`, for `repository`.

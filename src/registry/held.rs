@@ -6,6 +6,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
 use super::limits::MAX_HELD_BYTES;
+use super::limits::MIN_HELD_BYTES;
 
 /// Bytes that one permit of the budget stands for.
 const UNIT: usize = 1 << 10;
@@ -37,7 +38,7 @@ impl Held {
     /// Adds `chunk`, or nothing where the budget is spent.
     pub(super) fn extend(&mut self, chunk: &[u8], budget: &Arc<Semaphore>) -> Option<()> {
         let held = self.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let wanted = (self.len() + chunk.len()).div_ceil(UNIT).saturating_sub(held);
+        let wanted = weight(self.len() + chunk.len()).saturating_sub(held);
         let more = Arc::clone(budget).try_acquire_many_owned(u32::try_from(wanted).ok()?).ok()?;
         match &mut self.share {
             Some(share) => share.merge(more),
@@ -54,6 +55,12 @@ impl Held {
     }
 }
 
+/// What so many bytes count for, in units. Twice their number, since what is parsed from them takes
+/// as much again.
+fn weight(length: usize) -> usize {
+    (2 * length).max(MIN_HELD_BYTES).div_ceil(UNIT)
+}
+
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
@@ -66,18 +73,19 @@ mod tests {
 
     #[test]
     fn counts_bytes_until_the_last_of_them_is_dropped() {
-        let budget = Arc::new(Semaphore::new(3));
+        let budget = Arc::new(Semaphore::new(12));
         let mut held = Held::default();
         assert_eq!(held.extend(&[1; 100], &budget), Some(()));
-        assert_eq!(held.extend(&[1; 924], &budget), Some(()));
-        assert_eq!(budget.available_permits(), 2);
-        assert_eq!(held.extend(&[1; 2 * UNIT + 1], &budget), None);
-        assert_eq!((held.len(), budget.available_permits()), (UNIT, 2));
+        assert_eq!(budget.available_permits(), 8, "the least that counts");
+        assert_eq!(held.extend(&[1; 5 * UNIT - 100], &budget), Some(()));
+        assert_eq!(budget.available_permits(), 2, "twice the bytes");
+        assert_eq!(held.extend(&[1; UNIT + 1], &budget), None);
+        assert_eq!((held.len(), budget.available_permits()), (5 * UNIT, 2));
         let bytes = held.freeze();
         let part = bytes.slice(3..7);
         drop(bytes);
         assert_eq!(budget.available_permits(), 2);
         drop(part);
-        assert_eq!(budget.available_permits(), 3);
+        assert_eq!(budget.available_permits(), 12);
     }
 }

@@ -11,13 +11,19 @@ pub const MAX_BLOB_BYTES: usize = 1 << 20;
 
 /// Most bytes of manifests and blobs read for one image. A hundred bundles of ordinary size take
 /// two; it keeps 128 candidates of the largest size from adding up.
-pub const MAX_EVIDENCE_BYTES: usize = 32 << 20;
+pub const MAX_EVIDENCE_BYTES: usize = 8 << 20;
 
-/// Most bytes of answers held at one time, for all images and requests together: one image at
-/// [`MAX_EVIDENCE_BYTES`] and hundreds of usual ones beside it. A pod that names a hundred images
-/// of a hostile registry must not end the process. Beyond it answers are refused, not awaited,
-/// since those that wait for more would hold what they have.
-pub const MAX_HELD_BYTES: usize = MAX_EVIDENCE_BYTES + (8 << 20);
+/// Most bytes of answers in memory at a time, for all images and tenants together: a quarter of the
+/// 128 MiB that the whole server is to stay below. Ordinary evidence takes some 50 KiB an image.
+/// Beyond it an answer is not read, and the request is sent again after a pause.
+pub const MAX_HELD_BYTES: usize = 32 << 20;
+
+/// What an answer counts for at least toward [`MAX_HELD_BYTES`]: its place in maps, lists and
+/// explanations.
+pub const MIN_HELD_BYTES: usize = 4 << 10;
+
+/// Longest media or artifact type, in bytes (RFC 6838, 4.2: 127 characters on each side).
+pub const MAX_TYPE_BYTES: usize = 255;
 
 /// Largest answer of a token service, in bytes. Tokens with many group claims reach 16 KiB.
 pub const MAX_TOKEN_BYTES: usize = 64 << 10;
@@ -64,6 +70,25 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Requests under way at one registry at a time; container runtimes use 3 to 10 for one image.
 pub const MAX_CONCURRENT_REQUESTS: usize = 16;
+
+/// Names looked up at a time. A lookup occupies a thread until the system's resolver gives up, long
+/// after its request has ended: without a bound, names that nobody answers for would take every
+/// thread, also those that parse and verify.
+pub const MAX_LOOKUPS: usize = 32;
+
+/// Credential helpers that run at a time: each is a process, of some ten MiB.
+pub const MAX_HELPERS: usize = 4;
+
+/// Connections kept to one host after its answers, and how long. A request for evidence makes some
+/// ten calls in a row; hosts that are named once must not add up.
+pub const MAX_IDLE_CONNECTIONS: usize = 4;
+
+/// See [`MAX_IDLE_CONNECTIONS`].
+pub const IDLE_LIFE: Duration = Duration::from_secs(15);
+
+/// Most bytes on their way to us on one HTTP/2 connection, and on one stream of it, before they are
+/// read. A server may send them whether we want them or not.
+pub const WINDOW_BYTES: u32 = 256 << 10;
 
 /// Registries whose request budgets are remembered at a time; a cluster uses some ten.
 pub const MAX_REGISTRIES: u64 = 1_024;

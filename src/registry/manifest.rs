@@ -15,6 +15,7 @@ use crate::image::Digest;
 use super::limits::MAX_ANNOTATIONS;
 use super::limits::MAX_DESCRIPTORS;
 use super::limits::MAX_MANIFEST_BYTES;
+use super::limits::MAX_TYPE_BYTES;
 
 /// Media types asked for in place of a manifest, as container runtimes ask.
 pub(super) const ACCEPT_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
@@ -40,6 +41,14 @@ pub struct Descriptor {
     pub artifact_type: Option<String>,
     /// Annotations that hold text, at most [`MAX_ANNOTATIONS`].
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// The same without its annotations, which of a list of referrers nobody reads: a thousand of
+    /// them would hold tens of MiB.
+    pub(super) fn listed(self) -> Self {
+        Self { annotations: BTreeMap::new(), ..self }
+    }
 }
 
 /// An image manifest, or an artifact in the form of one.
@@ -187,6 +196,7 @@ struct RawDocument {
     schema_version: u64,
     #[serde(default, deserialize_with = "text")]
     media_type: String,
+    #[serde(default, deserialize_with = "artifact_type")]
     artifact_type: Option<String>,
     config: Option<RawConfig>,
     layers: Option<Limited>,
@@ -208,6 +218,7 @@ struct RawDescriptor {
     media_type: String,
     digest: String,
     size: Option<i64>,
+    #[serde(default, deserialize_with = "artifact_type")]
     artifact_type: Option<String>,
     annotations: Option<Annotations>,
 }
@@ -226,9 +237,19 @@ impl<'de> Deserialize<'de> for Descriptor {
     }
 }
 
-/// Text that may be absent or null.
+/// A media type, empty where absent or null.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+    Ok(artifact_type(deserializer)?.unwrap_or_default())
+}
+
+/// A media type that may be absent or null, of at most [`MAX_TYPE_BYTES`].
+fn artifact_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let found: Option<String> = Option::deserialize(deserializer)?;
+    if found.as_ref().is_some_and(|text| text.len() > MAX_TYPE_BYTES) {
+        let problem = format!("a media type of more than {MAX_TYPE_BYTES} bytes");
+        return Err(serde::de::Error::custom(problem));
+    }
+    Ok(found)
 }
 
 /// Descriptors up to the limit; the rest is counted, not kept.
@@ -345,6 +366,19 @@ mod tests {
         ] {
             assert!(matches!(parse_document(&text), Err(ManifestError::Json { .. })));
         }
+    }
+
+    #[test]
+    fn rejects_media_types_that_are_none() {
+        let long = "a".repeat(MAX_TYPE_BYTES + 1);
+        for extra in [format!(r#","artifactType":"{long}""#), format!(r#","mediaType":"{long}""#)] {
+            let text = manifest("").len();
+            let mut bytes = manifest("");
+            bytes.splice(text - 1..text - 1, extra.bytes());
+            assert!(matches!(parse_document(&bytes), Err(ManifestError::Json { .. })), "{extra}");
+        }
+        let bytes = manifest(&layer(&format!(r#","artifactType":"{long}""#)));
+        assert!(matches!(parse_document(&bytes), Err(ManifestError::Json { .. })));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::error::shown;
 use super::limits::MAX_DESCRIPTORS;
 use super::limits::MAX_MANIFEST_BYTES;
 use super::limits::MAX_REFERRERS_PAGES;
+use super::manifest::Descriptor;
 use super::manifest::INDEX_MEDIA_TYPE;
 use super::manifest::parse_index;
 use super::transport::header_text;
@@ -68,7 +69,7 @@ async fn pages(
         seen.insert(url.to_string());
         let room = MAX_DESCRIPTORS - listing.descriptors.len();
         let over = index.manifests.len() > room || index.surplus > 0;
-        listing.descriptors.extend(index.manifests.into_iter().take(room));
+        listing.descriptors.extend(index.manifests.into_iter().take(room).map(Descriptor::listed));
         let Some(next) = next.filter(|_| !over) else {
             listing.problem = over.then(|| {
                 RegistryError::too_large(shown(&url), format_args!("{MAX_DESCRIPTORS} referrers"))

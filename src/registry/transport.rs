@@ -29,15 +29,18 @@ use super::error::shown;
 use super::held;
 use super::held::Held;
 use super::limits::CONNECT_TIMEOUT;
+use super::limits::IDLE_LIFE;
 use super::limits::MAX_CONCURRENT_REQUESTS;
 use super::limits::MAX_ERROR_BYTES;
 use super::limits::MAX_HEADER_BYTES;
 use super::limits::MAX_HEADERS;
+use super::limits::MAX_IDLE_CONNECTIONS;
 use super::limits::MAX_REDIRECTS;
 use super::limits::MAX_REGISTRIES;
 use super::limits::MAX_RETRY_AFTER;
 use super::limits::MAX_TRIES;
 use super::limits::RETRY_PAUSE;
+use super::limits::WINDOW_BYTES;
 use super::options::HostOptions;
 use super::options::OptionsError;
 
@@ -52,10 +55,14 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(options: HostOptions, user_agent: &str) -> Result<Self, String> {
+    pub(super) fn new(
+        options: HostOptions,
+        user_agent: &str,
+        lookups: &Arc<Semaphore>,
+    ) -> Result<Self, String> {
         Ok(Self {
-            own: client(&options, user_agent, own_rule(&options))?,
-            foreign: client(&options, user_agent, foreign_rule(&options))?,
+            own: client(&options, user_agent, own_rule(&options), lookups)?,
+            foreign: client(&options, user_agent, foreign_rule(&options), lookups)?,
             options,
         })
     }
@@ -73,6 +80,7 @@ fn client(
     options: &HostOptions,
     user_agent: &str,
     rule: AddressRule,
+    lookups: &Arc<Semaphore>,
 ) -> Result<reqwest::Client, String> {
     let pem = options.ca_pem.as_deref().unwrap_or_default();
     let extra = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
@@ -89,7 +97,11 @@ fn client(
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
             .http1_max_headers(MAX_HEADERS)
-            .dns_resolver(Arc::new(GuardedResolver(rule)))
+            .http2_initial_connection_window_size(WINDOW_BYTES)
+            .http2_initial_stream_window_size(WINDOW_BYTES)
+            .pool_idle_timeout(IDLE_LIFE)
+            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+            .dns_resolver(Arc::new(GuardedResolver { rule, lookups: lookups.clone() }))
     };
     // Without any system certificates only the extra ones are trusted; with neither, every TLS
     // connection fails, and registries over plain HTTP still work.
@@ -159,7 +171,9 @@ impl Transport {
             let (error, pause) = match outcome.and_then(|answer| judge(&call.url, answer)) {
                 Ok(Judged::Final(answer)) => return Ok(answer),
                 Ok(Judged::Again(error, pause)) => (error, pause),
-                Err(error @ RegistryError::Unreachable { .. }) => (error, None),
+                Err(
+                    error @ (RegistryError::NoMemory { .. } | RegistryError::Unreachable { .. }),
+                ) => (error, None),
                 Err(error) => return Err(error),
             };
             let own = jittered(RETRY_PAUSE * (1 << (attempt - 1)));
@@ -388,8 +402,9 @@ pub(super) fn clients(
     field: String,
     options: HostOptions,
     user_agent: &str,
+    lookups: &Arc<Semaphore>,
 ) -> Result<Arc<Clients>, OptionsError> {
-    Clients::new(options, user_agent)
+    Clients::new(options, user_agent, lookups)
         .map(Arc::new)
         .map_err(|problem| OptionsError { field, problem })
 }

@@ -17,13 +17,14 @@ use tokio::sync::Semaphore;
 use crate::admission::review::MAX_BODY;
 use crate::admission::review::MAX_UID;
 
-/// Most bytes that all bodies together may hold while they are received and parsed: what sixteen
-/// requests of the largest size take, or thousands of usual ones. Beyond it requests are shed.
-pub const MAX_BUFFERED: usize = 16 * MAX_BODY;
+/// Most bytes that all bodies together may hold while they are received and judged: what three
+/// requests of the largest size take, or thousands of usual ones. Beyond it requests are shed. It
+/// is a fifth of the 128 MiB that the whole server is to stay below.
+pub const MAX_BUFFERED: usize = 3 * MAX_BODY;
 
 /// How much of a body is kept when it is received only for its `uid`. The API server writes the
 /// `uid` first in `request`, within the first 200 bytes.
-const HEAD: usize = 8 << 10;
+const HEAD: usize = 2 << 10;
 
 /// Bytes that one permit of the buffer budget stands for.
 const BUFFER_UNIT: usize = 1 << 10;

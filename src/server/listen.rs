@@ -37,14 +37,14 @@ pub struct ConnectionLimits {
 }
 
 impl Default for ConnectionLimits {
-    /// A cluster has few API servers, and each holds a handful of connections: 512 leave room for
-    /// probes and for those that are just ending, at some 20 KiB each. Handshake and first request
+    /// A cluster has few API servers, and each holds a handful of connections: 256 leave room for
+    /// those that are just ending, at some 50 KiB each and at most 150. Handshake and first request
     /// take milliseconds between neighbours: ten seconds are for a machine under heavy load. Go's
     /// clients close idle connections after 90 s themselves; a shorter bound here would close
     /// connections that they are about to use.
     fn default() -> Self {
         Self {
-            connections: 512,
+            connections: 256,
             first_request: Duration::from_secs(10),
             idle: Duration::from_secs(100),
         }
@@ -52,10 +52,15 @@ impl Default for ConnectionLimits {
 }
 
 /// Most requests at once on one HTTP/2 connection. Go's clients open another connection beyond it.
-const MAX_STREAMS: u32 = 128;
+const MAX_STREAMS: u32 = 64;
 
 /// Most bytes of a request's headers. The API server sends some hundred.
-const MAX_HEADERS: u32 = 16 << 10;
+const MAX_HEADERS: u32 = 8 << 10;
+
+/// Most bytes that a client may send on one HTTP/2 connection, and on one stream of it, before they
+/// are read. The usual megabyte, times the connections, would be more than the server may use; the
+/// API server is near, so that little is on its way at a time.
+const WINDOW: u32 = 64 << 10;
 
 /// Serves `router` over TLS until `handle` stops it.
 ///
@@ -101,6 +106,8 @@ fn configured<A>(server: Server<SocketAddr, A>, limits: ConnectionLimits) -> Ser
     builder.http1().header_read_timeout(idle).max_buf_size(MAX_HEADERS as usize);
     builder
         .http2()
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADERS)
         .keep_alive_interval(idle)

@@ -31,6 +31,9 @@ const MAX_FILES: usize = 10_000;
 /// Most bytes of a file that are compared. More than any file that is loaded may have.
 const MAX_FILE: u64 = 8 << 20;
 
+/// Most times that files which change while they are read are read again at once.
+const MAX_LOADS: usize = 3;
+
 /// What loading the policy files came to.
 #[derive(Debug)]
 pub struct LoadOutcome {
@@ -97,17 +100,31 @@ impl<L: Load> Reloader<L> {
         }
     }
 
-    /// Loads off the async threads. What is seen is noted before loading, so that a change in
-    /// between is loaded once more rather than missed.
+    /// Loads off the async threads.
     async fn load(mut self) -> Result<(Self, Result<LoadOutcome, String>), String> {
         tokio::task::spawn_blocking(move || {
-            self.seen = fingerprint(&self.paths);
-            let loaded = catch_unwind(AssertUnwindSafe(&mut self.load))
-                .unwrap_or_else(|_| Err("loading the policies failed for a defect".to_owned()));
+            let loaded = self.load_whole();
             (self, loaded)
         })
         .await
         .map_err(|error| error.to_string())
+    }
+
+    /// Loads until nothing changed meanwhile. While files are replaced, some are read as they were
+    /// and some as they are: a policy that moves from one to another would be in neither, and what
+    /// it forbids would pass until the next look.
+    fn load_whole(&mut self) -> Result<LoadOutcome, String> {
+        for _ in 0..MAX_LOADS {
+            self.seen = fingerprint(&self.paths);
+            let loaded = catch_unwind(AssertUnwindSafe(&mut self.load))
+                .unwrap_or_else(|_| Err("loading the policies failed for a defect".to_owned()));
+            if fingerprint(&self.paths) == self.seen {
+                return loaded;
+            }
+        }
+        // Different from what is there, so that the next look loads again.
+        self.seen = [0; 32];
+        Err("the policy files change while they are read: wanted them at rest".to_owned())
     }
 
     fn report(&self, loaded: Result<LoadOutcome, String>) -> Result<PolicySnapshot, String> {
@@ -118,6 +135,9 @@ impl<L: Load> Reloader<L> {
                 }
                 for problem in problems {
                     tracing::error!(problem, "A policy file cannot be used as it is");
+                }
+                if snapshot.policies().is_empty() {
+                    tracing::warn!("There is no policy: no image is checked");
                 }
                 self.metrics.policies(&snapshot);
                 Ok(snapshot)
@@ -218,6 +238,35 @@ mod tests {
         changed("a missing file", true);
         drop(folder);
         changed("a missing folder", true);
+    }
+
+    #[tokio::test]
+    async fn never_uses_policies_that_changed_while_they_were_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.yaml");
+        fs::write(&file, "0").unwrap();
+        let mut reads = 0;
+        let (path, changes) = (file.clone(), Arc::new(std::sync::Mutex::new(2)));
+        let left = Arc::clone(&changes);
+        let load = move || {
+            reads += 1;
+            let mut left = left.lock().unwrap();
+            if *left > 0 {
+                *left -= 1;
+                fs::write(&path, format!("{reads}")).unwrap();
+            }
+            let problems = vec![format!("read {reads}")];
+            Ok(LoadOutcome { snapshot: PolicySnapshot::default(), problems })
+        };
+        let (_, metrics) = crate::metrics::registry();
+        let paths = vec![folder.path().to_owned()];
+        let reloader = Reloader { paths, load, seen: [0; 32], metrics };
+        let (reloader, loaded) = reloader.load().await.unwrap();
+        assert_eq!(loaded.unwrap().problems, ["read 3"]);
+        *changes.lock().unwrap() = 100;
+        let (reloader, loaded) = reloader.load().await.unwrap();
+        assert!(loaded.unwrap_err().contains("change while they are read"));
+        assert_ne!(reloader.seen, fingerprint(&reloader.paths));
     }
 
     #[test]

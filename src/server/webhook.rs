@@ -81,6 +81,14 @@ impl<A: Admit> Exchange<A> {
         let deadlines =
             Deadlines::of_request(request.uri().query(), self.state.default_timeout, self.start);
         let place = Arc::clone(&self.state.in_flight).try_acquire_owned().ok();
+        let shedding = match place {
+            Some(_) => None,
+            None => Arc::clone(&self.state.shedding).try_acquire_owned().ok(),
+        };
+        if place.is_none() && shedding.is_none() {
+            self.state.metrics.shed(Shed::Request);
+            return self.refuse(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way");
+        }
         let budget = place.is_some().then_some(&self.state.buffers);
         let receiving = body::receive(request.into_body(), budget);
         let by = deadlines.admit.min(self.start + MAX_RECEIVE);
@@ -126,13 +134,22 @@ impl<A: Admit> Exchange<A> {
         held: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
         deadlines: Deadlines,
     ) -> Response {
-        let parsing = Instant::now();
+        let start = Instant::now();
         let head = bytes.clone();
         // Off the async threads: eight MiB of JSON take tens of milliseconds. The permits go along,
         // so that work which outlives its request still counts.
-        let parse = tokio::task::spawn_blocking(move || (review::parse(&bytes), held));
+        let parsing = Arc::clone(&self.state.parsing);
+        let parse = async {
+            let turn = parsing.acquire_owned().await;
+            tokio::task::spawn_blocking(move || {
+                let parsed = review::parse(&bytes);
+                drop((bytes, turn));
+                (parsed, held)
+            })
+            .await
+        };
         let parsed = tokio::time::timeout_at(deadlines.overrun.into(), parse).await;
-        self.state.metrics.stage(Stage::Parse, parsing.elapsed());
+        self.state.metrics.stage(Stage::Parse, start.elapsed());
         match parsed {
             Ok(Ok((Ok(request), (place, _share)))) => {
                 drop(head);

@@ -70,6 +70,10 @@ fn rejects_arguments_that_cannot_be_meant() {
         &["serve", "--policies=p", "--max-in-flight=0"],
         &["serve", "--policies=p", "--default-timeout=0s"],
         &["serve", "--policies=p", "--default-timeout=10"],
+        &["serve", "--policies=p", "--default-timeout=31s"],
+        &["serve", "--policies=p", "--drain-delay=61m"],
+        &["serve", "--policies=p", "--drain-timeout=99999h"],
+        &["serve", "--policies=p", "--log-filter="],
         &["serve", "--policies=p", "--listen=8443"],
         &["serve", "--policies=p", "--log-filter=tegata=loud"],
     ] {
