@@ -2,6 +2,7 @@
 //!
 //! [`compile`] makes them from the resources in [`crate::api`]; [`snapshot`] selects those that
 //! apply; [`evaluate`] compares them with what was verified. All of it is pure.
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -228,6 +229,9 @@ pub enum PayloadKind {
     },
 }
 
+/// The label that Kubernetes sets on every namespace, and nobody can change.
+pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
 impl Scope {
     /// Whether one of the globs matches the reference, with its tag or with its digest.
     pub fn covers_image(&self, image: &ImageRef) -> bool {
@@ -237,12 +241,18 @@ impl Scope {
     /// Whether the workload is one that the policy is for, and its namespace one that is selected.
     ///
     /// Labels of a namespace are never empty in Kubernetes, so no labels means that they are not
-    /// known: then the policy applies, rather than being skipped for want of knowledge.
+    /// known, but for the name that every namespace bears: then the policy applies unless the name
+    /// says otherwise, rather than being skipped for want of knowledge.
     pub fn covers_workload(&self, workload: &Workload) -> bool {
         let Self { images: _, workloads, namespaces } = self;
-        let unknown = workload.namespace_labels.is_empty();
-        let selected =
-            namespaces.as_ref().is_none_or(|s| unknown || s.matches(&workload.namespace_labels));
+        let selected = namespaces.as_ref().is_none_or(|selector| {
+            if workload.namespace_labels.is_empty() {
+                let name = (NAMESPACE_NAME.to_owned(), workload.namespace.clone());
+                selector.may_match(&BTreeMap::from([name]))
+            } else {
+                selector.matches(&workload.namespace_labels)
+            }
+        });
         selected && (workloads.is_empty() || workloads.iter().any(|m| m.matches(workload)))
     }
 }

@@ -24,6 +24,7 @@ use crate::args::VerifyArgs;
 use crate::args::verify::ImageArg;
 use crate::args::verify::PolicyArgs;
 use crate::image::ImageRef;
+use crate::policy::NAMESPACE_NAME;
 use crate::policy::PolicySnapshot;
 use crate::policy::Workload;
 use crate::verdict::Failure;
@@ -141,8 +142,7 @@ fn workload(args: &PolicyArgs) -> Workload {
     let labels = &mut workload.namespace_labels;
     labels.extend(namespace_labels.iter().map(|label| (label.key.clone(), label.value.clone())));
     if let Some(namespace) = namespace {
-        // Kubernetes sets it on every namespace, and nobody can change it.
-        labels.insert("kubernetes.io/metadata.name".to_owned(), namespace.clone());
+        labels.insert(NAMESPACE_NAME.to_owned(), namespace.clone());
     }
     workload
 }

@@ -35,16 +35,36 @@ pub struct SelectorError {
 impl LabelSelector {
     /// Whether the labels are those asked for.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.requirements.iter().all(|requirement| match requirement {
-            Requirement::In { key, values } => {
-                labels.get(key).is_some_and(|value| values.contains(value))
-            }
-            Requirement::NotIn { key, values } => {
+        self.requirements.iter().all(|requirement| requirement.is_met(labels))
+    }
+
+    /// Whether the labels may be those asked for, where only `known` ones can be told: a
+    /// requirement on any other label counts as met.
+    pub fn may_match(&self, known: &BTreeMap<String, String>) -> bool {
+        let mut told = self.requirements.iter().filter(|one| known.contains_key(one.key()));
+        told.all(|requirement| requirement.is_met(known))
+    }
+}
+
+impl Requirement {
+    fn key(&self) -> &str {
+        match self {
+            Self::In { key, .. }
+            | Self::NotIn { key, .. }
+            | Self::Exists { key }
+            | Self::DoesNotExist { key } => key,
+        }
+    }
+
+    fn is_met(&self, labels: &BTreeMap<String, String>) -> bool {
+        match self {
+            Self::In { key, values } => labels.get(key).is_some_and(|value| values.contains(value)),
+            Self::NotIn { key, values } => {
                 labels.get(key).is_none_or(|value| !values.contains(value))
             }
-            Requirement::Exists { key } => labels.contains_key(key),
-            Requirement::DoesNotExist { key } => !labels.contains_key(key),
-        })
+            Self::Exists { key } => labels.contains_key(key),
+            Self::DoesNotExist { key } => !labels.contains_key(key),
+        }
     }
 }
 
@@ -176,6 +196,27 @@ mod tests {
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn judges_only_what_is_known() {
+        let name = "kubernetes.io/metadata.name";
+        let known = labels(&[(name, "shop")]);
+        for (selector, wanted) in [
+            (serde_json::json!({ "matchLabels": { name: "shop" } }), true),
+            (serde_json::json!({ "matchLabels": { name: "other" } }), false),
+            (serde_json::json!({ "matchLabels": { "env": "prod" } }), true),
+            (serde_json::json!({ "matchLabels": { "env": "prod", name: "other" } }), false),
+            (
+                serde_json::json!({ "matchExpressions": [
+                    { "key": name, "operator": "NotIn", "values": ["shop"] },
+                ] }),
+                false,
+            ),
+        ] {
+            let text = selector.to_string();
+            assert_eq!(self::selector(selector).unwrap().may_match(&known), wanted, "{text}");
+        }
     }
 
     #[test]

@@ -13,10 +13,10 @@ pub const MAX_BLOB_BYTES: usize = 1 << 20;
 /// two; it keeps 128 candidates of the largest size from adding up.
 pub const MAX_EVIDENCE_BYTES: usize = 8 << 20;
 
-/// Most bytes of answers in memory at a time, for all images and tenants together: a quarter of the
-/// 128 MiB that the whole server is to stay below. Ordinary evidence takes some 50 KiB an image.
+/// Most bytes of answers in memory at a time, for all images and tenants together: a fifth of the
+/// 128 MiB that the whole server is to stay below, and enough for one image's largest evidence. Ordinary evidence takes some 50 KiB an image.
 /// Beyond it an answer is not read, and the request is sent again after a pause.
-pub const MAX_HELD_BYTES: usize = 32 << 20;
+pub const MAX_HELD_BYTES: usize = 24 << 20;
 
 /// What an answer counts for at least toward [`MAX_HELD_BYTES`]: its place in maps, lists and
 /// explanations.

@@ -17,10 +17,10 @@ use tokio::sync::Semaphore;
 use crate::admission::review::MAX_BODY;
 use crate::admission::review::MAX_UID;
 
-/// Most bytes that all bodies together may hold while they are received and judged: what three
+/// Most bytes that all bodies together may hold while they are received and judged: what two
 /// requests of the largest size take, or thousands of usual ones. Beyond it requests are shed. It
-/// is a fifth of the 128 MiB that the whole server is to stay below.
-pub const MAX_BUFFERED: usize = 3 * MAX_BODY;
+/// is an eighth of the 128 MiB that the whole server is to stay below.
+pub const MAX_BUFFERED: usize = 2 * MAX_BODY;
 
 /// How much of a body is kept when it is received only for its `uid`. The API server writes the
 /// `uid` first in `request`, within the first 200 bytes.
