@@ -126,11 +126,16 @@ pub struct FieldReport {
 /// that one request's evidence stays a small part of the memory.
 const CONCURRENT_IMAGES: usize = 8;
 
+/// Images of all requests that are checked at once. What one check holds beside its evidence
+/// (connections, buffers, reports) adds up; those that wait do so until their deadline.
+const MAX_CHECKS: usize = 64;
+
 /// The pipeline with its I/O.
 #[derive(Debug)]
 pub struct Admission<F> {
     fetch: F,
     settings: Settings,
+    checking: Semaphore,
     verifying: Arc<Semaphore>,
 }
 
@@ -138,7 +143,8 @@ impl<F: FetchEvidence> Admission<F> {
     /// A pipeline that fetches through `fetch`.
     pub fn new(fetch: F, settings: Settings) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { fetch, settings, verifying: Arc::new(Semaphore::new(threads)) }
+        let checking = Semaphore::new(MAX_CHECKS);
+        Self { fetch, settings, checking, verifying: Arc::new(Semaphore::new(threads)) }
     }
 
     /// Answers one request, by `deadline`, under one snapshot of the policies.

@@ -52,6 +52,7 @@ impl<F: FetchEvidence> Admission<F> {
         if selected.is_empty() {
             return uncovered(image);
         }
+        let _permit = self.checking.acquire().await;
         let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
         let digest = if selected.iter().any(|state| needs_digest(state, image)) {
             match self.fetch.resolve(image, fetch_by).await {
