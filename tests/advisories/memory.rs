@@ -15,9 +15,6 @@ use crate::virtual_sigstore::Part;
 /// under which small controllers run, so that an attack never ends in a kill.
 const MOST_KIB: u64 = 128 << 10;
 
-/// The same for a pod of many images, all of them hostile, which are looked at together.
-const MOST_KIB_OF_MANY: u64 = 192 << 10;
-
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /// Names the image to the process that is started.
@@ -56,8 +53,7 @@ async fn a_hostile_registry_costs_little_memory() {
         // Of many images some may run out of time before they run out of memory.
         let as_wanted = if many { found.contains(reason) } else { found == *reason };
         assert!(as_wanted, "{name}: {found}, wanted {reason}");
-        let most = if many { MOST_KIB_OF_MANY } else { MOST_KIB };
-        assert!(peak < most, "{name}: {peak} KiB at the peak, wanted less than {most}");
+        assert!(peak < MOST_KIB, "{name}: {peak} KiB at the peak, wanted less than {MOST_KIB}");
         // A figure that small would be of a process that did nothing.
         assert!(peak > 4 << 10, "{name}: {peak} KiB");
     }
