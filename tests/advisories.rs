@@ -9,9 +9,9 @@
 //! | GHSA-fx35-mq7g-6g98, CVE-2026-44310 | raw key for a certificate, empty certificate list | `tests/advisories/evidence.rs::rejects_a_raw_key_and_an_empty_list_where_a_certificate_belongs` |
 //! | CVE-2022-35930, CVE-2022-35929 | wanted predicate type absent, another valid | `tests/forgeries.rs::rejects_every_forged_part_of_a_keyless_bundle`, `tests/samples.rs::layouts_get_the_right_answer` |
 //! | GHSA-mhg6-2q2v-9h2c | attestation of another image, another algorithm, second subject | `tests/advisories/evidence.rs::accepts_the_image_as_second_of_several_subjects`, `tests/advisories/evidence.rs::rejects_the_images_digest_under_another_algorithm_or_name` |
-//! | CVE-2024-55655 | integrated time that nothing signs | `tests/forgeries.rs::rejects_evidence_of_the_wrong_kind_and_what_is_missing` |
+//! | CVE-2024-55655 | integrated time that nothing signs | `tests/forgeries/missing.rs::rejects_evidence_of_the_wrong_kind_and_what_is_missing` |
 //! | CVE-2026-49834 | one log twice toward a threshold of logs | not built: policies have no threshold of logs |
-//! | CVE-2026-54787 | log or authority key expired before the signing time | `tests/forgeries.rs::rejects_what_the_trust_root_no_longer_or_does_not_cover` |
+//! | CVE-2026-54787 | log or authority key expired before the signing time | `tests/forgeries/missing.rs::rejects_what_the_trust_root_no_longer_or_does_not_cover` |
 //! | CVE-2026-39984 | forged certificate first in a timestamp's bag | `tests/forgeries.rs::rejects_every_forged_part_of_a_keyless_bundle` |
 //! | sigstore-rust audit | window of another timestamp authority, two signatures in an envelope | `tests/advisories/evidence.rs::rejects_the_window_of_one_timestamp_authority_for_another`, `tests/advisories/evidence.rs::rejects_an_envelope_with_a_second_signature` |
 //! | CVE-2024-51746, CVE-2023-47122 | online search that matches in part | not built: no log is searched online |
