@@ -35,6 +35,10 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", env = "TEGATA_REGISTRY_CONFIG")]
     pub registry_config: Option<PathBuf>,
 
+    /// YAML file with settings by registry: mirrors, certificate authorities, private addresses
+    #[arg(long, value_name = "FILE", env = "TEGATA_REGISTRIES")]
+    pub registries: Option<PathBuf>,
+
     /// Trust root, a `trusted_root.json`, for signers and for policies that name no other [default:
     /// that of the public Sigstore instance]
     #[arg(long, value_name = "FILE", env = "TEGATA_TRUSTED_ROOT")]

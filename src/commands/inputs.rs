@@ -91,20 +91,23 @@ pub(super) fn keychain(path: &Path) -> Result<Keychain, InputError> {
         .map_err(|error| InputError::file(FLAG, path, &error))
 }
 
+/// The settings in a file of `--registries`; the usual ones without it.
+pub(super) fn registry_options(path: Option<&Path>) -> Result<RegistryOptions, InputError> {
+    const FLAG: &str = "--registries";
+    let Some(path) = path else { return Ok(RegistryOptions::default()) };
+    serde_saphyr::from_str(&read(FLAG, path)?).map_err(|error| {
+        // What follows the first line draws the place in the file.
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let problem = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+        InputError::File { flag: FLAG, path: path.to_owned(), problem }
+    })
+}
+
 /// The registry client of these flags.
 pub(super) fn registry(args: &RegistryArgs) -> Result<Registry, InputError> {
-    const FLAG: &str = "--registries";
     let RegistryArgs { http_registry, registry_config, registries, trusted_root: _ } = args;
-    let mut options = match registries {
-        None => RegistryOptions::default(),
-        Some(path) => serde_saphyr::from_str(&read(FLAG, path)?).map_err(|error| {
-            // What follows the first line draws the place in the file.
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            let problem = first.strip_prefix("error: ").unwrap_or(first).to_owned();
-            InputError::File { flag: FLAG, path: path.clone(), problem }
-        })?,
-    };
+    let mut options = registry_options(registries.as_deref())?;
     options.allow_http.extend(http_registry.iter().cloned());
     let keychain = match registry_config {
         None => Keychain::anonymous(),

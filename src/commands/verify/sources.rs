@@ -25,7 +25,6 @@ use crate::registry::Keychain;
 use crate::registry::Layout;
 use crate::registry::LayoutRef;
 use crate::registry::Registry;
-use crate::registry::RegistryOptions;
 use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
 
@@ -54,9 +53,9 @@ impl FetchEvidence for Source {
 
 /// The client for all registries that the flags name.
 pub(super) fn registry(args: &VerifyArgs) -> Result<Source, VerifyError> {
-    let mut options = RegistryOptions::default();
+    let mut options = inputs::registry_options(args.registries.as_deref())?;
     if args.allow_http_registry {
-        options.allow_http = args.images.iter().filter_map(host).collect();
+        options.allow_http.extend(args.images.iter().filter_map(host));
     }
     let client = Registry::new(options, keychain(args.registry_config.as_deref())?);
     let problem = |error| VerifyError::Registry(one_line(&error));
