@@ -13,6 +13,9 @@ use std::process::Command;
 
 use tegata::image::Digest;
 
+#[path = "support/collection.rs"]
+mod collection;
+
 const IDENTITY: &str = "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main";
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
 
@@ -47,11 +50,9 @@ const UNREADABLE: (&str, &str) =
 
 #[test]
 fn answers_every_case_by_path_and_by_digest() {
-    let Some(vectors) = std::env::var_os("TEGATA_VECTORS") else {
-        println!("TEGATA_VECTORS is not set: sigstore-conformance's cases are not run");
-        return;
-    };
-    let folder = PathBuf::from(vectors).join("conformance/bundle-verify");
+    let missing = "sigstore-conformance's cases are not run";
+    let Some(vectors) = collection::folder("TEGATA_VECTORS", missing) else { return };
+    let folder = vectors.join("conformance/bundle-verify");
     let mut cases: Vec<PathBuf> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -11,6 +11,9 @@ use tegata::files;
 use tegata::files::FileProblem;
 use tegata::trust_root::TrustRoot;
 
+#[path = "support/collection.rs"]
+mod collection;
+
 /// Fields that are refused until a later version supports them.
 const NOT_YET: [&str; 9] = [
     "attestations",
@@ -39,11 +42,8 @@ const EXCEPTIONS: [(&str, &str, &str); 2] = [
 ];
 
 fn vectors() -> Option<PathBuf> {
-    let found = std::env::var_os("TEGATA_VECTORS").map(PathBuf::from);
-    if found.is_none() {
-        println!("TEGATA_VECTORS is not set: skipping the policies in it");
-    }
-    found.map(|folder| folder.join("policies"))
+    let missing = "policies of others are not compiled";
+    collection::folder("TEGATA_VECTORS", missing).map(|folder| folder.join("policies"))
 }
 
 fn yaml_files(folder: &Path, files: &mut Vec<PathBuf>) {

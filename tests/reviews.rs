@@ -16,6 +16,9 @@ use tegata::admission::Request;
 use tegata::admission::review;
 use tegata::admission::review::ReviewError;
 
+#[path = "support/collection.rs"]
+mod collection;
+
 /// How many reviews the collection holds; with fewer the test would prove less than it says.
 const LEAST: usize = 37;
 
@@ -37,11 +40,8 @@ const REFUSED: [(&str, &str, &str); 7] = [
 /// The vectors by their path below the folder, or `None` where there is no folder.
 fn vectors() -> Option<BTreeMap<String, Vec<u8>>> {
     #[expect(clippy::disallowed_methods, reason = "the tests' only setting")]
-    let Ok(root) = std::env::var("TEGATA_VECTORS") else {
-        println!("skipped: TEGATA_VECTORS does not name the folder with the vectors");
-        return None;
-    };
-    let root = Path::new(&root).join("admission");
+    let missing = "AdmissionReviews of others are not read";
+    let root = collection::folder("TEGATA_VECTORS", missing)?.join("admission");
     let mut folders: Vec<PathBuf> = vec![root.clone()];
     let mut found = BTreeMap::new();
     while let Some(folder) = folders.pop() {

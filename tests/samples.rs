@@ -38,6 +38,8 @@ use tegata::verdict::Verdict;
 
 use self::fake_registry::FakeRegistry;
 
+#[path = "support/collection.rs"]
+mod collection;
 #[path = "support/fake_registry.rs"]
 mod fake_registry;
 
@@ -143,10 +145,7 @@ struct Samples {
 
 impl Samples {
     fn open() -> Option<Self> {
-        let Some(folder) = std::env::var_os("TEGATA_SAMPLES").map(PathBuf::from) else {
-            println!("TEGATA_SAMPLES is not set: the signed samples are not verified");
-            return None;
-        };
+        let folder = collection::folder("TEGATA_SAMPLES", "the signed samples are not verified")?;
         let policies = policies(&folder);
         Some(Self { folder, policies })
     }
@@ -395,7 +394,7 @@ async fn verify_all(samples: &Samples, host: &str) {
 async fn docker_registry_gets_the_right_answer() {
     let Some(samples) = Samples::open() else { return };
     let Some(server) = DockerRegistry::start(&samples.folder) else {
-        println!("docker-registry is not installed: its signed images are not verified");
+        collection::say("docker-registry is not installed: its images are not verified");
         return;
     };
     let client = plain_http(&server.host);

@@ -46,6 +46,8 @@ use tegata::verify::PublicKey;
 
 use self::fake_registry::FakeRegistry;
 
+#[path = "support/collection.rs"]
+mod collection;
 #[path = "support/fake_registry.rs"]
 mod fake_registry;
 
@@ -67,11 +69,8 @@ const REFUSED: [(&str, &str); 11] = [
 ];
 
 fn folder(name: &str) -> Option<PathBuf> {
-    let Some(vectors) = std::env::var_os("TEGATA_VECTORS") else {
-        println!("TEGATA_VECTORS is not set: {name} of others are not verified");
-        return None;
-    };
-    Some(PathBuf::from(vectors).join(name))
+    let missing = format!("{name} of others are not verified");
+    collection::folder("TEGATA_VECTORS", &missing).map(|folder| folder.join(name))
 }
 
 fn keyed(pem: &str) -> Signer {

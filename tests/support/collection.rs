@@ -1,0 +1,25 @@
+//! Collections of others' work that are no part of this project: an environment variable names
+//! their folder. Without it the test says so, in one line that the test runner does not hide.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "test support: each test crate uses a part of it"
+)]
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// The folder that `variable` names; `what` is not done without it.
+pub fn folder(variable: &str, what: &str) -> Option<PathBuf> {
+    let found = std::env::var_os(variable).map(PathBuf::from);
+    if found.is_none() {
+        say(&format!("{variable} is not set: {what}"));
+    }
+    found
+}
+
+/// Writes a line past the runner, which keeps what passing tests print to itself.
+#[expect(clippy::explicit_write, reason = "`eprintln` is what the runner keeps to itself")]
+pub fn say(line: &str) {
+    writeln!(std::io::stderr(), "\n{line}").unwrap();
+}
