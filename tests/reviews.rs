@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -39,7 +38,6 @@ const REFUSED: [(&str, &str, &str); 7] = [
 
 /// The vectors by their path below the folder, or `None` where there is no folder.
 fn vectors() -> Option<BTreeMap<String, Vec<u8>>> {
-    #[expect(clippy::disallowed_methods, reason = "the tests' only setting")]
     let missing = "AdmissionReviews of others are not read";
     let root = collection::folder("TEGATA_VECTORS", missing)?.join("admission");
     let mut folders: Vec<PathBuf> = vec![root.clone()];
