@@ -230,7 +230,7 @@ fn decide(images: Vec<FieldReport>, settings: Settings) -> Decision {
     let mut verdicts = Vec::new();
     for field in &images {
         match consequence(&field.report, settings) {
-            Consequence::Admit if field.unpinned && field.report.digest.is_some() => {
+            Consequence::Admit if field.unpinned && field.report.verdict == Verdict::Verified => {
                 warnings.push(format!(
                     "{}: {} was verified by its tag, which can move; refer to it by its digest",
                     field.path, field.report.image

@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::json;
 use tegata::admission::Admission;
 use tegata::admission::Decision;
+use tegata::admission::Mutate;
 use tegata::admission::Settings;
 use tegata::admission::review;
 use tegata::evidence::Candidate;
@@ -115,6 +116,10 @@ impl Cluster {
     }
 
     fn admit(self, time: Duration) -> Decision {
+        self.admit_under(Settings::default(), time)
+    }
+
+    fn admit_under(self, settings: Settings, time: Duration) -> Decision {
         let review = json!({
             "apiVersion": "admission.k8s.io/v1",
             "kind": "AdmissionReview",
@@ -134,7 +139,7 @@ impl Cluster {
         });
         let request = review::parse(review.to_string().as_bytes()).unwrap();
         let snapshot = PolicySnapshot::new(self.policies);
-        let admission = Admission::new(self.fake, Settings::default());
+        let admission = Admission::new(self.fake, settings);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let now = start() + 24.hours();
         runtime.block_on(admission.admit(&request, &snapshot, now, Instant::now() + time))
@@ -257,4 +262,19 @@ fn a_defect_is_not_what_on_unavailable_is_for() {
         let decision = cluster.cluster_policy("signed", policy(another_key(), allow)).admit(LONG);
         assert_eq!(decision.allowed, allowed, "{reason}");
     }
+}
+
+#[test]
+fn nothing_is_called_verified_by_its_tag_that_is_only_audited() {
+    let settings = Settings { mutate: Mutate::Off, ..Settings::default() };
+    let cluster = Cluster::signed();
+    let signer = cluster.signer();
+    let verified = cluster.cluster_policy("signed", policy(signer, json!({})));
+    let warnings = verified.admit_under(settings, LONG).warnings;
+    assert!(warnings[0].contains("was verified by its tag"), "{warnings:?}");
+    let audited = Cluster::unsigned()
+        .cluster_policy("audited", policy(another_key(), json!({"mode": "audit"})));
+    let decision = audited.admit_under(settings, LONG);
+    assert!(decision.allowed, "{}", decision.message);
+    assert_eq!(decision.warnings, [] as [&str; 0]);
 }
