@@ -29,7 +29,6 @@ use crate::verdict::Failure;
 use crate::verdict::ImageReport;
 use crate::verdict::PolicyReport;
 use crate::verdict::Reason;
-use crate::verdict::Verdict;
 
 /// Kept of the time for verifying what was fetched, so that evidence which arrives late still gets
 /// a verdict and its explanation.
@@ -71,13 +70,7 @@ impl<F: FetchEvidence> Admission<F> {
         let (ready, invalid) = split(&selected);
         let mut policies: Vec<PolicyReport> = invalid.into_iter().map(invalid_report).collect();
         policies.extend(self.judge_all(image, digest.as_ref(), ready, now, deadline).await);
-        ImageReport {
-            image: image.to_string(),
-            digest: digest.map(|digest| digest.to_string()),
-            verdict: policies.iter().map(|p| p.verdict).max().unwrap_or(Verdict::Rejected),
-            failure: None,
-            policies,
-        }
+        ImageReport::judged(image.to_string(), digest.map(|digest| digest.to_string()), policies)
     }
 
     /// Judges each policy as soon as its own evidence is there: one whose source is slow must not
@@ -199,13 +192,14 @@ fn not_covered() -> Failure {
 /// A text that names no image: each policy that applies whatever the image answers that by its own
 /// settings. Where there is none, nothing is covered.
 pub(super) fn undecided(image: String, selected: &[&PolicyState], failure: Failure) -> ImageReport {
-    let (ready, invalid) = split(selected);
-    let mut policies: Vec<PolicyReport> = invalid.into_iter().map(invalid_report).collect();
-    policies.extend(ready.iter().map(|policy| policy_report(policy, failure.clone())));
-    let Some(verdict) = policies.iter().map(|policy| policy.verdict).max() else {
+    if selected.is_empty() {
         return ImageReport::failed(image, not_covered());
+    }
+    let report = |state: &&PolicyState| match state {
+        PolicyState::Invalid(policy) => invalid_report(policy),
+        PolicyState::Ready(policy) => policy_report(policy, failure.clone()),
     };
-    ImageReport { image, digest: None, verdict, failure: None, policies }
+    ImageReport::judged(image, None, selected.iter().map(report).collect())
 }
 
 /// The registry could not say which image it is: each policy answers that by its own settings,
@@ -218,14 +212,7 @@ fn unresolved(image: &ImageRef, selected: &[&PolicyState], failure: &Failure) ->
         }
         PolicyState::Ready(policy) => judge::judge_static(policy),
     };
-    let policies: Vec<PolicyReport> = selected.iter().map(report).collect();
-    ImageReport {
-        image: image.to_string(),
-        digest: None,
-        verdict: policies.iter().map(|policy| policy.verdict).max().unwrap_or(Verdict::Rejected),
-        failure: None,
-        policies,
-    }
+    ImageReport::judged(image.to_string(), None, selected.iter().map(report).collect())
 }
 
 fn policy_report(policy: &Policy, failure: Failure) -> PolicyReport {

@@ -185,13 +185,7 @@ async fn check(
 
 fn overrun(name: &str, timeout: Duration) -> ImageReport {
     let failure = Failure::new(Reason::DeadlineExceeded, format!("no answer within {timeout:?}"));
-    ImageReport {
-        image: name.to_owned(),
-        digest: None,
-        verdict: failure.verdict(),
-        failure: Some(failure),
-        policies: Vec::new(),
-    }
+    ImageReport::failed(name.to_owned(), failure)
 }
 
 /// Does `work`; where standard error is a terminal and it takes a while, a line there says how far

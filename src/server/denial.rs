@@ -7,6 +7,7 @@ use crate::admission::Request;
 use crate::verdict::Failure;
 use crate::verdict::ImageReport;
 use crate::verdict::Reason;
+use crate::verdict::printable;
 
 /// A denial for `reason`, with every image of `request` as undecided, where it is known.
 pub(super) fn denial(
@@ -23,13 +24,7 @@ pub(super) fn denial(
             text: image.text.clone(),
             pinned: None,
             unpinned: false,
-            report: ImageReport {
-                image: crate::verdict::printable(&image.text),
-                digest: None,
-                verdict,
-                failure: Some(failure.clone()),
-                policies: Vec::new(),
-            },
+            report: ImageReport::failed(printable(&image.text), failure.clone()),
         });
     Decision {
         allowed: false,

@@ -164,6 +164,14 @@ pub struct ImageReport {
 }
 
 impl ImageReport {
+    /// A report on an image that these policies judged: the worst verdict counts, and without any
+    /// it is rejected.
+    pub fn judged(image: String, digest: Option<String>, policies: Vec<PolicyReport>) -> Self {
+        let worst = policies.iter().map(|policy| policy.verdict).max();
+        let verdict = worst.unwrap_or(Verdict::Rejected);
+        Self { image, digest, verdict, failure: None, policies }
+    }
+
     /// A report on an image of which no policy could be asked.
     pub fn failed(image: String, failure: Failure) -> Self {
         let verdict = failure.verdict();

@@ -97,3 +97,35 @@ fn rejects_what_the_trust_root_no_longer_or_does_not_cover() {
     }
     table.finish();
 }
+
+#[test]
+fn rejects_an_entry_whose_body_is_of_another_kind_than_its_label() {
+    let sigstore = VirtualSigstore::new(start());
+    let root = TrustRoot::from_json(&sigstore.trusted_root_json()).unwrap();
+    let asked = Asked { root: &root, key: None, demands: LOGGED };
+    let signing = sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1);
+    let mut signed = signing.bundle(Version::V03).sign(&image());
+    verify(&signed.candidate(), &asked).unwrap();
+    let label = &mut signed.bundle["verificationMaterial"]["tlogEntries"][0]["kindVersion"];
+    *label = serde_json::json!({ "kind": "intoto", "version": "0.0.2" });
+    let failure = verify(&signed.candidate(), &asked).unwrap_err();
+    assert_eq!(failure.reason, Reason::LogEntryMalformed, "{failure}");
+    assert!(failure.found.contains("of kind dsse 0.0.1"), "{failure}");
+}
+
+#[test]
+fn rejects_a_second_entry_that_nothing_proves() {
+    let sigstore = VirtualSigstore::new(start());
+    let root = TrustRoot::from_json(&sigstore.trusted_root_json()).unwrap();
+    let asked = Asked { root: &root, key: None, demands: LOGGED };
+    let signing = sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1);
+    let mut signed = signing.bundle(Version::V03).sign(&image());
+    let entries = &mut signed.bundle["verificationMaterial"]["tlogEntries"];
+    let mut bare = entries[0].clone();
+    for part in ["inclusionPromise", "inclusionProof"] {
+        bare.as_object_mut().unwrap().remove(part).unwrap();
+    }
+    entries.as_array_mut().unwrap().push(bare);
+    let failure = verify(&signed.candidate(), &asked).unwrap_err();
+    assert_eq!(failure.reason, Reason::InclusionProofAbsent, "{failure}");
+}
