@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::evidence::FetchEvidence;
+use crate::evidence::Tenant;
 use crate::image::ImageUse;
 use crate::policy::Mode;
 use crate::policy::OnUnavailable;
@@ -25,7 +26,7 @@ use crate::verdict::Verdict;
 use crate::verdict::printable;
 use crate::verdict::text;
 
-mod check;
+pub mod check;
 mod judge;
 pub mod review;
 
@@ -44,8 +45,55 @@ pub struct Request {
     pub user: String,
     /// Whether nothing will be persisted.
     pub dry_run: bool,
+    /// What is done to the object; for people.
+    pub operation: Operation,
+    /// The object itself, as far as it has a name already.
+    pub object: ObjectRef,
+    /// The controller that owns the object, as the object says: where people look for events. Not
+    /// to be believed for anything else.
+    pub owner: Option<ObjectRef>,
+    /// Whose credentials its images are pulled with.
+    pub tenant: Tenant,
     /// The images to judge: all of a new object, of an update those that it adds.
     pub images: Vec<ImageUse>,
+}
+
+/// What a request does to its object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Operation {
+    /// Opens a connection to it.
+    Connect,
+    /// Stores a new one.
+    Create,
+    /// Deletes it.
+    Delete,
+    /// Changes it.
+    Update,
+}
+
+impl Operation {
+    /// The name used in AdmissionReviews.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::Create => "CREATE",
+            Self::Delete => "DELETE",
+            Self::Update => "UPDATE",
+        }
+    }
+}
+
+/// An object of the cluster, in the namespace of the request.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ObjectRef {
+    /// For example `apps/v1`.
+    pub api_version: String,
+    /// For example `ReplicaSet`.
+    pub kind: String,
+    /// Its name; empty where it has none yet.
+    pub name: String,
+    /// Its `uid`; empty where it has none yet.
+    pub uid: String,
 }
 
 /// What to do about images that no policy covers.
@@ -155,13 +203,13 @@ impl<F: FetchEvidence> Admission<F> {
         now: Timestamp,
         deadline: Instant,
     ) -> Decision {
-        let Request { workload, kind, images, .. } = request;
+        let Request { workload, kind, images, tenant, .. } = request;
+        let workload = &snapshot.know_namespace(workload);
+        let asked = check::Asked { workload, tenant, snapshot, now, deadline };
         let distinct: BTreeMap<&str, &ImageUse> =
             images.iter().map(|image| (image.text.as_str(), image)).collect();
-        let checks: Vec<_> = distinct
-            .into_values()
-            .map(|image| self.check_use(image, workload, snapshot, now, deadline))
-            .collect();
+        let checks: Vec<_> =
+            distinct.into_values().map(|image| self.check_use(image, asked)).collect();
         let reports: BTreeMap<&str, ImageReport> =
             stream::iter(checks).buffer_unordered(CONCURRENT_IMAGES).collect().await;
         let pins = match self.settings.mutate {
@@ -189,18 +237,15 @@ impl<F: FetchEvidence> Admission<F> {
     async fn check_use<'a>(
         &self,
         image: &'a ImageUse,
-        workload: &Workload,
-        snapshot: &PolicySnapshot,
-        now: Timestamp,
-        deadline: Instant,
+        asked: check::Asked<'_>,
     ) -> (&'a str, ImageReport) {
         let report = match &image.image {
-            Ok(parsed) => self.check_image(parsed, workload, snapshot, now, deadline).await,
+            Ok(parsed) => self.check_image(parsed, asked).await,
             Err(error) => {
                 let failure = Failure::new(Reason::ImageReferenceInvalid, error);
                 check::undecided(
                     printable(&image.text),
-                    &snapshot.select_workload(workload),
+                    &asked.snapshot.select_workload(asked.workload),
                     failure,
                 )
             }

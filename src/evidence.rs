@@ -143,6 +143,28 @@ pub mod annotation {
 /// Media type of a classic signature's payload.
 pub const SIMPLE_SIGNING_MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
+/// On whose behalf a registry is asked: whose credentials may be used.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Tenant {
+    /// The namespace of the pod; empty for none, and then there are no credentials of a tenant.
+    pub namespace: String,
+    /// The pod's ServiceAccount; `default` where the pod names none.
+    pub service_account: String,
+    /// Names of the pod's image pull secrets, in its order.
+    pub pull_secrets: Vec<String>,
+}
+
+/// Whose credentials may be used besides the tenant's.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum OwnCredentials {
+    /// Nobody's: the place was named by the tenant, who must not reach through Tegata what their
+    /// own credentials do not open.
+    Withheld,
+    /// Tegata's, after the tenant's.
+    #[default]
+    Used,
+}
+
 /// The I/O of admission: references to digests, digests to evidence.
 ///
 /// Implemented by the registry client, by OCI layout folders, and by fakes in tests. Both calls
@@ -165,6 +187,32 @@ pub trait FetchEvidence: Send + Sync + 'static {
         query: &EvidenceQuery,
         deadline: Instant,
     ) -> impl Future<Output = Evidence> + Send;
+
+    /// [`Self::resolve`] with the tenant's credentials. Sources that know no tenants leave it as
+    /// it is.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    fn resolve_for(
+        &self,
+        _tenant: &Tenant,
+        image: &ImageRef,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Digest, Failure>> + Send {
+        self.resolve(image, deadline)
+    }
+
+    /// [`Self::fetch`] with the tenant's credentials. Sources that know no tenants leave it as it
+    /// is.
+    fn fetch_for(
+        &self,
+        _tenant: &Tenant,
+        _own: OwnCredentials,
+        query: &EvidenceQuery,
+        deadline: Instant,
+    ) -> impl Future<Output = Evidence> + Send {
+        self.fetch(query, deadline)
+    }
 }
 
 impl<F: FetchEvidence> FetchEvidence for std::sync::Arc<F> {
@@ -182,5 +230,24 @@ impl<F: FetchEvidence> FetchEvidence for std::sync::Arc<F> {
         deadline: Instant,
     ) -> impl Future<Output = Evidence> + Send {
         (**self).fetch(query, deadline)
+    }
+
+    fn resolve_for(
+        &self,
+        tenant: &Tenant,
+        image: &ImageRef,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Digest, Failure>> + Send {
+        (**self).resolve_for(tenant, image, deadline)
+    }
+
+    fn fetch_for(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        query: &EvidenceQuery,
+        deadline: Instant,
+    ) -> impl Future<Output = Evidence> + Send {
+        (**self).fetch_for(tenant, own, query, deadline)
     }
 }

@@ -14,7 +14,8 @@ use crate::policy::PolicyId;
 use crate::policy::PolicySnapshot;
 use crate::policy::PolicyState;
 use crate::policy::compile;
-use crate::policy::compile::TrustRoots;
+use crate::policy::compile::Keys;
+use crate::policy::compile::References;
 use crate::trust_root::TrustRoot;
 
 mod document;
@@ -216,7 +217,8 @@ fn load_trust_roots(loaded: &mut Loaded, documents: &[(PathBuf, Document)]) {
 
 fn load_policies(loaded: &mut Loaded, documents: &[(PathBuf, Document)], default: &Arc<TrustRoot>) {
     let named = loaded.contents.values().flat_map(|content| content.trust_roots.clone());
-    let roots = TrustRoots { default: Arc::clone(default), named: named.collect() };
+    let roots =
+        References { default: Arc::clone(default), named: named.collect(), keys: Keys::NoCluster };
     let mut seen = BTreeMap::new();
     for (file, document) in documents {
         let (id, compiled) = match &document.resource {

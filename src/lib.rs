@@ -16,13 +16,14 @@
 //! | wire | [`api`] | nothing |
 //! | pure | [`image`], [`json`], [`workload`], [`trust_root`], [`verify`], [`policy`], [`verdict`] | the layers above |
 //! | pipeline | [`evidence`], [`admission`] | wire and pure |
-//! | I/O | [`registry`], [`files`], [`server`], [`telemetry`], [`metrics`] | all of these |
+//! | I/O | [`registry`], [`files`], [`cluster`], [`server`], [`telemetry`], [`metrics`] | all of these |
 //! | composition | [`args`], [`commands`] | everything |
 //!
 //! Imports go downwards only; `tests/layers.rs` holds every module to it.
 pub mod admission;
 pub mod api;
 pub mod args;
+pub mod cluster;
 pub mod commands;
 pub mod evidence;
 pub mod files;

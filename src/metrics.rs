@@ -17,6 +17,12 @@ use crate::policy::PolicyState;
 use crate::verdict::Reason;
 use crate::verdict::Verdict;
 
+mod of_registry;
+mod of_watch;
+
+pub use of_registry::RegistryMetrics;
+pub use of_watch::WatchMetrics;
+
 /// Upper bounds of the latency buckets, in seconds: from a cached answer (about a millisecond) to
 /// 30 s, the longest time-out that Kubernetes lets a webhook have.
 const LATENCY_BUCKETS: [f64; 14] =
@@ -33,6 +39,10 @@ pub struct Metrics {
     policies: Family<PolicyLabels, Gauge>,
     certificate_expiry: Gauge,
     reload_failures: Family<ReloadLabels, Counter>,
+    /// Of the watches on the cluster.
+    pub watch: WatchMetrics,
+    /// Of requests to registries.
+    pub registry: RegistryMetrics,
 }
 
 /// What [`Metrics::decided`] counts.
@@ -121,6 +131,8 @@ impl Metrics {
             policies: Family::default(),
             certificate_expiry: Gauge::default(),
             reload_failures: Family::default(),
+            watch: WatchMetrics::register(registry),
+            registry: RegistryMetrics::register(registry),
         };
         metrics.register_all(registry);
         for shed in [Shed::Connection, Shed::Request] {
@@ -143,6 +155,8 @@ impl Metrics {
             policies,
             certificate_expiry,
             reload_failures,
+            watch: _,
+            registry: _,
         } = self;
         registry.register(
             "decisions",

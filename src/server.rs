@@ -103,9 +103,17 @@ impl Default for Limits {
     }
 }
 
+/// Told of every decision, for what else is made of it than the answer: Events. Must return at
+/// once.
+pub trait Observe: Send + Sync + 'static {
+    /// A request was decided.
+    fn decided(&self, endpoint: Endpoint, request: &Request, decision: &Decision);
+}
+
 /// What the webhook's handlers share.
 pub struct AppState<A> {
     admit: Arc<A>,
+    observer: Option<Arc<dyn Observe>>,
     policies: watch::Receiver<Arc<PolicySnapshot>>,
     metrics: Metrics,
     default_timeout: Duration,
@@ -126,6 +134,7 @@ impl<A> AppState<A> {
         let Limits { default_timeout, max_in_flight } = limits;
         Self {
             admit: Arc::new(admit),
+            observer: None,
             policies,
             metrics,
             default_timeout,
@@ -135,12 +144,19 @@ impl<A> AppState<A> {
             buffers: body::budget(),
         }
     }
+
+    /// The same, with someone who is told of every decision.
+    #[must_use]
+    pub fn observed_by(self, observer: Option<Arc<dyn Observe>>) -> Self {
+        Self { observer, ..self }
+    }
 }
 
 impl<A> Clone for AppState<A> {
     fn clone(&self) -> Self {
         Self {
             admit: Arc::clone(&self.admit),
+            observer: self.observer.clone(),
             policies: self.policies.clone(),
             metrics: self.metrics.clone(),
             default_timeout: self.default_timeout,

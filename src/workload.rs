@@ -97,6 +97,11 @@ impl Kind {
         Self::find(group, version, text("kind"))
     }
 
+    /// Where the pod spec of an object of this kind is.
+    pub fn pod_spec<'a>(&self, object: &'a Value) -> Option<&'a Value> {
+        self.pod_spec.iter().try_fold(object, |value, key| value.get(key))
+    }
+
     /// `apiVersion` as objects of this kind state it.
     pub fn api_version(&self) -> String {
         api_version(self.group, self.version)

@@ -37,15 +37,15 @@ const IO_NAMES: [&str; 13] = [
 ];
 
 /// What the I/O layer may import from: itself and all below.
-const IO_USES: &str = "admission api evidence files image json metrics policy registry server \
+const IO_USES: &str = "admission api cluster evidence files image json metrics policy registry server \
                        telemetry trust_root verdict verify workload";
 
 /// What composes the program may import from: everything.
-const ALL: &str = "admission api args commands evidence files image json metrics policy registry \
+const ALL: &str = "admission api args cluster commands evidence files image json metrics policy registry \
                    server telemetry trust_root verdict verify workload";
 
 /// Each module of the crate: its layer, and which others it may import from.
-const MODULES: [(&str, Layer, &str); 17] = [
+const MODULES: [(&str, Layer, &str); 18] = [
     ("api", Layer::Pure, ""),
     ("verdict", Layer::Pure, "policy"),
     ("image", Layer::Pure, "verdict"),
@@ -56,6 +56,7 @@ const MODULES: [(&str, Layer, &str); 17] = [
     ("policy", Layer::Pure, "api evidence image trust_root verdict verify"),
     ("evidence", Layer::Pipeline, "image verdict"),
     ("admission", Layer::Pipeline, "evidence image json policy trust_root verdict verify workload"),
+    ("cluster", Layer::Io, IO_USES),
     ("files", Layer::Io, IO_USES),
     ("metrics", Layer::Io, IO_USES),
     ("registry", Layer::Io, IO_USES),

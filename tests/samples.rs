@@ -22,7 +22,9 @@ use serde_json::Value;
 use serde_json::json;
 use tegata::admission::Admission;
 use tegata::admission::Settings;
+use tegata::admission::check::Asked;
 use tegata::evidence::FetchEvidence;
+use tegata::evidence::Tenant;
 use tegata::files;
 use tegata::image::Digest;
 use tegata::image::ImageRef;
@@ -269,7 +271,8 @@ async fn check<F: FetchEvidence>(
     let admission = Admission::new(fetch, Settings::default());
     let now = "2026-11-23T00:00:00Z".parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
-    admission.check_image(image, &Workload::default(), snapshot, now, deadline).await
+    let (workload, tenant) = (&Workload::default(), &Tenant::default());
+    admission.check_image(image, Asked { workload, tenant, snapshot, now, deadline }).await
 }
 
 fn answer(report: &ImageReport) -> String {

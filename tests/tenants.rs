@@ -24,7 +24,8 @@ use tegata::image::ImageRef;
 use tegata::policy::PolicySnapshot;
 use tegata::policy::PolicyState;
 use tegata::policy::compile;
-use tegata::policy::compile::TrustRoots;
+use tegata::policy::compile::Keys;
+use tegata::policy::compile::References;
 use tegata::trust_root::TrustRoot;
 use tegata::verdict::Failure;
 use tegata::verdict::Reason;
@@ -73,7 +74,7 @@ impl FetchEvidence for Fake {
 /// A cluster with policies, a registry and a signer.
 struct Cluster {
     key: Key,
-    roots: TrustRoots,
+    roots: References,
     policies: Vec<PolicyState>,
     fake: Fake,
 }
@@ -86,7 +87,7 @@ impl Cluster {
         let signature = sigstore.keyed(&key).classic().sign(&digest()).candidate();
         let root = Arc::new(TrustRoot::from_json(&sigstore.trusted_root_json()).unwrap());
         let fake = Fake { candidates: vec![signature], resolved: Ok(digest()) };
-        let roots = TrustRoots { default: root, named: BTreeMap::new() };
+        let roots = References { default: root, named: BTreeMap::new(), keys: Keys::NoCluster };
         Self { key, roots, policies: Vec::new(), fake }
     }
 

@@ -18,8 +18,10 @@ use serde_json::Value;
 use serde_json::json;
 use tegata::admission::Admission;
 use tegata::admission::Settings;
+use tegata::admission::check::Asked;
 use tegata::evidence::Format;
 use tegata::evidence::SIMPLE_SIGNING_MEDIA_TYPE;
+use tegata::evidence::Tenant;
 use tegata::image::Digest;
 use tegata::policy::Authority;
 use tegata::policy::Demands;
@@ -116,7 +118,9 @@ async fn answer(registry: &FakeRegistry, digest: &Digest, snapshot: &PolicySnaps
     let image = format!("{host}/v/image@{digest}").parse().unwrap();
     let now = "2026-11-22T00:00:00Z".parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
-    let report = admission.check_image(&image, &Workload::default(), snapshot, now, deadline).await;
+    let (workload, tenant) = (&Workload::default(), &Tenant::default());
+    let asked = Asked { workload, tenant, snapshot, now, deadline };
+    let report = admission.check_image(&image, asked).await;
     match (report.verdict, &report.policies[0].failure) {
         (Verdict::Verified, None) => VERIFIED.to_owned(),
         (_, Some(failure)) => format!("{}: {}", failure.step(), failure.reason),

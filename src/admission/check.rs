@@ -14,6 +14,8 @@ use super::judge::Case;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
+use crate::evidence::OwnCredentials;
+use crate::evidence::Tenant;
 use crate::image::Digest;
 use crate::image::ImageRef;
 use crate::policy::Authority;
@@ -21,6 +23,7 @@ use crate::policy::InvalidPolicy;
 use crate::policy::Mode;
 use crate::policy::OnUnavailable;
 use crate::policy::Policy;
+use crate::policy::PolicyId;
 use crate::policy::PolicySnapshot;
 use crate::policy::PolicyState;
 use crate::policy::Signer;
@@ -34,16 +37,25 @@ use crate::verdict::Reason;
 /// a verdict and its explanation.
 const VERIFY_MARGIN: Duration = Duration::from_millis(250);
 
+/// What a check needs besides the image.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The object that names the image.
+    pub workload: &'a Workload,
+    /// Whose credentials are used.
+    pub tenant: &'a Tenant,
+    /// The policies.
+    pub snapshot: &'a PolicySnapshot,
+    /// The present.
+    pub now: Timestamp,
+    /// When the answer must be there.
+    pub deadline: Instant,
+}
+
 impl<F: FetchEvidence> Admission<F> {
-    /// Checks one image, by `deadline`, under one snapshot of the policies.
-    pub async fn check_image(
-        &self,
-        image: &ImageRef,
-        workload: &Workload,
-        snapshot: &PolicySnapshot,
-        now: Timestamp,
-        deadline: Instant,
-    ) -> ImageReport {
+    /// Checks one image.
+    pub async fn check_image(&self, image: &ImageRef, asked: Asked<'_>) -> ImageReport {
+        let Asked { workload, tenant, snapshot, deadline, .. } = asked;
         let mut selected = match image.digest() {
             Some(_) => snapshot.select(workload, image),
             None => snapshot.select_unresolved(workload, image),
@@ -54,7 +66,7 @@ impl<F: FetchEvidence> Admission<F> {
         let _permit = self.checking.acquire().await;
         let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
         let digest = if selected.iter().any(|state| needs_digest(state, image)) {
-            match self.fetch.resolve(image, fetch_by).await {
+            match self.fetch.resolve_for(tenant, image, fetch_by).await {
                 Ok(digest) => Some(digest),
                 Err(failure) => return unresolved(image, &selected, &failure),
             }
@@ -69,7 +81,7 @@ impl<F: FetchEvidence> Admission<F> {
         }
         let (ready, invalid) = split(&selected);
         let mut policies: Vec<PolicyReport> = invalid.into_iter().map(invalid_report).collect();
-        policies.extend(self.judge_all(image, digest.as_ref(), ready, now, deadline).await);
+        policies.extend(self.judge_all(image, digest.as_ref(), ready, asked).await);
         ImageReport::judged(image.to_string(), digest.map(|digest| digest.to_string()), policies)
     }
 
@@ -80,14 +92,16 @@ impl<F: FetchEvidence> Admission<F> {
         image: &ImageRef,
         digest: Option<&Digest>,
         policies: Vec<Arc<Policy>>,
-        now: Timestamp,
-        deadline: Instant,
+        asked: Asked<'_>,
     ) -> Vec<PolicyReport> {
+        let Asked { tenant, now, deadline, .. } = asked;
         // A static authority alone needs no digest; its verdict does not depend on one.
         let digest = &digest.cloned().unwrap_or_else(|| Digest::sha256_of(b""));
         let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
-        let fetch = |query: EvidenceQuery| {
-            async move { Arc::new(self.fetch.fetch(&query, fetch_by).await) }.boxed().shared()
+        let fetch = |(query, own): (EvidenceQuery, OwnCredentials)| {
+            async move { Arc::new(self.fetch.fetch_for(tenant, own, &query, fetch_by).await) }
+                .boxed()
+                .shared()
         };
         // Authorities and policies that look in the same place share what is found there.
         let mut fetches = BTreeMap::new();
@@ -96,9 +110,11 @@ impl<F: FetchEvidence> Admission<F> {
                 .into_iter()
                 .map(|policy| {
                     let places = policy.authorities.iter().map(|authority| {
+                        let own = own_credentials(&policy.id, authority);
                         let queries = queries(authority, image, digest).into_iter();
                         join_all(queries.map(|query| {
-                            fetches.entry(query.clone()).or_insert_with(|| fetch(query)).clone()
+                            let asked = (query, own);
+                            fetches.entry(asked.clone()).or_insert_with(|| fetch(asked)).clone()
                         }))
                     });
                     let evidence = join_all(places.collect::<Vec<_>>());
@@ -144,6 +160,14 @@ fn needs_digest(state: &PolicyState, image: &ImageRef) -> bool {
 
 fn is_static(authority: &Authority) -> bool {
     matches!(authority.signer, Signer::StaticPass | Signer::StaticFail { .. })
+}
+
+/// A place that a namespace's owners name is asked with their own credentials alone.
+const fn own_credentials(policy: &PolicyId, authority: &Authority) -> OwnCredentials {
+    match policy {
+        PolicyId::Namespaced { .. } if !authority.sources.is_empty() => OwnCredentials::Withheld,
+        PolicyId::Cluster { .. } | PolicyId::Namespaced { .. } => OwnCredentials::Used,
+    }
 }
 
 /// Where the signatures for an authority may be.

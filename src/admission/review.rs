@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::Operation;
 use super::Request;
 use crate::image::ImageUse;
 use crate::json;
@@ -14,6 +15,7 @@ use crate::verdict::printable;
 use crate::workload;
 use crate::workload::Kind;
 
+mod about;
 mod error;
 mod response;
 
@@ -98,19 +100,12 @@ fn uid(request: &Value) -> Result<&str, ReviewProblem> {
     })
 }
 
-/// What the request wants to do, as far as images are concerned.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Operation {
-    Create,
-    Update,
-    Other,
-}
-
 fn read(request: &Value, uid: &str) -> Result<Request, ReviewProblem> {
     let operation = match string(request, "operation", "request.operation")? {
         "CREATE" => Operation::Create,
         "UPDATE" => Operation::Update,
-        "DELETE" | "CONNECT" => Operation::Other,
+        "DELETE" => Operation::Delete,
+        "CONNECT" => Operation::Connect,
         found => {
             return Err(ReviewProblem::Operation { found: printable(found) });
         }
@@ -119,13 +114,18 @@ fn read(request: &Value, uid: &str) -> Result<Request, ReviewProblem> {
     let resource = triple(request, "resource", "request.resource")?;
     let object = request.get("object").unwrap_or(&Value::Null);
     let images = match operation {
-        Operation::Other => Vec::new(),
+        Operation::Connect | Operation::Delete => Vec::new(),
         Operation::Create | Operation::Update => images(request, operation, &kind, &resource)?,
     };
+    let namespace = optional(request, "namespace", "request.namespace")?;
     Ok(Request {
         uid: uid.to_owned(),
+        operation,
+        object: about::object(&kind, request, object),
+        owner: about::owner(object),
+        tenant: about::tenant(&kind, namespace, object),
         workload: Workload {
-            namespace: optional(request, "namespace", "request.namespace")?.to_owned(),
+            namespace: namespace.to_owned(),
             namespace_labels: BTreeMap::new(),
             group: resource.group.to_owned(),
             version: resource.version.to_owned(),
@@ -164,7 +164,7 @@ fn images(
     agree(object, "apiVersion", "request.object.apiVersion", &kind.api_version())?;
     let old = match operation {
         Operation::Update => request.get("oldObject").filter(|old| Kind::of(old) == Ok(kind)),
-        Operation::Create | Operation::Other => None,
+        Operation::Connect | Operation::Create | Operation::Delete => None,
     };
     Ok(match old {
         Some(old) => workload::added_images(kind, object, old)?,

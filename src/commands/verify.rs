@@ -20,9 +20,11 @@ use crate::admission::Admission;
 use crate::admission::Mutate;
 use crate::admission::NoMatch;
 use crate::admission::Settings;
+use crate::admission::check::Asked;
 use crate::args::VerifyArgs;
 use crate::args::verify::ImageArg;
 use crate::args::verify::PolicyArgs;
+use crate::evidence::Tenant;
 use crate::image::ImageRef;
 use crate::policy::NAMESPACE_NAME;
 use crate::policy::PolicySnapshot;
@@ -175,7 +177,9 @@ async fn check(
 ) -> ImageReport {
     let Subject { name, image, admission } = subject;
     let deadline = Instant::now() + timeout;
-    let check = admission.check_image(image, workload, snapshot, Timestamp::now(), deadline);
+    let tenant = &Tenant::default();
+    let asked = Asked { workload, tenant, snapshot, now: Timestamp::now(), deadline };
+    let check = admission.check_image(image, asked);
     let report = match tokio::time::timeout(timeout + OVERRUN, check).await {
         Ok(report) => report,
         Err(_) => overrun(name, timeout),

@@ -14,8 +14,8 @@ use crate::policy::Policy;
 use crate::policy::PolicyId;
 use crate::policy::compile;
 use crate::policy::compile::CompileError;
+use crate::policy::compile::References;
 use crate::policy::compile::TrustRootSource;
-use crate::policy::compile::TrustRoots;
 use crate::policy::suggest;
 use crate::trust_root::TrustRoot;
 
@@ -70,7 +70,7 @@ impl Spec {
         }
     }
 
-    pub(super) fn compile(&self, roots: &TrustRoots) -> Result<Policy, CompileError> {
+    pub(super) fn compile(&self, roots: &References) -> Result<Policy, CompileError> {
         match self {
             Self::Cluster { name, spec } => {
                 compile::compile_cluster_image_policy(name, spec, roots)

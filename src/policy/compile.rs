@@ -31,13 +31,52 @@ pub use trust_root::TrustRootSource;
 pub use trust_root::compile_trust_root;
 pub use trust_root::trust_root_source;
 
-/// The trust roots that policies may name.
+/// What policies may name: trust roots and keys.
 #[derive(Clone, Debug)]
-pub struct TrustRoots {
-    /// For authorities that name none.
+pub struct References {
+    /// The trust root of authorities that name none.
     pub default: Arc<TrustRoot>,
-    /// By the name of the `TrustRoot` resource.
+    /// Trust roots by the name of the `TrustRoot` resource.
     pub named: BTreeMap<String, Arc<TrustRoot>>,
+    /// Keys in Secrets and ConfigMaps.
+    pub keys: Keys,
+}
+
+/// The keys that policies may name.
+#[derive(Clone, Debug, Default)]
+pub enum Keys {
+    /// None: there is no cluster that could hold them.
+    #[default]
+    NoCluster,
+    /// Those of a cluster.
+    Cluster {
+        /// Tegata's own namespace: where a `ClusterImagePolicy` finds its keys.
+        own_namespace: String,
+        /// PEM by place, or why there is none; a place that is not here has not been looked at.
+        found: BTreeMap<KeyPlace, Result<String, String>>,
+    },
+}
+
+/// Where a key is kept.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct KeyPlace {
+    /// What holds it.
+    pub kind: KeyHolder,
+    /// The namespace of that object.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The entry in its data. Where `None`: `cosign.pub` if there is one, else the only entry.
+    pub key: Option<String>,
+}
+
+/// The kinds of objects that hold keys.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum KeyHolder {
+    /// A ConfigMap.
+    ConfigMap,
+    /// A Secret.
+    Secret,
 }
 
 /// Why a resource cannot be compiled.
@@ -49,6 +88,10 @@ pub struct CompileError {
     pub problem: String,
     /// What was wanted, or what to do, in one clause. Empty where the problem says it.
     pub wanted: String,
+    /// Whether the policy names something that is not there or cannot be used: a key, a trust
+    /// root. An earlier version of the policy must not be used then, for it may stand on just
+    /// what was taken away; and what is not there may still come.
+    pub missing: bool,
 }
 
 impl CompileError {
@@ -62,7 +105,14 @@ impl CompileError {
             path: path.to_string(),
             problem: printable(&problem.to_string()),
             wanted: printable(&wanted.to_string()),
+            missing: false,
         }
+    }
+
+    /// The same, as one about something that the policy names.
+    #[must_use]
+    pub fn missing(self) -> Self {
+        Self { missing: true, ..self }
     }
 }
 
@@ -81,7 +131,7 @@ pub fn compile_image_policy(
     namespace: &str,
     name: &str,
     spec: &api::ImagePolicySpec,
-    roots: &TrustRoots,
+    roots: &References,
 ) -> Result<Policy, CompileError> {
     let api::ImagePolicySpec {
         images,
@@ -113,7 +163,7 @@ pub fn compile_image_policy(
 pub fn compile_cluster_image_policy(
     name: &str,
     spec: &api::ClusterImagePolicySpec,
-    roots: &TrustRoots,
+    roots: &References,
 ) -> Result<Policy, CompileError> {
     let api::ClusterImagePolicySpec {
         images,
@@ -175,7 +225,7 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn compile(&self, id: PolicyId, roots: &TrustRoots) -> Result<Policy, CompileError> {
+    fn compile(&self, id: PolicyId, roots: &References) -> Result<Policy, CompileError> {
         let Self { images, matches, namespaces, mode, threshold, on_unavailable, .. } = self;
         if self.policy.is_some() {
             return Err(unsupported("spec.policy", "leave it out, signatures alone are checked"));

@@ -1,5 +1,6 @@
 //! All policies of one instant.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::ImageGlob;
 use super::PolicyId;
@@ -27,12 +28,32 @@ pub struct Workload {
 #[derive(Clone, Debug, Default)]
 pub struct PolicySnapshot {
     policies: Vec<PolicyState>,
+    namespaces: Arc<Namespaces>,
 }
 
+/// The labels of each namespace, by its name.
+pub type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
+
 impl PolicySnapshot {
-    /// A snapshot of these policies.
-    pub const fn new(policies: Vec<PolicyState>) -> Self {
-        Self { policies }
+    /// A snapshot of these policies, with nothing known of namespaces.
+    pub fn new(policies: Vec<PolicyState>) -> Self {
+        Self { policies, namespaces: Arc::default() }
+    }
+
+    /// The same, with the labels of the namespaces that are there.
+    #[must_use]
+    pub fn with_namespaces(self, namespaces: Arc<Namespaces>) -> Self {
+        Self { namespaces, ..self }
+    }
+
+    /// The workload with what is known of its namespace. The labels of a namespace that is not
+    /// known, because it is only just being made or nothing watches namespaces, stay unknown.
+    pub fn know_namespace(&self, workload: &Workload) -> Workload {
+        let mut known = workload.clone();
+        if let Some(labels) = self.namespaces.get(&workload.namespace) {
+            known.namespace_labels.clone_from(labels);
+        }
+        known
     }
 
     /// All of them.
@@ -84,8 +105,6 @@ impl PolicySnapshot {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::api;
     use crate::policy::ImageGlob;

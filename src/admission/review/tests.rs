@@ -54,7 +54,8 @@ fn accepts_a_pod() {
     let mut review = create();
     review["request"]["dryRun"] = json!(true);
     let request = parse_value(&review).unwrap();
-    let Request { uid, workload, kind, name, user, dry_run, images } = request;
+    let Request { uid, workload, kind, name, user, dry_run, images, operation, .. } = request;
+    assert_eq!(operation, Operation::Create);
     assert_eq!(uid, "705ab4f5-6393-11e8-b7cc-42010a800002");
     assert_eq!(
         (kind.as_str(), name.as_str(), user.as_str(), dry_run),

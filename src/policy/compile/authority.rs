@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::CompileError;
-use super::TrustRoots;
+use super::References;
 use super::count;
 use super::signer;
 use super::unsupported;
@@ -36,7 +36,7 @@ const MAX_TAG_PREFIX: usize = 48;
 
 pub(super) fn compile_all(
     specs: &[api::AuthoritySpec],
-    roots: &TrustRoots,
+    roots: &References,
 ) -> Result<Vec<Authority>, CompileError> {
     count("spec.authorities", specs.len(), api::MAX_AUTHORITIES)?;
     let patterns = specs.iter().map(patterns).sum::<usize>();
@@ -76,7 +76,7 @@ fn compile(
     index: usize,
     spec: &api::AuthoritySpec,
     path: &str,
-    roots: &TrustRoots,
+    roots: &References,
 ) -> Result<Authority, CompileError> {
     let api::AuthoritySpec {
         name,
@@ -231,7 +231,7 @@ fn compile_source(spec: &api::SourceSpec, path: &str) -> Result<Source, CompileE
 fn trust_root(
     spec: &api::AuthoritySpec,
     path: &str,
-    roots: &TrustRoots,
+    roots: &References,
 ) -> Result<Arc<TrustRoot>, CompileError> {
     let api::AuthoritySpec { keyless, ctlog, rfc3161timestamp, .. } = spec;
     let of_keyless = keyless.as_ref().and_then(|keyless| keyless.trust_root_ref.as_deref());
@@ -266,6 +266,6 @@ fn trust_root(
             |nearest| format!("`{nearest}`"),
         );
         let problem = format!("there is no usable TrustRoot `{name}`");
-        CompileError::new(format!("{path}.{field}.trustRootRef"), problem, wanted)
+        CompileError::new(format!("{path}.{field}.trustRootRef"), problem, wanted).missing()
     })
 }

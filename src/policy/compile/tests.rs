@@ -15,13 +15,13 @@ const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
     8rr1ZGRRYmLTqU6Zo4ykMkY4PfWyu4iPSxnHYwNpqJxcQ+tIWfYDSKNl3A==\n\
     -----END PUBLIC KEY-----\n";
 
-fn roots() -> TrustRoots {
+fn roots() -> References {
     let default = Arc::new(TrustRoot::public_good());
     let named = BTreeMap::from([
         ("private".to_owned(), Arc::new(TrustRoot::public_good())),
         ("other".to_owned(), Arc::new(TrustRoot::public_good())),
     ]);
-    TrustRoots { default, named }
+    References { default, named, keys: Keys::NoCluster }
 }
 
 /// A keyless authority that compiles.
@@ -33,7 +33,7 @@ fn spec(authority: Value) -> Value {
     json!({"images": [{"glob": "ghcr.io/org/**"}], "authorities": [authority]})
 }
 
-fn compile_in(spec: Value, roots: &TrustRoots) -> Result<Policy, CompileError> {
+fn compile_in(spec: Value, roots: &References) -> Result<Policy, CompileError> {
     compile_cluster_image_policy("p", &serde_json::from_value(spec).unwrap(), roots)
 }
 

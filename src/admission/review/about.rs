@@ -1,0 +1,69 @@
+//! Who and what a request is about, besides its images: for events, and for pull credentials.
+//!
+//! All of it is optional here: what is malformed is left out, since nothing is admitted for it.
+use serde_json::Value;
+
+use super::Triple;
+use super::name;
+use super::text_at;
+use crate::admission::ObjectRef;
+use crate::evidence::Tenant;
+use crate::verdict::printable;
+use crate::workload::Kind;
+
+/// Most pull secrets of one pod that are used. Each costs a request to the API server; pods in
+/// the field have one or two.
+const MAX_PULL_SECRETS: usize = 16;
+
+/// The ServiceAccount of pods that name none.
+const DEFAULT_SERVICE_ACCOUNT: &str = "default";
+
+/// The object of the request.
+pub(super) fn object(kind: &Triple<'_>, request: &Value, object: &Value) -> ObjectRef {
+    let Triple { group, version, name: kind } = kind;
+    let api_version =
+        if group.is_empty() { (*version).to_owned() } else { format!("{group}/{version}") };
+    ObjectRef {
+        api_version: printable(&api_version),
+        kind: printable(kind),
+        name: name(request, object),
+        uid: printable(text_at(object, "/metadata/uid")),
+    }
+}
+
+/// The object's controller: of its owner references the one that says so.
+pub(super) fn owner(object: &Value) -> Option<ObjectRef> {
+    let owners = object.pointer("/metadata/ownerReferences")?.as_array()?;
+    let owner = owners
+        .iter()
+        .find(|owner| owner.get("controller").and_then(Value::as_bool).unwrap_or_default())?;
+    let text = |pointer| printable(text_at(owner, pointer));
+    let found = ObjectRef {
+        api_version: text("/apiVersion"),
+        kind: text("/kind"),
+        name: text("/name"),
+        uid: text("/uid"),
+    };
+    (!found.kind.is_empty() && !found.name.is_empty()).then_some(found)
+}
+
+/// Whose credentials the kubelet would pull the object's images with.
+pub(super) fn tenant(kind: &Triple<'_>, namespace: &str, object: &Value) -> Tenant {
+    let spec = Kind::find(kind.group, kind.version, kind.name)
+        .ok()
+        .and_then(|kind| kind.pod_spec(object))
+        .unwrap_or(&Value::Null);
+    let named = text_at(spec, "/serviceAccountName");
+    let service_account = if named.is_empty() { DEFAULT_SERVICE_ACCOUNT } else { named };
+    let secrets = spec.get("imagePullSecrets").and_then(Value::as_array);
+    let names = secrets.into_iter().flatten().map(|secret| text_at(secret, "/name"));
+    Tenant {
+        namespace: namespace.to_owned(),
+        service_account: service_account.to_owned(),
+        pull_secrets: names
+            .filter(|name| !name.is_empty())
+            .take(MAX_PULL_SECRETS)
+            .map(str::to_owned)
+            .collect(),
+    }
+}

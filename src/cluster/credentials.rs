@@ -1,0 +1,1 @@
+//! Pull credentials of tenants.

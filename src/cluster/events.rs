@@ -1,0 +1,1 @@
+//! Events on the workloads that were denied, or would have been.

@@ -1,0 +1,1 @@
+//! Which replica writes: a `coordination.k8s.io` Lease.

@@ -1,0 +1,1 @@
+//! The serving certificate in a Secret, and the `caBundle` that goes with it.

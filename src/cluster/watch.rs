@@ -1,0 +1,1 @@
+//! Policies, trust roots, namespaces and keys of a cluster, as one snapshot.
