@@ -2,10 +2,14 @@
 use clap::Parser;
 use clap::Subcommand;
 
+pub mod cluster;
+pub mod probe;
 pub mod registry;
 pub mod serve;
 pub mod verify;
 
+pub use cluster::ClusterArgs;
+pub use probe::ProbeArgs;
 pub use registry::RegistryArgs;
 pub use serve::ServeArgs;
 pub use verify::VerifyArgs;
@@ -44,9 +48,16 @@ pub enum Command {
         /// Registries and trust.
         #[command(flatten)]
         registry: RegistryArgs,
+        /// The cluster.
+        #[command(flatten)]
+        cluster: Box<ClusterArgs>,
     },
     /// Print the custom resource definitions as YAML
     Crds,
+    /// Ask a URL once: is a server up and ready?
+    ///
+    /// Exit code: 0 when it answers 200, 1 when it answers anything else, 3 when it does not answer.
+    Probe(ProbeArgs),
 }
 
 #[cfg(test)]

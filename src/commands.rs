@@ -9,6 +9,7 @@ use crate::verdict::Verdict;
 
 pub mod crds;
 mod inputs;
+mod probe;
 pub mod serve;
 pub mod verify;
 
@@ -48,17 +49,26 @@ pub type CommandError = Box<dyn Error + Send + Sync>;
 pub async fn run(args: Args) -> Result<Exit, CommandError> {
     match args.command {
         Command::Verify(args) => Ok(verify::run(&args).await?),
-        Command::Serve { serve: args, registry } => {
-            let fetch = inputs::registry(&registry)?;
+        Command::Serve { serve: args, registry, cluster } => {
+            telemetry::init(args.log_format, &args.log_filter)?;
+            let options = serve::Options::default();
             let root = inputs::trust_root(registry.trusted_root.as_deref())?;
-            let load = inputs::loader(args.policies.clone(), root);
-            serve::run(*args, fetch, load).await?;
+            if args.policies.is_empty() {
+                let cluster = inputs::cluster(*cluster, root).await?;
+                let fetch = inputs::tenants(&registry, &cluster, &options)?;
+                serve::run(*args, options, fetch, Origin::<NoFiles>::Cluster(cluster)).await?;
+            } else {
+                let fetch = inputs::registry(&registry)?;
+                let load = inputs::loader(args.policies.clone(), root);
+                serve::run(*args, options, fetch, Origin::Files(load)).await?;
+            }
             Ok(Exit::Success)
         }
         Command::Crds => {
             print(&crds::yaml()?)?;
             Ok(Exit::Success)
         }
+        Command::Probe(args) => probe::run(&args).await,
     }
 }
 

@@ -13,17 +13,12 @@ use crate::server::timeout::parse_duration;
 use crate::telemetry::LogFilter;
 use crate::telemetry::LogFormat;
 
-/// Answer a cluster's admission reviews, with policies from files
+/// Answer a cluster's admission reviews
 #[derive(clap::Args, Clone, Debug)]
 pub struct ServeArgs {
-    /// File or folder with policies and trust roots as YAML; may be given several times
-    #[arg(
-        long,
-        env = "TEGATA_POLICIES",
-        value_name = "PATH",
-        value_delimiter = ',',
-        required = true
-    )]
+    /// File or folder with policies and trust roots as YAML; may be given several times. Without
+    /// it they are resources of the cluster
+    #[arg(long, env = "TEGATA_POLICIES", value_name = "PATH", value_delimiter = ',')]
     pub policies: Vec<PathBuf>,
 
     /// Address of the webhook, over TLS

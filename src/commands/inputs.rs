@@ -5,8 +5,11 @@ use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::one_line;
+use super::serve::Cluster;
+use crate::args::ClusterArgs;
 use crate::args::RegistryArgs;
 use crate::files;
 use crate::files::Loaded;
@@ -33,6 +36,12 @@ pub enum InputError {
         /// What was found, and what was wanted.
         problem: String,
     },
+    /// There is no way to the cluster.
+    #[error(
+        "no cluster to work for: wanted a pod with a ServiceAccount, or a kubeconfig in KUBECONFIG; \
+         or policies from files with --policies"
+    )]
+    Cluster(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It cannot be read.
     #[error("{flag}: cannot read {}", path.display())]
     Read {
@@ -114,6 +123,30 @@ pub(super) fn registry(args: &RegistryArgs) -> Result<Registry, InputError> {
         Some(path) => keychain(path)?,
     };
     Registry::new(options, keychain).map_err(|error| InputError::Registry(one_line(&error)))
+}
+
+/// Longest wait for a connection to the API server, which is near.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The cluster that we run in, or that the kubeconfig names. Nobody is asked yet.
+pub(super) async fn cluster(
+    args: ClusterArgs,
+    default_root: Arc<TrustRoot>,
+) -> Result<Box<Cluster>, InputError> {
+    let mut config =
+        kube::Config::infer().await.map_err(|error| InputError::Cluster(error.into()))?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    let client =
+        kube::Client::try_from(config).map_err(|error| InputError::Cluster(error.into()))?;
+    let identity = args.pod_name.clone().unwrap_or_else(host_name);
+    Ok(Box::new(Cluster { client, args, identity, default_root }))
+}
+
+/// The machine's name; outside a cluster there is one replica, whatever it is called.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "tegata".to_owned() } else { name.to_owned() }
 }
 
 /// Loads policy files again and again, and falls back on what was good before.

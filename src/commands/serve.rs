@@ -3,9 +3,12 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::Handle;
+use futures::future::BoxFuture;
+use prometheus_client::registry::Registry;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::sync::mpsc;
@@ -15,8 +18,10 @@ use tokio::task::JoinSet;
 use crate::admission::Admission;
 use crate::admission::Settings;
 use crate::args::serve::ServeArgs;
+use crate::cluster::serving;
 use crate::evidence::FetchEvidence;
 use crate::metrics;
+use crate::metrics::Metrics;
 use crate::server;
 use crate::server::Admit;
 use crate::server::AppState;
@@ -25,11 +30,17 @@ use crate::server::health;
 use crate::server::health::Readiness;
 use crate::server::listen;
 use crate::server::listen::ConnectionLimits;
-use crate::server::reload;
 use crate::server::reload::Load;
-use crate::server::reload::Reloader;
 use crate::server::tls;
 use crate::telemetry;
+
+mod origin;
+
+pub use origin::Cluster;
+pub use origin::Origin;
+
+use origin::Feeds;
+use origin::Start;
 
 /// What `/readyz` waits for.
 const POLICIES: &str = "policies";
@@ -38,32 +49,60 @@ const CERTIFICATE: &str = "the serving certificate";
 /// Most connections to the probes and metrics: a kubelet and a few scrapers hold one each.
 const HEALTH_CONNECTIONS: usize = 32;
 
-/// Serves until SIGTERM or SIGINT, with evidence from `fetch` and policies from `load`.
-///
-/// `load` is called at the start and whenever the files of `args.policies` change.
+/// Serves until SIGTERM or SIGINT, with evidence from `fetch` and policies from `origin`.
 ///
 /// # Errors
 /// When the server cannot start as it is configured, or a part of it stops.
 pub async fn run<F: FetchEvidence>(
     args: ServeArgs,
+    options: Options,
     fetch: F,
-    load: impl Load,
+    origin: Origin<impl Load>,
 ) -> Result<(), ServeError> {
-    telemetry::init(args.log_format, &args.log_filter)?;
     let settings = Settings { no_match: args.no_match, mutate: args.mutate };
     let signals = signals().map_err(ServeError::Signals)?;
-    serve(args, Options::default(), Admission::new(fetch, settings), load, signals).await
+    serve(args, options, Admission::new(fetch, settings), origin, signals).await
 }
 
 /// What is not set on the command line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Options {
+    /// The metrics, and the registry that they are in.
+    pub metrics: (Arc<Registry>, Metrics),
     /// Bounds on connections.
     pub connections: ConnectionLimits,
     /// How often files are looked at; the usual where `None`.
     pub poll: Option<Duration>,
     /// Told where the server listens, once it is ready.
     pub listening: Option<oneshot::Sender<Addresses>>,
+    /// What else is to run as long as the server does.
+    pub background: Vec<Background>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            metrics: metrics::registry(),
+            connections: ConnectionLimits::default(),
+            poll: None,
+            listening: None,
+            background: Vec::new(),
+        }
+    }
+}
+
+/// A task that runs as long as the server does.
+pub struct Background {
+    /// Its name, for the error when it ends.
+    pub name: &'static str,
+    /// What it does. It does not end by itself.
+    pub task: BoxFuture<'static, ()>,
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Background").field(&self.name).finish()
+    }
 }
 
 /// Where the server listens.
@@ -83,11 +122,11 @@ pub async fn serve(
     args: ServeArgs,
     options: Options,
     admit: impl Admit,
-    load: impl Load,
+    origin: Origin<impl Load>,
     mut signals: mpsc::Receiver<()>,
 ) -> Result<(), ServeError> {
     let drain = (args.drain_delay, args.drain_timeout);
-    let starting = start(args, options, admit, load);
+    let starting = start(args, options, admit, origin);
     let mut running = tokio::select! {
         biased;
         _ = signals.recv() => return Err(ServeError::Interrupted),
@@ -105,10 +144,12 @@ pub async fn serve(
     }
 }
 
+/// Tasks by their names; none of them ends by itself.
+type Parts = JoinSet<(&'static str, io::Result<()>)>;
+
 /// The parts of a running server. Dropping it ends them all.
 struct Running {
-    /// Each part by its name; none of them ends by itself.
-    parts: JoinSet<(&'static str, io::Result<()>)>,
+    parts: Parts,
     readiness: Readiness,
     webhook: Handle<SocketAddr>,
 }
@@ -120,16 +161,15 @@ async fn start(
     args: ServeArgs,
     options: Options,
     admit: impl Admit,
-    load: impl Load,
+    origin: Origin<impl Load>,
 ) -> Result<Running, ServeError> {
     // A provider that the process already has is as good: ours is named where it is used.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let (registry, metrics) = metrics::registry();
+    let Options { connections, poll, listening, background, metrics: (registry, metrics) } = options;
     let readiness = Readiness::new([POLICIES, CERTIFICATE]);
     let (webhook_listener, webhook_address) = bind(args.listen)?;
     let (health_listener, health_address) = bind(args.health_listen)?;
     let mut parts = JoinSet::new();
-    let Options { connections, poll, listening } = options;
 
     let router = health::router(readiness.clone(), registry);
     let few = connections.connections.min(HEALTH_CONNECTIONS);
@@ -137,19 +177,23 @@ async fn start(
     let health = listen::plain(health_listener, router, Handle::new(), few, metrics.clone());
     parts.spawn(async move { ("health server", health.await) });
 
-    let (reloader, snapshots) = Reloader::start(args.policies.clone(), load, metrics.clone())
-        .await
-        .map_err(ServeError::Policies)?;
-    let policies = snapshots.subscribe();
-    readiness.ready(POLICIES);
-    let count = policies.borrow().policies().len();
-    let reloading = reloader.run(snapshots, poll.unwrap_or(reload::POLL));
-    parts.spawn(async move {
-        reloading.await;
-        ("policy reload", Ok(()))
-    });
+    for Background { name, task } in background {
+        parts.spawn(async move {
+            task.await;
+            (name, Ok(()))
+        });
+    }
+    let start = Start {
+        parts: &mut parts,
+        metrics: &metrics,
+        readiness: &readiness,
+        policies: args.policies.clone(),
+        poll,
+    };
+    let Feeds { snapshots, references, observer, tls } = origin.start(start).await?;
+    let count = snapshots.borrow().policies().len();
 
-    let source = certificate(&args)?;
+    let source = tls.map_or_else(|| certificate(&args), Ok)?;
     let served = source.load(server::now()).await?;
     let (expires, acceptor) = (served.expires(), served.acceptor_config());
     readiness.ready(CERTIFICATE);
@@ -164,7 +208,10 @@ async fn start(
         default_timeout: args.default_timeout,
         max_in_flight: usize::from(args.max_in_flight),
     };
-    let router = server::router(AppState::new(admit, policies, metrics.clone(), limits));
+    let state = AppState::new(admit, snapshots, metrics.clone(), limits)
+        .with_references(references)
+        .observed_by(observer);
+    let router = server::router(state);
     let webhook = Handle::new();
     let serving =
         listen::tls(webhook_listener, acceptor, router, webhook.clone(), connections, metrics);
@@ -293,9 +340,9 @@ pub enum ServeError {
         /// Why.
         cause: String,
     },
-    /// Logs cannot be set up.
+    /// The certificate's Secret cannot be used.
     #[error(transparent)]
-    Telemetry(#[from] telemetry::TelemetryError),
+    Serving(#[from] serving::ServingError),
     /// There is no certificate to serve.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
@@ -306,7 +353,10 @@ impl ServeError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Bind { .. } | Self::HalfPair | Self::Policies(_) | Self::Tls(_) => 2,
-            Self::Interrupted | Self::Signals(_) | Self::Stopped { .. } | Self::Telemetry(_) => 1,
+            Self::Interrupted
+            | Self::Serving(_)
+            | Self::Signals(_)
+            | Self::Stopped { .. } => 1,
         }
     }
 }

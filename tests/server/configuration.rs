@@ -5,6 +5,7 @@ use clap::Parser as _;
 use tegata::args::serve::ServeArgs;
 use tegata::commands::serve;
 use tegata::commands::serve::Options;
+use tegata::commands::serve::Origin;
 use tokio::sync::mpsc;
 
 use crate::fake::Fake;
@@ -15,7 +16,7 @@ use crate::live::no_policies;
 
 async fn fails_to_start(args: ServeArgs, load: fn() -> Policies) -> (u8, String) {
     let (_signals, received) = mpsc::channel(1);
-    let serving = serve::serve(args, Options::default(), Fake::default(), load, received);
+    let serving = serve::serve(args, Options::default(), Fake::default(), Origin::Files(load), received);
     let error = tokio::time::timeout(Duration::from_secs(5), serving).await.unwrap().unwrap_err();
     (error.exit_code(), error.to_string())
 }
@@ -61,8 +62,7 @@ async fn names_what_is_wrong_with_the_configuration() {
 #[test]
 fn rejects_arguments_that_cannot_be_meant() {
     for arguments in [
-        &["serve"][..],
-        &["serve", "--policies=p", "--tls-cert=c"],
+        &["serve", "--policies=p", "--tls-cert=c"][..],
         &["serve", "--policies=p", "--tls-key=k"],
         &["serve", "--policies=p", "--tls-cert=c", "--tls-key=k", "--tls-ca-out=o"],
         &["serve", "--policies=p", "--no-match=perhaps"],

@@ -9,6 +9,7 @@ use tegata::args::serve::ServeArgs;
 use tegata::commands::serve;
 use tegata::commands::serve::Addresses;
 use tegata::commands::serve::Options;
+use tegata::commands::serve::Origin;
 use tegata::commands::serve::ServeError;
 use tegata::policy::PolicySnapshot;
 use tegata::server::listen::ConnectionLimits;
@@ -69,9 +70,10 @@ impl Live {
         let (signals, received) = mpsc::channel(2);
         let (listening, listens) = oneshot::channel();
         let poll = Some(Duration::from_millis(50));
-        let options = Options { connections, poll, listening: Some(listening) };
+        let listening = Some(listening);
+        let options = Options { connections, poll, listening, ..Options::default() };
         let server =
-            tokio::spawn(serve::serve(args(&arguments), options, fake.clone(), load, received));
+            tokio::spawn(serve::serve(args(&arguments), options, fake.clone(), Origin::Files(load), received));
         let Ok(addresses) = listens.await else {
             panic!("the server did not start: {:?}", server.await);
         };
