@@ -110,7 +110,10 @@ fn rejects_content_that_is_no_key_and_quotes_none_of_it() {
         let error = compile_in(spec, &cluster(found)).unwrap_err();
         let text = error.to_string().to_lowercase();
         assert!(error.missing, "{text}");
-        assert!(text.contains(&format!("secret tegata-system/signer holds {problem}")), "{text}");
+        assert!(
+            text.contains(&format!("secret tegata-system/signer holds {}", problem.to_lowercase())),
+            "{text}"
+        );
         assert!(!text.contains("hunter2") && !text.contains("ahvudgv"), "{text}");
     }
 }
