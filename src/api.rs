@@ -16,6 +16,7 @@ pub use authority::CtLogSpec;
 pub use authority::HashAlgorithmSpec;
 pub use authority::IdentitySpec;
 pub use authority::InclusionProofSpec;
+pub use authority::KeyReference;
 pub use authority::KeySpec;
 pub use authority::KeylessSpec;
 pub use authority::Reference;

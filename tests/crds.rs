@@ -112,7 +112,6 @@ fn fields_that_are_not_supported_are_kept_by_the_api_server() {
     for field in [
         &spec["properties"]["policy"],
         &authority["attestations"]["items"],
-        &authority["key"]["properties"]["secretRef"],
         &authority["keyless"]["properties"]["ca-cert"],
     ] {
         assert_eq!(field["x-kubernetes-preserve-unknown-fields"], Value::Bool(true), "{field}");

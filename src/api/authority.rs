@@ -64,31 +64,50 @@ pub struct AuthoritySpec {
     pub signature_format: Option<SignatureFormatSpec>,
 }
 
-/// Keys as PEM. Several in one text are alternatives.
+/// Keys as PEM, here or in an object of the cluster. Several in one text are alternatives.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("!has(self.secretRef) && !has(self.configMapRef) && !has(self.kms)")
-        .message("`secretRef`, `configMapRef` and `kms` are not supported yet: give the public key in `data`"),
-    validation = Rule::new("has(self.data)").message("give the public key in `data`")
+    validation = Rule::new("!has(self.kms)")
+        .message("`kms` is not supported yet: give the public key in `data`, `secretRef` or `configMapRef`"),
+    validation = Rule::new("has(self.kms) || (has(self.data) ? 1 : 0) + (has(self.secretRef) ? 1 : 0) + (has(self.configMapRef) ? 1 : 0) == 1")
+        .message("a key needs exactly one of `data`, `secretRef` and `configMapRef`")
 )]
 pub struct KeySpec {
     /// Public keys in PEM (`PUBLIC KEY`).
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65536))]
     pub data: Option<String>,
-    /// A Secret with the key. Not supported yet.
+    /// A Secret with public keys in PEM.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<Unsupported>,
-    /// A ConfigMap with the key. Not supported yet.
+    pub secret_ref: Option<KeyReference>,
+    /// A ConfigMap with public keys in PEM.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
-    pub config_map_ref: Option<Unsupported>,
+    pub config_map_ref: Option<KeyReference>,
     /// A key management service. Not supported yet.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub kms: Option<String>,
     /// The hash that was signed; where absent it follows the key, as cosign chooses it.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub hash_algorithm: Option<HashAlgorithmSpec>,
+}
+
+/// An entry of a Secret or a ConfigMap.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyReference {
+    /// The object's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The entry in its data; where absent `cosign.pub` if there is one, else the only entry.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: Option<String>,
+    /// The object's namespace. It can only be the one that is read anyway: of an `ImagePolicy`
+    /// its own, of a `ClusterImagePolicy` Tegata's.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
 }
 
 /// A hash algorithm.

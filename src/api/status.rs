@@ -15,4 +15,7 @@ pub struct Status {
     /// The generation of the spec that the conditions speak of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// How many authorities the spec has; only policies have any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<i64>,
 }

@@ -1,1 +1,210 @@
 //! Which replica writes: a `coordination.k8s.io` Lease.
+//!
+//! What is written by the holder is written with preconditions and means the same whoever writes
+//! it, so that two holders for a moment do no harm.
+use std::future::Future;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::LeaseSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Api;
+use kube::Client;
+use kube::api::ObjectMeta;
+use kube::api::PostParams;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::server;
+
+/// How long a lease lasts that is not renewed: as of Kubernetes' own controllers.
+pub const DURATION: Duration = Duration::from_secs(15);
+
+/// How often it is renewed, and looked at by those who do not hold it.
+pub const RENEW: Duration = Duration::from_secs(5);
+
+/// How long the holder goes on without renewing: it stops before another may begin.
+pub const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// Takes part in the election for the Lease `namespace/name`, as `identity`, which must be another
+/// one for each process.
+///
+/// The receiver says whether this process holds the Lease. The future must be polled and never
+/// ends by itself; once it is dropped, the receiver keeps what it said last.
+pub fn run(
+    client: Client,
+    namespace: &str,
+    name: &str,
+    identity: &str,
+) -> (watch::Receiver<bool>, impl Future<Output = ()> + Send + use<>) {
+    let (sender, receiver) = watch::channel(false);
+    let mut candidate = Candidate {
+        leases: Api::namespaced(client, namespace),
+        name: name.to_owned(),
+        identity: identity.to_owned(),
+        seen: None,
+        renewed: None,
+    };
+    let running = async move {
+        let mut every = tokio::time::interval(RENEW);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            let leading = candidate.attempt().await;
+            sender.send_if_modified(|held| {
+                let changed = *held != leading;
+                if changed {
+                    tracing::info!(leading, "Leadership changed");
+                }
+                *held = leading;
+                changed
+            });
+        }
+    };
+    (receiver, running)
+}
+
+/// Gives the Lease up if `identity` holds it, so that another process need not wait for its end.
+/// For the end of a process, after the future of [`run`] was dropped.
+///
+/// # Errors
+/// When the API server cannot be asked, or someone else was faster.
+pub async fn release(
+    client: Client,
+    namespace: &str,
+    name: &str,
+    identity: &str,
+) -> Result<(), kube::Error> {
+    let leases: Api<Lease> = Api::namespaced(client, namespace);
+    let Some(mut lease) = leases.get_opt(name).await? else { return Ok(()) };
+    if holder(&lease) != identity {
+        return Ok(());
+    }
+    let spec = lease.spec.get_or_insert_default();
+    spec.holder_identity = Some(String::new());
+    spec.renew_time = Some(MicroTime(server::now()));
+    leases.replace(name, &PostParams::default(), &lease).await.map(drop)
+}
+
+/// One process that wants the Lease.
+struct Candidate {
+    leases: Api<Lease>,
+    name: String,
+    identity: String,
+    /// The version of the Lease that was seen last, and since when it is unchanged.
+    seen: Option<(String, Instant)>,
+    /// When the Lease was renewed last, while it is held.
+    renewed: Option<Instant>,
+}
+
+impl Candidate {
+    /// Tries to get or to keep the Lease. Returns whether it is held.
+    async fn attempt(&mut self) -> bool {
+        let start = Instant::now();
+        // Whoever holds the Lease must know in time that it could not be renewed.
+        let until = self.renewed.map_or(start + RENEW, |renewed| renewed + GIVE_UP);
+        let result = tokio::time::timeout_at(until, self.ask(start)).await;
+        match result {
+            Ok(Ok(true)) => self.renewed = Some(start),
+            Ok(Ok(false)) => self.renewed = None,
+            Ok(Err(error)) => tracing::debug!(%error, "The lease could not be asked for"),
+            Err(_) => tracing::debug!("The lease could not be asked for in time"),
+        }
+        if self.renewed.is_some_and(|renewed| renewed.elapsed() >= GIVE_UP) {
+            self.renewed = None;
+        }
+        self.renewed.is_some()
+    }
+
+    /// Whether the Lease is held now; `false` where another one holds it.
+    async fn ask(&mut self, now: Instant) -> Result<bool, kube::Error> {
+        let lease = self.leases.get_opt(&self.name).await?;
+        let unchanged = lease.as_ref().map_or(Duration::ZERO, |lease| self.look(lease, now));
+        let step = decide(lease.as_ref(), &self.identity, unchanged);
+        let asked = match (step, lease) {
+            (Step::Wait, _) => return Ok(false),
+            (Step::Create, _) | (_, None) => {
+                let lease = self.claim(Lease::default());
+                self.leases.create(&PostParams::default(), &lease).await
+            }
+            (Step::Renew | Step::TakeOver, Some(lease)) => {
+                let lease = self.claim(lease);
+                self.leases.replace(&self.name, &PostParams::default(), &lease).await
+            }
+        };
+        match asked {
+            Ok(lease) => {
+                self.look(&lease, now);
+                Ok(true)
+            }
+            // Another process was faster.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For how long the Lease is unchanged, by the clock of this process.
+    fn look(&mut self, lease: &Lease, now: Instant) -> Duration {
+        let version = lease.metadata.resource_version.clone().unwrap_or_default();
+        match &self.seen {
+            Some((seen, since)) if *seen == version => now.saturating_duration_since(*since),
+            _ => {
+                self.seen = Some((version, now));
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// The Lease with this process as its holder. Its version, if it has one, is kept: the write
+    /// fails if someone else wrote in between.
+    fn claim(&self, mut lease: Lease) -> Lease {
+        let now = MicroTime(server::now());
+        let held = holder(&lease) == self.identity;
+        let spec = lease.spec.take().unwrap_or_default();
+        let transitions = spec.lease_transitions.unwrap_or(0);
+        let spec = LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            acquire_time: if held { spec.acquire_time } else { Some(now.clone()) },
+            renew_time: Some(now),
+            lease_transitions: Some(transitions.saturating_add(i32::from(!held))),
+            ..spec
+        };
+        let ObjectMeta { name, .. } = &mut lease.metadata;
+        *name = Some(self.name.clone());
+        Lease { spec: Some(spec), ..lease }
+    }
+}
+
+fn holder(lease: &Lease) -> &str {
+    let spec = lease.spec.as_ref();
+    spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
+}
+
+/// What to do about a Lease.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// There is none: make one.
+    Create,
+    /// It is ours: keep it.
+    Renew,
+    /// It is nobody's, or its holder is gone.
+    TakeOver,
+    /// It is another's.
+    Wait,
+}
+
+/// What `identity` does about a Lease that has not changed for `unchanged`, as far as it can tell
+/// itself: what the holder's clock says counts for nothing.
+fn decide(lease: Option<&Lease>, identity: &str, unchanged: Duration) -> Step {
+    match lease.map(holder) {
+        None => Step::Create,
+        Some(holder) if holder == identity => Step::Renew,
+        Some("") => Step::TakeOver,
+        Some(_) if unchanged >= DURATION => Step::TakeOver,
+        Some(_) => Step::Wait,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -24,9 +24,12 @@ use crate::trust_root::TrustRoot;
 use crate::verdict::printable;
 
 mod authority;
+mod key;
 mod signer;
 mod trust_root;
 
+pub use key::key_entry;
+pub use key::key_places;
 pub use trust_root::TrustRootSource;
 pub use trust_root::compile_trust_root;
 pub use trust_root::trust_root_source;
@@ -77,6 +80,24 @@ pub enum KeyHolder {
     ConfigMap,
     /// A Secret.
     Secret,
+}
+
+impl KeyHolder {
+    /// The kind, as Kubernetes names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
+}
+
+impl fmt::Display for KeyPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, namespace, name, key } = self;
+        write!(f, "{} {namespace}/{name}", kind.as_str())?;
+        key.as_ref().map_or(Ok(()), |key| write!(f, ", entry `{key}`"))
+    }
 }
 
 /// Why a resource cannot be compiled.
@@ -238,7 +259,7 @@ impl Fields<'_> {
             workloads: compile_matches(matches)?,
             namespaces,
         };
-        let authorities = authority::compile_all(self.authorities, roots)?;
+        let authorities = authority::compile_all(&id, self.authorities, roots)?;
         let threshold = compile_threshold(*threshold, authorities.len())?;
         let mode = match mode {
             api::ModeSpec::Audit => Mode::Audit,

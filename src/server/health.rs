@@ -1,9 +1,11 @@
 //! Liveness, readiness and metrics, on a port of their own without TLS.
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::State;
@@ -25,19 +27,51 @@ pub struct Readiness {
 #[derive(Debug)]
 struct Parts {
     pending: BTreeSet<&'static str>,
+    degraded: BTreeMap<&'static str, Degraded>,
     draining: bool,
+}
+
+/// What works no longer, while the server goes on with what it had.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Degraded {
+    /// What is wrong, for example `the watch on imagepolicies has had no contact`.
+    pub what: String,
+    /// Since when.
+    pub since: Instant,
+    /// Why.
+    pub cause: String,
 }
 
 impl Readiness {
     /// Not ready until each of `parts` is.
     pub fn new(parts: impl IntoIterator<Item = &'static str>) -> Self {
-        let state = Parts { pending: parts.into_iter().collect(), draining: false };
+        let pending = parts.into_iter().collect();
+        let state = Parts { pending, degraded: BTreeMap::new(), draining: false };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// Marks a part as ready. It stays so: what breaks later is served from its last good state.
     pub fn ready(&self, part: &'static str) {
         self.state().pending.remove(part);
+    }
+
+    /// Notes that a part works no longer, or again where `None`. The server stays ready: it serves
+    /// what it had, and says so.
+    pub fn degraded(&self, part: &'static str, how: Option<Degraded>) {
+        let degraded = &mut self.state().degraded;
+        match how {
+            Some(how) => drop(degraded.insert(part, how)),
+            None => drop(degraded.remove(part)),
+        }
+    }
+
+    /// What works no longer at `now`, a line each, for a person.
+    pub fn notes(&self, now: Instant) -> Vec<String> {
+        let note = |Degraded { what, since, cause }: &Degraded| {
+            let seconds = now.saturating_duration_since(*since).as_secs();
+            format!("{what} for {seconds}s ({cause})")
+        };
+        self.state().degraded.values().map(note).collect()
     }
 
     /// Fails readiness for good: the server is about to stop.
@@ -51,7 +85,7 @@ impl Readiness {
     /// What stands in the way, for a person.
     pub fn check(&self) -> Result<(), String> {
         let state = self.state();
-        let Parts { pending, draining } = &*state;
+        let Parts { pending, degraded: _, draining } = &*state;
         if *draining {
             return Err("not ready: the server is stopping".to_owned());
         }
@@ -79,10 +113,13 @@ pub fn router(readiness: Readiness, registry: Arc<Registry>) -> Router {
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> Response {
-    match readiness.check() {
-        Ok(()) => "ok\n".into_response(),
-        Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")).into_response(),
-    }
+    let (status, text, but) = match readiness.check() {
+        Ok(()) => (StatusCode::OK, "ok".to_owned(), ", but: "),
+        Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, missing, "; "),
+    };
+    let notes = readiness.notes(Instant::now());
+    let but = if notes.is_empty() { "" } else { but };
+    (status, format!("{text}{but}{}\n", notes.join("; "))).into_response()
 }
 
 async fn metrics_text(State(registry): State<Arc<Registry>>) -> Response {
@@ -95,7 +132,32 @@ async fn metrics_text(State(registry): State<Arc<Registry>>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    async fn read(readiness: &Readiness) -> (StatusCode, String) {
+        let response = readyz(State(readiness.clone())).await;
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn stays_ready_when_degraded_and_says_so() {
+        let readiness = Readiness::new(["policies"]);
+        let since = Instant::now().checked_sub(Duration::from_secs(42)).unwrap();
+        let what = "the watch on imagepolicies has had no contact".to_owned();
+        let how = Degraded { what, since, cause: "connection refused".to_owned() };
+        let note = "the watch on imagepolicies has had no contact for 42s (connection refused)";
+        readiness.degraded("imagepolicies", Some(how));
+        let waiting = format!("not ready: waiting for policies; {note}\n");
+        assert_eq!(read(&readiness).await, (StatusCode::SERVICE_UNAVAILABLE, waiting));
+        readiness.ready("policies");
+        assert_eq!(read(&readiness).await, (StatusCode::OK, format!("ok, but: {note}\n")));
+        readiness.degraded("imagepolicies", None);
+        assert_eq!(read(&readiness).await, (StatusCode::OK, "ok\n".to_owned()));
+    }
 
     #[test]
     fn names_what_is_missing_until_all_is_ready_and_fails_for_good_when_draining() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::CompileError;
 use super::References;
 use super::count;
+use super::key;
 use super::signer;
 use super::unsupported;
 use crate::api;
@@ -14,6 +15,7 @@ use crate::policy::Authority;
 use crate::policy::Demands;
 use crate::policy::LogDemand;
 use crate::policy::PayloadKind;
+use crate::policy::PolicyId;
 use crate::policy::Signer;
 use crate::policy::Source;
 use crate::policy::suggest;
@@ -35,6 +37,7 @@ const MAX_PATTERNS: usize = 256;
 const MAX_TAG_PREFIX: usize = 48;
 
 pub(super) fn compile_all(
+    id: &PolicyId,
     specs: &[api::AuthoritySpec],
     roots: &References,
 ) -> Result<Vec<Authority>, CompileError> {
@@ -49,7 +52,7 @@ pub(super) fn compile_all(
     let mut authorities = Vec::new();
     for (index, spec) in specs.iter().enumerate() {
         let path = format!("spec.authorities[{index}]");
-        let authority = compile(index, spec, &path, roots)?;
+        let authority = compile(index, spec, &path, (id, roots))?;
         if !names.insert(authority.name.clone()) {
             return Err(CompileError::new(
                 format!("{path}.name"),
@@ -76,7 +79,7 @@ fn compile(
     index: usize,
     spec: &api::AuthoritySpec,
     path: &str,
-    roots: &References,
+    (id, roots): (&PolicyId, &References),
 ) -> Result<Authority, CompileError> {
     let api::AuthoritySpec {
         name,
@@ -94,7 +97,7 @@ fn compile(
         return Err(unsupported(format!("{path}.attestations"), advice));
     }
     let signer = match (key, keyless, fixed) {
-        (Some(key), None, None) => signer::compile_key(key, &format!("{path}.key"))?,
+        (Some(key), None, None) => key::compile(id, key, &format!("{path}.key"), &roots.keys)?,
         (None, Some(keyless), None) => {
             signer::compile_keyless(keyless, &format!("{path}.keyless"))?
         }

@@ -1,4 +1,4 @@
-//! Keys and identities.
+//! Identities of certificates.
 use super::CompileError;
 use super::count;
 use super::unsupported;
@@ -9,46 +9,6 @@ use crate::policy::TextMatcher;
 use crate::policy::pattern::PatternError;
 use crate::policy::suggest;
 use crate::verify::CLAIM_NAMES;
-use crate::verify::HashAlgorithm;
-use crate::verify::PublicKey;
-
-/// Longest PEM text, in bytes: some eighty RSA keys of 4096 bits.
-const MAX_PEM_BYTES: usize = 64 * 1024;
-
-/// Most keys in one authority: each is tried on each signature.
-const MAX_KEYS: usize = 32;
-
-pub(super) fn compile_key(spec: &api::KeySpec, path: &str) -> Result<Signer, CompileError> {
-    let api::KeySpec { data, secret_ref, config_map_ref, kms, hash_algorithm } = spec;
-    for (field, there) in [
-        ("secretRef", secret_ref.is_some()),
-        ("configMapRef", config_map_ref.is_some()),
-        ("kms", kms.is_some()),
-    ] {
-        if there {
-            let advice = "give the public key in `data`";
-            return Err(unsupported(format!("{path}.{field}"), advice));
-        }
-    }
-    let path = format!("{path}.data");
-    let wanted = "one or more public keys in PEM (`-----BEGIN PUBLIC KEY-----`)";
-    let Some(pem) = data else {
-        return Err(CompileError::new(path, "it is missing", wanted));
-    };
-    if pem.len() > MAX_PEM_BYTES {
-        let problem = format!("it has {} bytes, more than {MAX_PEM_BYTES}", pem.len());
-        return Err(CompileError::new(path, problem, wanted));
-    }
-    let hash = hash_algorithm.map(|hash| match hash {
-        api::HashAlgorithmSpec::Sha256 => HashAlgorithm::Sha256,
-        api::HashAlgorithmSpec::Sha384 => HashAlgorithm::Sha384,
-        api::HashAlgorithmSpec::Sha512 => HashAlgorithm::Sha512,
-    });
-    let keys = PublicKey::from_pem(pem, hash)
-        .map_err(|error| CompileError::new(&path, error.problem, ""))?;
-    count(&path, keys.len(), MAX_KEYS)?;
-    Ok(Signer::Keys(keys))
-}
 
 pub(super) fn compile_keyless(spec: &api::KeylessSpec, path: &str) -> Result<Signer, CompileError> {
     let api::KeylessSpec {

@@ -8,6 +8,7 @@ use crate::policy::Signer;
 use crate::verdict::Reason;
 use crate::verify::CertificateIdentity;
 
+mod keys;
 mod rejects;
 
 const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\

@@ -1,0 +1,328 @@
+//! One policy or trust root: its spec, its last good one, and what became of them.
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+
+use kube::Resource as _;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::object::Object;
+use super::report::Kind;
+use super::report::Outcome;
+use super::report::Report;
+use crate::api;
+use crate::policy::Policy;
+use crate::policy::PolicyId;
+use crate::policy::PolicyState;
+use crate::policy::compile;
+use crate::policy::compile::CompileError;
+use crate::policy::compile::KeyPlace;
+use crate::policy::compile::References;
+use crate::trust_root::TrustRoot;
+
+/// An object's identity and status, as they were read.
+#[derive(Debug)]
+struct Seen {
+    namespace: String,
+    name: String,
+    uid: String,
+    resource_version: String,
+    generation: Option<i64>,
+    status: api::Status,
+}
+
+impl Seen {
+    fn of(object: &Object) -> Self {
+        let (namespace, name) = object.key();
+        let meta = object.meta();
+        Self {
+            namespace,
+            name,
+            uid: meta.uid.clone().unwrap_or_default(),
+            resource_version: meta.resource_version.clone().unwrap_or_default(),
+            generation: meta.generation,
+            status: object.status.clone(),
+        }
+    }
+
+    /// Whether `other` is a version of the same object, and not another one of the same name.
+    fn is(&self, other: &Self) -> bool {
+        !self.uid.is_empty() && self.uid == other.uid
+    }
+
+    fn report(&self, kind: Kind, authorities: Option<usize>, outcome: Outcome) -> Report {
+        let Self { namespace, name, uid, resource_version, generation, status } = self;
+        Report {
+            kind,
+            namespace: namespace.clone(),
+            name: name.clone(),
+            uid: uid.clone(),
+            resource_version: resource_version.clone(),
+            generation: *generation,
+            status: status.clone(),
+            authorities,
+            outcome,
+        }
+    }
+}
+
+/// A spec as it was found, and what it names.
+#[derive(Debug)]
+struct Version {
+    spec: Arc<str>,
+    keys: BTreeSet<KeyPlace>,
+    roots: BTreeSet<String>,
+    authorities: Option<usize>,
+}
+
+impl Version {
+    fn new(id: &PolicyId, spec: &Arc<str>, own_namespace: &str) -> Self {
+        let authorities = authorities(id, spec);
+        let named = authorities.as_deref().unwrap_or_default();
+        Self {
+            spec: Arc::clone(spec),
+            keys: compile::key_places(id, named, own_namespace),
+            roots: named.iter().flat_map(root_names).map(str::to_owned).collect(),
+            authorities: authorities.as_ref().map(Vec::len),
+        }
+    }
+}
+
+/// A policy.
+///
+/// Of the last good version the spec is kept, not what it was compiled to: it is compiled again
+/// whenever something changes that it names, so that it cannot keep what was taken away.
+#[derive(Debug)]
+pub(super) struct PolicyEntry {
+    seen: Seen,
+    id: PolicyId,
+    current: Arc<Version>,
+    good: Option<Arc<Version>>,
+    compiled: Option<(PolicyState, Outcome)>,
+}
+
+impl PolicyEntry {
+    /// The entry of `object`, which had `before`.
+    pub(super) fn new(
+        kind: PolicyKind,
+        before: Option<Self>,
+        object: &Object,
+        own_namespace: &str,
+    ) -> Self {
+        let seen = Seen::of(object);
+        let good = match before.filter(|before| before.seen.is(&seen)) {
+            Some(before) if before.current.spec == object.spec => return Self { seen, ..before },
+            Some(before) => before.good,
+            None => None,
+        };
+        let (namespace, name) = object.key();
+        let id = match kind {
+            PolicyKind::Cluster => PolicyId::Cluster { name },
+            PolicyKind::Namespaced => PolicyId::Namespaced { namespace, name },
+        };
+        let current = Arc::new(Version::new(&id, &object.spec, own_namespace));
+        Self { seen, id, current, good, compiled: None }
+    }
+
+    fn versions(&self) -> impl Iterator<Item = &Version> {
+        [Some(&self.current), self.good.as_ref()].into_iter().flatten().map(Arc::as_ref)
+    }
+
+    /// Where the keys are that it names, and that its last good version names.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &KeyPlace> {
+        self.versions().flat_map(|version| &version.keys)
+    }
+
+    /// Forgets what it was compiled to, where it names something that changed.
+    pub(super) fn forget(&mut self, keys: &BTreeSet<KeyPlace>, roots: &BTreeSet<String>) {
+        let named = |version: &Version| {
+            !version.keys.is_disjoint(keys) || !version.roots.is_disjoint(roots)
+        };
+        if self.versions().any(named) {
+            self.compiled = None;
+        }
+    }
+
+    /// Compiles it unless that is done. Returns whether it was to be done.
+    pub(super) fn compile(&mut self, references: &References) -> bool {
+        if self.compiled.is_some() {
+            return false;
+        }
+        let compiled = match compile(&self.id, &self.current.spec, references) {
+            Ok(policy) => {
+                self.good = Some(Arc::clone(&self.current));
+                (PolicyState::Ready(Arc::new(policy)), Outcome::Policy)
+            }
+            Err(error) => {
+                let good = self.good.as_ref().filter(|_| !error.missing);
+                let good = good.and_then(|good| compile(&self.id, &good.spec, references).ok());
+                let last_good = good.is_some();
+                let state = match good {
+                    Some(policy) => PolicyState::Ready(Arc::new(policy)),
+                    None => self.invalid(&error),
+                };
+                (state, Outcome::Invalid { error, last_good })
+            }
+        };
+        self.compiled = Some(compiled);
+        true
+    }
+
+    fn invalid(&self, error: &CompileError) -> PolicyState {
+        let spec: Value = serde_json::from_str(&self.current.spec).unwrap_or_default();
+        PolicyState::Invalid(Arc::new(compile::invalid(self.id.clone(), &spec, error)))
+    }
+
+    /// What stands for it in a snapshot. One that is not compiled yet denies.
+    pub(super) fn state(&self) -> PolicyState {
+        match &self.compiled {
+            Some((state, _)) => state.clone(),
+            None => self.invalid(&not_compiled()),
+        }
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let kind = match self.id {
+            PolicyId::Cluster { .. } => Kind::ClusterImagePolicy,
+            PolicyId::Namespaced { .. } => Kind::ImagePolicy,
+        };
+        let outcome = match &self.compiled {
+            Some((_, outcome)) => outcome.clone(),
+            None => Outcome::Invalid { error: not_compiled(), last_good: false },
+        };
+        self.seen.report(kind, self.current.authorities, outcome)
+    }
+}
+
+fn not_compiled() -> CompileError {
+    CompileError::new("spec", "it has not been compiled yet", "")
+}
+
+/// The kinds of policy.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PolicyKind {
+    Cluster,
+    Namespaced,
+}
+
+/// The names of the trust roots that an authority is checked against.
+fn root_names(authority: &api::AuthoritySpec) -> impl Iterator<Item = &str> {
+    let api::AuthoritySpec { keyless, ctlog, rfc3161timestamp, .. } = authority;
+    let keyless = keyless.as_ref().and_then(|keyless| keyless.trust_root_ref.as_deref());
+    let ctlog = ctlog.as_ref().and_then(|ctlog| ctlog.trust_root_ref.as_deref());
+    let timestamp = rfc3161timestamp.as_ref().and_then(|t| t.trust_root_ref.as_deref());
+    [keyless, ctlog, timestamp].into_iter().flatten()
+}
+
+/// The authorities of a policy, where its spec can be read.
+fn authorities(id: &PolicyId, spec: &str) -> Option<Vec<api::AuthoritySpec>> {
+    let read = || {
+        Ok(match id {
+            PolicyId::Cluster { .. } => parse::<api::ClusterImagePolicySpec>(spec)?.authorities,
+            PolicyId::Namespaced { .. } => parse::<api::ImagePolicySpec>(spec)?.authorities,
+        })
+    };
+    guarded(read).ok()
+}
+
+fn parse<T: DeserializeOwned>(spec: &str) -> Result<T, CompileError> {
+    let value: Value =
+        serde_json::from_str(spec).map_err(|error| CompileError::new("spec", error, ""))?;
+    if value.is_null() {
+        return Err(CompileError::new("spec", "it is missing", "the specification"));
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = match error.path().to_string() {
+            root if root == "." => "spec".to_owned(),
+            path => format!("spec.{path}"),
+        };
+        CompileError::new(path, error.inner(), "")
+    })
+}
+
+fn compile(id: &PolicyId, spec: &str, references: &References) -> Result<Policy, CompileError> {
+    guarded(|| match id {
+        PolicyId::Cluster { name } => {
+            compile::compile_cluster_image_policy(name, &parse(spec)?, references)
+        }
+        PolicyId::Namespaced { namespace, name } => {
+            compile::compile_image_policy(namespace, name, &parse(spec)?, references)
+        }
+    })
+}
+
+/// A defect that one object brings to light must not stop the others from being seen.
+fn guarded<T>(compile: impl FnOnce() -> Result<T, CompileError>) -> Result<T, CompileError> {
+    catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(|_| {
+        let wanted = "a report of this defect of Tegata, with the resource";
+        Err(CompileError::new("spec", "compiling it failed unexpectedly", wanted))
+    })
+}
+
+/// A trust root.
+#[derive(Debug)]
+pub(super) struct RootEntry {
+    seen: Seen,
+    spec: Arc<str>,
+    usable: Option<Arc<TrustRoot>>,
+    compiled: Option<Outcome>,
+}
+
+impl RootEntry {
+    /// The entry of `object`, which had `before`.
+    pub(super) fn new(before: Option<Self>, object: &Object) -> Self {
+        let seen = Seen::of(object);
+        let spec = Arc::clone(&object.spec);
+        match before.filter(|before| before.seen.is(&seen)) {
+            Some(before) if before.spec == spec => Self { seen, ..before },
+            Some(before) => Self { seen, spec, usable: before.usable, compiled: None },
+            None => Self { seen, spec, usable: None, compiled: None },
+        }
+    }
+
+    /// Compiles it unless that is done. Returns whether it was to be done.
+    pub(super) fn compile(&mut self) -> bool {
+        if self.compiled.is_some() {
+            return false;
+        }
+        let compiled = guarded(|| compile::compile_trust_root(&parse(&self.spec)?));
+        self.compiled = Some(match compiled {
+            Ok(root) => {
+                let holds = holds(&root);
+                self.usable = Some(Arc::new(root));
+                Outcome::TrustRoot { holds }
+            }
+            Err(error) => Outcome::Invalid { error, last_good: self.usable.is_some() },
+        });
+        true
+    }
+
+    /// What policies that name it are checked against: its last good version.
+    pub(super) fn usable(&self) -> Option<&Arc<TrustRoot>> {
+        self.usable.as_ref()
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let outcome = match &self.compiled {
+            Some(outcome) => outcome.clone(),
+            None => Outcome::Invalid { error: not_compiled(), last_good: false },
+        };
+        self.seen.report(Kind::TrustRoot, None, outcome)
+    }
+}
+
+/// What is in a trust root, and what was left out of it.
+fn holds(root: &TrustRoot) -> String {
+    let counted = [
+        ("certificate authorities", root.authorities().len()),
+        ("logs", root.logs().len()),
+        ("timestamp authorities", root.timestamp_authorities().len()),
+    ];
+    let counted = counted.map(|(what, count)| format!("{what}: {count}")).join(", ");
+    match root.problems() {
+        [] => counted,
+        problems => format!("{counted}; left out: {}", problems.join("; ")),
+    }
+}

@@ -1,0 +1,206 @@
+//! From the events of all watches to one view of the cluster. No I/O.
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kube::runtime::watcher::Event;
+
+use super::collection::Collection;
+use super::entry::PolicyEntry;
+use super::entry::PolicyKind;
+use super::entry::RootEntry;
+use super::keys::KeyObject;
+use super::keys::KeyObjects;
+use super::object::Object;
+use super::report::Report;
+use crate::policy::PolicySnapshot;
+use crate::policy::compile::KeyPlace;
+use crate::policy::compile::Keys;
+use crate::policy::compile::References;
+use crate::trust_root::TrustRoot;
+
+/// What is watched.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Source {
+    /// Every `ClusterImagePolicy`.
+    ClusterImagePolicies,
+    /// Every `ImagePolicy`.
+    ImagePolicies,
+    /// One object that holds keys.
+    Key(KeyObject),
+    /// Every namespace.
+    Namespaces,
+    /// Every `TrustRoot`.
+    TrustRoots,
+}
+
+/// What a cluster holds, at one instant.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Policies and namespaces.
+    pub snapshot: Arc<PolicySnapshot>,
+    /// What policies may name.
+    pub references: Arc<References>,
+    /// One report an object of ours.
+    pub reports: Arc<Vec<Report>>,
+}
+
+/// All that the watches have brought.
+#[derive(Debug)]
+pub struct Index {
+    own_namespace: String,
+    policies: Collection<PolicyEntry>,
+    cluster_policies: Collection<PolicyEntry>,
+    roots: Collection<RootEntry>,
+    namespaces: Collection<BTreeMap<String, String>>,
+    keys: KeyObjects,
+    /// Whether the labels of a namespace, or the set of policies, changed since the last view.
+    stale: bool,
+    view: View,
+}
+
+impl Index {
+    /// An index of nothing. `default_root` is for authorities that name none, `own_namespace` where
+    /// a `ClusterImagePolicy` finds its keys.
+    pub fn new(own_namespace: String, default_root: Arc<TrustRoot>) -> Self {
+        let found = BTreeMap::new();
+        let keys = Keys::Cluster { own_namespace: own_namespace.clone(), found };
+        let references = References { default: default_root, named: BTreeMap::new(), keys };
+        Self {
+            own_namespace,
+            policies: Collection::default(),
+            cluster_policies: Collection::default(),
+            roots: Collection::default(),
+            namespaces: Collection::default(),
+            keys: KeyObjects::default(),
+            stale: true,
+            view: View {
+                snapshot: Arc::default(),
+                references: Arc::new(references),
+                reports: Arc::default(),
+            },
+        }
+    }
+
+    /// Takes an event in. Returns whether [`Self::refresh`] may have something to do.
+    pub fn apply(&mut self, source: &Source, event: Event<Object>) -> bool {
+        let own = &self.own_namespace;
+        let changed = match source {
+            Source::ClusterImagePolicies => {
+                let kind = PolicyKind::Cluster;
+                self.cluster_policies
+                    .apply(event, |old, new| PolicyEntry::new(kind, old, &new, own))
+            }
+            Source::ImagePolicies => {
+                let kind = PolicyKind::Namespaced;
+                self.policies.apply(event, |old, new| PolicyEntry::new(kind, old, &new, own))
+            }
+            Source::Key(object) => return self.keys.apply(object, event),
+            Source::Namespaces => self.namespaces.apply(event, |_, new| new.labels()),
+            Source::TrustRoots => self.roots.apply(event, |old, new| RootEntry::new(old, &new)),
+        };
+        self.stale |= changed;
+        changed
+    }
+
+    /// Notes that an object with keys could not be read. Returns whether [`Self::refresh`] may have
+    /// something to do.
+    pub fn key_failed(&mut self, object: &KeyObject, problem: String) -> bool {
+        self.keys.failed(object, problem)
+    }
+
+    /// Whether every list has been read once: before, a policy may be missing.
+    pub fn listed(&self) -> bool {
+        self.policies.listed()
+            && self.cluster_policies.listed()
+            && self.roots.listed()
+            && self.namespaces.listed()
+    }
+
+    /// Whether an object with keys has not been heard of yet. [`Self::refresh`] brings it up to
+    /// date.
+    pub fn keys_pending(&self) -> bool {
+        self.keys.pending()
+    }
+
+    /// The objects with keys that are to be watched. [`Self::refresh`] brings it up to date.
+    pub fn key_objects(&self) -> impl Iterator<Item = &KeyObject> {
+        self.keys.watched()
+    }
+
+    /// What there is now: compiles what changed, and what names something that changed.
+    pub fn refresh(&mut self) -> View {
+        let mut compiled = self.refresh_references();
+        let references = &self.view.references;
+        for policy in self.cluster_policies.values_mut().chain(self.policies.values_mut()) {
+            compiled |= policy.compile(references);
+        }
+        if compiled || self.stale {
+            let cluster_policies = self.cluster_policies.held().values();
+            let policies = cluster_policies.chain(self.policies.held().values());
+            let states = policies.clone().map(PolicyEntry::state).collect();
+            let names = self.namespaces.held().iter();
+            let namespaces = names.map(|((_, name), labels)| (name.clone(), labels.clone()));
+            let snapshot = PolicySnapshot::new(states);
+            self.view.snapshot = Arc::new(snapshot.with_namespaces(Arc::new(namespaces.collect())));
+            let roots = self.roots.held().values().map(RootEntry::report);
+            self.view.reports = Arc::new(policies.map(PolicyEntry::report).chain(roots).collect());
+            self.stale = false;
+        }
+        self.view.clone()
+    }
+
+    /// Brings trust roots and keys up to date. Returns whether any of them changed.
+    fn refresh_references(&mut self) -> bool {
+        let mut compiled = false;
+        for root in self.roots.values_mut() {
+            compiled |= root.compile();
+        }
+        let held = self.roots.held().iter();
+        let named: BTreeMap<_, _> = held
+            .filter_map(|((_, name), root)| Some((name.clone(), Arc::clone(root.usable()?))))
+            .collect();
+        let policies = self.cluster_policies.held().values().chain(self.policies.held().values());
+        let places: BTreeSet<&KeyPlace> = policies.flat_map(PolicyEntry::keys).collect();
+        self.keys.watch(&places.iter().map(|p| KeyObject::of(p)).collect(), &self.own_namespace);
+        let found: BTreeMap<_, _> = places
+            .into_iter()
+            .filter_map(|place| Some((place.clone(), self.keys.find(place)?)))
+            .collect();
+
+        let before = &self.view.references;
+        let roots = changed(&before.named, &named, Arc::ptr_eq);
+        let keys = match &before.keys {
+            Keys::Cluster { found: before, .. } => changed(before, &found, PartialEq::eq),
+            Keys::NoCluster => found.keys().cloned().collect(),
+        };
+        if roots.is_empty() && keys.is_empty() {
+            return compiled;
+        }
+        for policy in self.cluster_policies.values_mut().chain(self.policies.values_mut()) {
+            policy.forget(&keys, &roots);
+        }
+        let keys = Keys::Cluster { own_namespace: self.own_namespace.clone(), found };
+        let default = Arc::clone(&before.default);
+        self.view.references = Arc::new(References { default, named, keys });
+        true
+    }
+}
+
+/// The names whose value is not the same in both.
+fn changed<K: Clone + Ord, V>(
+    before: &BTreeMap<K, V>,
+    after: &BTreeMap<K, V>,
+    same: impl Fn(&V, &V) -> bool,
+) -> BTreeSet<K> {
+    let names = before.keys().chain(after.keys());
+    let differs = |name: &&K| match (before.get(name), after.get(name)) {
+        (Some(before), Some(after)) => !same(before, after),
+        (None, None) => false,
+        (Some(_), None) | (None, Some(_)) => true,
+    };
+    names.filter(differs).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! What became of each object, for its status.
+use crate::api;
+use crate::policy::compile::CompileError;
+
+/// One of our resources, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; empty for what has none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its `uid`.
+    pub uid: String,
+    /// The version of the object that was read.
+    pub resource_version: String,
+    /// The generation of the spec that the outcome is about.
+    pub generation: Option<i64>,
+    /// Its status as it was read.
+    pub status: api::Status,
+    /// How many authorities its spec has; `None` for a trust root, and where that cannot be read.
+    pub authorities: Option<usize>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// The kinds of our resources.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Kind {
+    /// `ClusterImagePolicy`.
+    ClusterImagePolicy,
+    /// `ImagePolicy`.
+    ImagePolicy,
+    /// `TrustRoot`.
+    TrustRoot,
+}
+
+/// What became of an object.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// It cannot be used.
+    Invalid {
+        /// Why.
+        error: CompileError,
+        /// Whether the last version of it that could be used stays in force.
+        last_good: bool,
+    },
+    /// A policy in force.
+    Policy,
+    /// A trust root that policies may name.
+    TrustRoot {
+        /// What it holds, for a person.
+        holds: String,
+    },
+}
