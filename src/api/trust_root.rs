@@ -38,6 +38,7 @@ use super::Unsupported;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("required" = ["trustedRoot"]))]
 #[x_kube(
     validation = Rule::new("!has(self.remote) && !has(self.repository)")
         .message("`remote` and `repository` are not supported yet: give the trusted root in `trustedRoot`"),
