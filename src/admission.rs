@@ -28,6 +28,7 @@ use crate::verdict::text;
 
 pub mod check;
 mod judge;
+pub mod policies;
 pub mod review;
 
 /// What the API server asks, as far as Tegata looks at it.

@@ -48,7 +48,7 @@ pub struct Metrics {
 /// What [`Metrics::decided`] counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Decided {
-    /// `mutate` or `validate`.
+    /// `mutate`, `validate` or `validate-policies`.
     pub endpoint: &'static str,
     /// Whether the object was admitted.
     pub allowed: bool,

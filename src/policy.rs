@@ -19,6 +19,7 @@ pub mod compile;
 pub mod evaluate;
 pub mod glob;
 pub mod identity;
+pub mod lint;
 pub mod pattern;
 pub mod selector;
 pub mod snapshot;

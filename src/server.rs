@@ -1,12 +1,13 @@
 //! The webhook server.
 //!
-//! [`router`] answers `POST /validate` and `POST /mutate`; [`health::router`] answers the probes and
+//! [`router`] answers `POST /validate`, `/mutate` and `/validate-policies`; [`health::router`] answers the probes and
 //! the metrics on a second port. [`listen`] puts them on sockets, [`tls`] and [`reload`] keep the
 //! serving certificate and the policies current.
 //!
 //! Whatever goes wrong while a request is answered ends in a denial that names it, never in an
 //! admission and, as far as the request's `uid` can be read, never in an HTTP error: with
 //! `failurePolicy: Ignore` the API server would admit on one.
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -32,6 +33,9 @@ use crate::admission::review::Endpoint;
 use crate::evidence::FetchEvidence;
 use crate::metrics::Metrics;
 use crate::policy::PolicySnapshot;
+use crate::policy::compile::Keys;
+use crate::policy::compile::References;
+use crate::trust_root::TrustRoot;
 
 mod body;
 mod denial;
@@ -82,6 +86,11 @@ pub const MAX_SHEDDING: usize = 128;
 /// beside its bytes; the usual one takes less than a tenth of a millisecond.
 const MAX_PARSING: usize = 1;
 
+/// Requests about policies that are looked at once; further ones wait before their body is read.
+/// They have places of their own, because the regular expressions of one policy may take a second
+/// to compile: whoever may write policies must not take the places of pods.
+const MAX_POLICIES: usize = 2;
+
 /// The present, for the pipeline. The only place of the server that reads the clock.
 #[expect(clippy::disallowed_methods, reason = "the server is where a request's time is fixed")]
 pub fn now() -> Timestamp {
@@ -115,16 +124,19 @@ pub struct AppState<A> {
     admit: Arc<A>,
     observer: Option<Arc<dyn Observe>>,
     policies: watch::Receiver<Arc<PolicySnapshot>>,
+    references: watch::Receiver<Arc<References>>,
     metrics: Metrics,
     default_timeout: Duration,
     in_flight: Arc<Semaphore>,
     shedding: Arc<Semaphore>,
     parsing: Arc<Semaphore>,
+    reviewing: Arc<Semaphore>,
     buffers: Arc<Semaphore>,
 }
 
 impl<A> AppState<A> {
-    /// State for a pipeline that answers under the latest of `policies`.
+    /// State for a pipeline that answers under the latest of `policies`. Policies under review
+    /// may name no trust root and no key of a cluster, unless [`Self::with_references`] says so.
     pub fn new(
         admit: A,
         policies: watch::Receiver<Arc<PolicySnapshot>>,
@@ -136,11 +148,13 @@ impl<A> AppState<A> {
             admit: Arc::new(admit),
             observer: None,
             policies,
+            references: no_references(),
             metrics,
             default_timeout,
             in_flight: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
             shedding: Arc::new(Semaphore::new(MAX_SHEDDING)),
             parsing: Arc::new(Semaphore::new(MAX_PARSING)),
+            reviewing: Arc::new(Semaphore::new(MAX_POLICIES)),
             buffers: body::budget(),
         }
     }
@@ -152,17 +166,34 @@ impl<A> AppState<A> {
     }
 }
 
+impl<A> AppState<A> {
+    /// The same, with what policies under review may name: the latest of `references`.
+    #[must_use]
+    pub fn with_references(self, references: watch::Receiver<Arc<References>>) -> Self {
+        Self { references, ..self }
+    }
+}
+
+/// The public-good trust root, and nothing else.
+fn no_references() -> watch::Receiver<Arc<References>> {
+    let default = Arc::new(TrustRoot::public_good());
+    let references = References { default, named: BTreeMap::new(), keys: Keys::NoCluster };
+    watch::channel(Arc::new(references)).1
+}
+
 impl<A> Clone for AppState<A> {
     fn clone(&self) -> Self {
         Self {
             admit: Arc::clone(&self.admit),
             observer: self.observer.clone(),
             policies: self.policies.clone(),
+            references: self.references.clone(),
             metrics: self.metrics.clone(),
             default_timeout: self.default_timeout,
             in_flight: Arc::clone(&self.in_flight),
             shedding: Arc::clone(&self.shedding),
             parsing: Arc::clone(&self.parsing),
+            reviewing: Arc::clone(&self.reviewing),
             buffers: Arc::clone(&self.buffers),
         }
     }
@@ -179,6 +210,7 @@ pub fn router<A: Admit>(state: AppState<A>) -> Router {
     Router::new()
         .route("/mutate", post(mutate::<A>))
         .route("/validate", post(validate::<A>))
+        .route("/validate-policies", post(validate_policies::<A>))
         .method_not_allowed_fallback(method_not_allowed::<A>)
         .fallback(not_found::<A>)
         .with_state(state)
@@ -192,6 +224,13 @@ async fn validate<A: Admit>(State(state): State<AppState<A>>, request: HttpReque
     webhook::answer(state, Endpoint::Validate, request).await
 }
 
+async fn validate_policies<A: Admit>(
+    State(state): State<AppState<A>>,
+    request: HttpRequest,
+) -> Response {
+    webhook::answer(state, Endpoint::ValidatePolicies, request).await
+}
+
 async fn method_not_allowed<A: Admit>(State(state): State<AppState<A>>) -> Response {
     let text = "this path takes POST with an AdmissionReview";
     let mut response = refuse(&state.metrics, StatusCode::METHOD_NOT_ALLOWED, text);
@@ -200,7 +239,8 @@ async fn method_not_allowed<A: Admit>(State(state): State<AppState<A>>) -> Respo
 }
 
 async fn not_found<A: Admit>(State(state): State<AppState<A>>) -> Response {
-    refuse(&state.metrics, StatusCode::NOT_FOUND, "no such path: there are /mutate and /validate")
+    let text = "no such path: there are /mutate and /validate, and /validate-policies";
+    refuse(&state.metrics, StatusCode::NOT_FOUND, text)
 }
 
 /// An HTTP error: for what is no admission review, and for nothing else.

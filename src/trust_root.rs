@@ -29,6 +29,7 @@ struct Inner {
     logs: Vec<Log>,
     authorities: Vec<Authority>,
     timestamp_authorities: Vec<TsaAuthority>,
+    services: Vec<String>,
     problems: Vec<String>,
 }
 
@@ -93,6 +94,12 @@ impl TrustRoot {
         &self.0.problems
     }
 
+    /// Whether a certificate authority or a log states this address as its own. It proves nothing:
+    /// keys alone are believed.
+    pub(crate) fn has_service(&self, address: &str) -> bool {
+        self.0.services.iter().any(|service| service == address)
+    }
+
     pub(crate) fn verifier(&self) -> &Verifier {
         &self.0.verifier
     }
@@ -146,7 +153,9 @@ impl Inner {
                 "holds no certificate authority, log or timestamp authority that can be used{why}"
             )));
         }
-        Ok(Self { verifier, logs, authorities, timestamp_authorities, problems })
+        let services = root.certificate_authorities.iter().map(|authority| authority.uri.clone());
+        let services = services.chain(root.tlogs.iter().map(|log| log.base_url.clone())).collect();
+        Ok(Self { verifier, logs, authorities, timestamp_authorities, services, problems })
     }
 }
 

@@ -55,7 +55,11 @@ const MODULES: [(&str, Layer, &str); 18] = [
     ("verify", Layer::Pure, "evidence image json policy trust_root verdict"),
     ("policy", Layer::Pure, "api evidence image trust_root verdict verify"),
     ("evidence", Layer::Pipeline, "image verdict"),
-    ("admission", Layer::Pipeline, "evidence image json policy trust_root verdict verify workload"),
+    (
+        "admission",
+        Layer::Pipeline,
+        "api evidence image json policy trust_root verdict verify workload",
+    ),
     ("cluster", Layer::Io, IO_USES),
     ("files", Layer::Io, IO_USES),
     ("metrics", Layer::Io, IO_USES),

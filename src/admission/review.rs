@@ -59,6 +59,21 @@ const IMAGELESS: [(&str, &str); 4] = [
 /// `admission.k8s.io/v1`, or its object is not of a covered kind and shape. Each is to be answered as a
 /// denial ([`refuse`]) where the error knows the `uid`, with HTTP status 400 otherwise.
 pub fn parse(body: &[u8]) -> Result<Request, ReviewError> {
+    open(body, |request, uid| {
+        let mut read = describe(request, uid)?;
+        read.images = match read.operation {
+            Operation::Connect | Operation::Delete => Vec::new(),
+            Operation::Create | Operation::Update => images(request, read.operation)?,
+        };
+        Ok(read)
+    })
+}
+
+/// Opens the envelope, and reads the request in it together with its `uid`.
+pub(super) fn open<T>(
+    body: &[u8],
+    read: impl FnOnce(&Value, &str) -> Result<T, ReviewProblem>,
+) -> Result<T, ReviewError> {
     let review = document(body)?;
     let request = envelope(&review)?;
     let uid = uid(request)?;
@@ -100,7 +115,8 @@ fn uid(request: &Value) -> Result<&str, ReviewProblem> {
     })
 }
 
-fn read(request: &Value, uid: &str) -> Result<Request, ReviewProblem> {
+/// Everything about the request but its images.
+pub(super) fn describe(request: &Value, uid: &str) -> Result<Request, ReviewProblem> {
     let operation = match string(request, "operation", "request.operation")? {
         "CREATE" => Operation::Create,
         "UPDATE" => Operation::Update,
@@ -113,10 +129,6 @@ fn read(request: &Value, uid: &str) -> Result<Request, ReviewProblem> {
     let kind = triple(request, "kind", "request.kind")?;
     let resource = triple(request, "resource", "request.resource")?;
     let object = request.get("object").unwrap_or(&Value::Null);
-    let images = match operation {
-        Operation::Connect | Operation::Delete => Vec::new(),
-        Operation::Create | Operation::Update => images(request, operation, &kind, &resource)?,
-    };
     let namespace = optional(request, "namespace", "request.namespace")?;
     Ok(Request {
         uid: uid.to_owned(),
@@ -136,32 +148,18 @@ fn read(request: &Value, uid: &str) -> Result<Request, ReviewProblem> {
         name: name(request, object),
         user: printable(text_at(request, "/userInfo/username")),
         dry_run: dry_run(request)?,
-        images,
+        images: Vec::new(),
     })
 }
 
-fn images(
-    request: &Value,
-    operation: Operation,
-    kind: &Triple<'_>,
-    resource: &Triple<'_>,
-) -> Result<Vec<ImageUse>, ReviewProblem> {
+fn images(request: &Value, operation: Operation) -> Result<Vec<ImageUse>, ReviewProblem> {
+    let kind = triple(request, "kind", "request.kind")?;
     if IMAGELESS.contains(&(kind.group, kind.name)) {
         return Ok(Vec::new());
     }
     let kind = Kind::find(kind.group, kind.version, kind.name)?;
-    if (resource.group, resource.version, resource.name)
-        != (kind.group, kind.version, kind.resource)
-    {
-        return Err(ReviewProblem::Mismatch {
-            path: "request.resource.resource",
-            found: printable(resource.name),
-            wanted: kind.resource.to_owned(),
-        });
-    }
-    let object = request.get("object").unwrap_or(&Value::Null);
-    agree(object, "kind", "request.object.kind", kind.name)?;
-    agree(object, "apiVersion", "request.object.apiVersion", &kind.api_version())?;
+    let resource = Triple { group: kind.group, version: kind.version, name: kind.resource };
+    let object = object(request, &resource, kind.name)?;
     let old = match operation {
         Operation::Update => request.get("oldObject").filter(|old| Kind::of(old) == Ok(kind)),
         Operation::Connect | Operation::Create | Operation::Delete => None,
@@ -170,6 +168,26 @@ fn images(
         Some(old) => workload::added_images(kind, object, old)?,
         None => workload::images(kind, object)?,
     })
+}
+
+/// The request's object, where it and the request's resource are what the request's kind says.
+pub(super) fn object<'a>(
+    request: &'a Value,
+    wanted: &Triple<'_>,
+    kind: &str,
+) -> Result<&'a Value, ReviewProblem> {
+    let resource = triple(request, "resource", "request.resource")?;
+    if resource != *wanted {
+        return Err(ReviewProblem::Mismatch {
+            path: "request.resource.resource",
+            found: printable(resource.name),
+            wanted: wanted.name.to_owned(),
+        });
+    }
+    let object = request.get("object").unwrap_or(&Value::Null);
+    agree(object, "kind", "request.object.kind", kind)?;
+    agree(object, "apiVersion", "request.object.apiVersion", &wanted.api_version())?;
+    Ok(object)
 }
 
 fn agree(object: &Value, key: &str, path: &'static str, wanted: &str) -> Result<(), ReviewProblem> {
@@ -184,14 +202,23 @@ fn agree(object: &Value, key: &str, path: &'static str, wanted: &str) -> Result<
 }
 
 /// A GroupVersionKind or GroupVersionResource.
-struct Triple<'a> {
-    group: &'a str,
-    version: &'a str,
-    name: &'a str,
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Triple<'a> {
+    pub(super) group: &'a str,
+    pub(super) version: &'a str,
+    pub(super) name: &'a str,
+}
+
+impl Triple<'_> {
+    /// `apiVersion` as objects state it.
+    fn api_version(&self) -> String {
+        let Self { group, version, name: _ } = self;
+        if group.is_empty() { (*version).to_owned() } else { format!("{group}/{version}") }
+    }
 }
 
 /// Reads `{group, version, <key>}` at `key`.
-fn triple<'a>(
+pub(super) fn triple<'a>(
     request: &'a Value,
     key: &str,
     path: &'static str,
@@ -256,7 +283,7 @@ fn name(request: &Value, object: &Value) -> String {
     printable(candidates.into_iter().find(|name| !name.is_empty()).unwrap_or_default())
 }
 
-fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
+pub(super) fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 

@@ -22,8 +22,17 @@ use super::Unsupported;
         .message("an authority needs exactly one of `key`, `keyless` and `static`"),
     validation = Rule::new("!has(self.attestations)")
         .message("`attestations` is not supported yet: leave it out, signatures alone are checked"),
-    validation = Rule::new("!has(self.static) || (!has(self.ctlog) && !has(self.rfc3161timestamp) && !has(self.source))")
-        .message("a `static` authority looks at no signature: leave out `ctlog`, `rfc3161timestamp` and `source`")
+    validation = Rule::new("!has(self.static) || (!has(self.ctlog) && !has(self.rfc3161timestamp) && !has(self.source) && !has(self.signatureFormat))")
+        .message("a `static` authority looks at no signature: leave out `ctlog`, `rfc3161timestamp`, `source` and `signatureFormat`"),
+    validation = Rule::new("!has(self.key) || !has(self.key.data) || !self.key.data.contains('PRIVATE KEY')")
+        .message("`key.data` holds a private key: take it out of here and replace it, and give the public key that `cosign public-key` prints")
+        .field_path(".key.data"),
+    validation = Rule::new("!has(self.key) || !has(self.key.data) || self.key.data.contains('PRIVATE KEY') || self.key.data.contains('-----BEGIN PUBLIC KEY-----')")
+        .message("`key.data` holds no public key: give PEM that begins with `-----BEGIN PUBLIC KEY-----`")
+        .field_path(".key.data"),
+    validation = Rule::new("!has(self.ctlog) || !has(self.ctlog.url) || !has(self.keyless) || !has(self.keyless.trustRootRef)")
+        .message("`ctlog.url` is not supported beside a `trustRootRef`: leave it out, the trust root names the logs")
+        .field_path(".ctlog.url")
 )]
 pub struct AuthoritySpec {
     /// A name for explanations; `authority-0` and so on where absent.
@@ -126,8 +135,9 @@ pub enum HashAlgorithmSpec {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("!has(self.url)")
-        .message("`url` is not supported yet: leave it out, the trust root names the certificate authorities"),
+    validation = Rule::new("!has(self.url) || (!has(self.trustRootRef) && self.url in ['https://fulcio.sigstore.dev', 'https://fulcio.sigstore.dev/'])")
+        .message("`url` is not supported yet: leave it out, and name a TrustRoot in `trustRootRef` where it is not the default one")
+        .field_path(".url"),
     validation = Rule::new("!has(self.ca__dash__cert) && !has(self.certificate)")
         .message("`ca-cert` and `certificate` are not supported yet: name a TrustRoot in `trustRootRef`"),
     validation = Rule::new("!has(self.insecureIgnoreSCT) || !self.insecureIgnoreSCT")
@@ -141,8 +151,10 @@ pub struct KeylessSpec {
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub trust_root_ref: Option<Reference>,
-    /// A Fulcio instance. Not supported yet.
+    /// A Fulcio instance. Not supported yet, but for the address that the default trust root
+    /// stands for anyway.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
     pub url: Option<String>,
     /// A certificate authority's certificate. Not supported yet.
     #[serde(
@@ -303,7 +315,9 @@ pub enum StaticActionSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("!has(self.signaturePullSecrets)")
-        .message("`signaturePullSecrets` is not supported yet: use the pod's image pull secrets")
+        .message("`signaturePullSecrets` is not supported yet: use the pod's image pull secrets"),
+    validation = Rule::new("has(self.oci) || has(self.tagPrefix) || has(self.signaturePullSecrets)")
+        .message("a source is empty: give `oci`, `tagPrefix`, or both")
 )]
 pub struct SourceSpec {
     /// The repository that holds the signatures; the image's own where absent.
@@ -324,12 +338,15 @@ pub struct SourceSpec {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("!has(self.url)")
-        .message("`url` is not supported yet: leave it out, the trust root names the logs")
+    validation = Rule::new("!has(self.url) || (!has(self.trustRootRef) && self.url in ['https://rekor.sigstore.dev', 'https://rekor.sigstore.dev/'])")
+        .message("`url` is not supported yet: leave it out (`ctlog: {}`), the trust root names the logs")
+        .field_path(".url")
 )]
 pub struct CtLogSpec {
-    /// A log to search. Not supported yet.
+    /// A log to search. Not supported yet, but for the address that the default trust root stands
+    /// for anyway.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
     pub url: Option<String>,
     /// The name of a `TrustRoot`; the default one where absent.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]

@@ -46,7 +46,11 @@ use super::Unsupported;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("!has(self.threshold) || self.threshold <= size(self.authorities)")
-        .message("`threshold` is larger than the number of authorities, so it could never be met"),
+        .message("`threshold` is larger than the number of authorities, so it could never be met: lower it, or name more authorities")
+        .field_path(".threshold"),
+    validation = Rule::new("self.authorities.all(one, !has(one.name) || self.authorities.exists_one(other, has(other.name) && other.name == one.name))")
+        .message("two authorities have the same `name`: give each a name of its own, or none")
+        .field_path(".authorities"),
     validation = Rule::new("!has(self.policy)")
         .message("`policy` is not supported yet: leave it out, signatures alone are checked")
 )]
@@ -110,7 +114,11 @@ pub struct ClusterImagePolicySpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("!has(self.threshold) || self.threshold <= size(self.authorities)")
-        .message("`threshold` is larger than the number of authorities, so it could never be met"),
+        .message("`threshold` is larger than the number of authorities, so it could never be met: lower it, or name more authorities")
+        .field_path(".threshold"),
+    validation = Rule::new("self.authorities.all(one, !has(one.name) || self.authorities.exists_one(other, has(other.name) && other.name == one.name))")
+        .message("two authorities have the same `name`: give each a name of its own, or none")
+        .field_path(".authorities"),
     validation = Rule::new("!has(self.policy)")
         .message("`policy` is not supported yet: leave it out, signatures alone are checked")
 )]
@@ -141,8 +149,19 @@ pub struct ImagePolicySpec {
 }
 
 /// Images by a glob.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("!self.glob.contains('://')")
+        .message("`glob` has a scheme, which is no part of an image: leave it out, as in `ghcr.io/org/**`")
+        .field_path(".glob"),
+    validation = Rule::new("self.glob.matches('^[A-Za-z0-9._:/@*?\\[\\]-]*$')")
+        .message("`glob` has a space or another character that no image has: write a reference with the wildcards `*`, `**` and `?`")
+        .field_path(".glob"),
+    validation = Rule::new("!self.glob.endsWith('/')")
+        .message("`glob` ends with a slash, so it could never match: write `/**` for everything below")
+        .field_path(".glob")
+)]
 pub struct ImagePattern {
     /// `*` stays within a path segment, `**` does not, `?` is one character. Compared with the
     /// normalised reference, with its tag and with its digest. Without a registry it is for
@@ -151,18 +170,24 @@ pub struct ImagePattern {
     pub glob: String,
 }
 
-/// Workloads by resource and labels. What is absent matches all.
+/// Workloads by resource and labels. What is absent, or `*`, matches all.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkloadSelector {
     /// API group, for example `apps`; empty for the core group.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
     pub group: Option<String>,
     /// Version, for example `v1`.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
     pub version: Option<String>,
     /// Plural resource in lower case, for example `deployments`.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = [
+        "*", "cronjobs", "daemonsets", "deployments", "jobs", "pods", "podtemplates",
+        "replicasets", "replicationcontrollers", "statefulsets",
+    ]))]
     pub resource: Option<String>,
     /// Labels of the object.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]

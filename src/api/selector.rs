@@ -1,6 +1,7 @@
 //! Label selectors, as Kubernetes writes them.
 use std::collections::BTreeMap;
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
@@ -14,6 +15,7 @@ use serde::Serialize;
 pub struct LabelSelector {
     /// Labels that must be there with these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
     pub match_labels: BTreeMap<String, String>,
     /// Expressions that must hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -22,16 +24,22 @@ pub struct LabelSelector {
 }
 
 /// One expression over a label.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)")
+        .message("`In` and `NotIn` need `values`, and no other operator takes them")
+        .field_path(".values")
+)]
 pub struct LabelExpression {
     /// The label's key.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 317))]
     pub key: String,
     /// How the label is compared.
     pub operator: LabelOperator,
     /// The values for `In` and `NotIn`; empty for the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
     pub values: Vec<String>,
 }
 

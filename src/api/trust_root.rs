@@ -39,6 +39,7 @@ use super::Unsupported;
     )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("required" = ["trustedRoot"]))]
 #[x_kube(
     validation = Rule::new("!has(self.remote) && !has(self.repository)")
         .message("`remote` and `repository` are not supported yet: give the trusted root in `trustedRoot`"),

@@ -17,6 +17,7 @@ pub fn definitions() -> [CustomResourceDefinition; 3] {
                     && let Some(spec) = properties.get_mut("spec")
                 {
                     refuse_null(spec);
+                    keep_unknown(spec);
                 }
             }
             definition
@@ -36,6 +37,24 @@ fn refuse_null(schema: &mut JSONSchemaProps) {
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
         refuse_null(values);
+    }
+}
+
+/// Fields that are unknown are kept. The API server would take them away in silence otherwise, for
+/// every client that does not ask to be told, and what is left might mean less: a misspelt
+/// `threshold` would be none. Kept, they are refused by name.
+fn keep_unknown(schema: &mut JSONSchemaProps) {
+    if schema.properties.is_some() {
+        schema.x_kubernetes_preserve_unknown_fields = Some(true);
+    }
+    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
+        keep_unknown(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        keep_unknown(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        keep_unknown(values);
     }
 }
 

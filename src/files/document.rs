@@ -224,8 +224,7 @@ fn header(file: &Path, node: &Node, api_version: &str, kind: &str) -> Result<(),
         return Err(at(file, node, "apiVersion", format!("found {}", shown(api_version)), wanted));
     }
     if !KINDS.contains(&kind) {
-        let wanted = suggest::nearest(kind, KINDS)
-            .map_or_else(|| format!("one of {}", KINDS.join(", ")), |kind| format!("`{kind}`"));
+        let wanted = suggest::wanted(kind, &KINDS);
         return Err(at(file, node, "kind", format!("found {}", shown(kind)), wanted));
     }
     Ok(())
@@ -243,7 +242,7 @@ fn resource(
     for key in value.as_object().into_iter().flat_map(|object| object.keys()) {
         if !fields.contains(&key.as_str()) {
             let problem = format!("unknown field `{}`", crate::verdict::printable(key));
-            return Err(at(file, node, key, problem, did_you_mean(key, &fields)));
+            return Err(at(file, node, key, problem, suggest::wanted(key, &fields)));
         }
     }
     for field in ["name", "namespace"] {
@@ -289,34 +288,8 @@ fn resource(
 
 /// The spec as its type.
 fn typed<T: DeserializeOwned>(file: &Path, node: &Node, spec: &Value) -> Result<T, FileProblem> {
-    serde_path_to_error::deserialize(spec).map_err(|error| {
-        let path = match error.path().to_string() {
-            root if root == "." => "spec".to_owned(),
-            path => format!("spec.{path}"),
-        };
-        let text = error.inner().to_string();
-        match unknown_field(&text) {
-            Some((field, known)) => {
-                // The path may or may not end with the unknown field itself.
-                let parent = path.strip_suffix(&format!(".{field}")).unwrap_or(&path);
-                let wanted = did_you_mean(field, &known);
-                let problem = format!("unknown field `{}`", crate::verdict::printable(field));
-                at(file, node, &format!("{parent}.{field}"), problem, wanted)
-            }
-            None => at(file, node, &path, crate::verdict::printable(&text), ""),
-        }
-    })
-}
-
-/// The field and the known ones, of serde's "unknown field `x`, expected one of `a`, `b`".
-fn unknown_field(text: &str) -> Option<(&str, Vec<&str>)> {
-    let (field, rest) = text.strip_prefix("unknown field `")?.split_once('`')?;
-    Some((field, rest.split('`').skip(1).step_by(2).collect()))
-}
-
-fn did_you_mean(field: &str, known: &[&str]) -> String {
-    suggest::nearest(field, known.iter().copied())
-        .map_or_else(|| format!("one of {}", known.join(", ")), |known| format!("`{known}`"))
+    compile::read_spec(spec)
+        .map_err(|error| at(file, node, &error.path, error.problem, error.wanted))
 }
 
 fn at(

@@ -25,11 +25,14 @@ use crate::verdict::printable;
 
 mod authority;
 mod key;
+mod read;
+mod service;
 mod signer;
 mod trust_root;
 
 pub use key::key_entry;
 pub use key::key_places;
+pub use read::read_spec;
 pub use trust_root::TrustRootSource;
 pub use trust_root::compile_trust_root;
 pub use trust_root::trust_root_source;
@@ -147,7 +150,8 @@ impl fmt::Display for CompileError {
 /// Compiles an `ImagePolicy`.
 ///
 /// # Errors
-/// The first field that cannot be used.
+/// The first field that cannot be used; what is missing ([`CompileError::missing`]) only where
+/// everything else can.
 pub fn compile_image_policy(
     namespace: &str,
     name: &str,
@@ -180,7 +184,7 @@ pub fn compile_image_policy(
 /// Compiles a `ClusterImagePolicy`.
 ///
 /// # Errors
-/// The first field that cannot be used.
+/// As [`compile_image_policy`].
 pub fn compile_cluster_image_policy(
     name: &str,
     spec: &api::ClusterImagePolicySpec,
@@ -259,8 +263,13 @@ impl Fields<'_> {
             workloads: compile_matches(matches)?,
             namespaces,
         };
-        let authorities = authority::compile_all(&id, self.authorities, roots)?;
-        let threshold = compile_threshold(*threshold, authorities.len())?;
+        // What is missing may still come, so it is reported only where nothing else is wrong.
+        let authorities = match authority::compile_all(&id, self.authorities, roots) {
+            Err(error) if !error.missing => return Err(error),
+            authorities => authorities,
+        };
+        let threshold = compile_threshold(*threshold, self.authorities.len())?;
+        let authorities = authorities?;
         let mode = match mode {
             api::ModeSpec::Audit => Mode::Audit,
             api::ModeSpec::Enforce => Mode::Enforce,

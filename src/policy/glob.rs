@@ -10,7 +10,7 @@ use crate::image::ImageRef;
 pub const MAX_GLOB_BYTES: usize = 512;
 
 /// The name that Docker Hub has in a normalised reference.
-const DOCKER_HUB: &str = "docker.io";
+pub(super) const DOCKER_HUB: &str = "docker.io";
 
 /// Other names of Docker Hub that people and tools write.
 const DOCKER_HUB_ALIASES: [&str; 3] =
@@ -135,7 +135,7 @@ fn is_ipv6(text: &str) -> bool {
 }
 
 /// The glob as it compares with normalised references.
-fn normalise(glob: &str) -> String {
+pub(super) fn normalise(glob: &str) -> String {
     if glob == "*" || glob.starts_with("**") {
         return if glob == "*" { "**".to_owned() } else { glob.to_owned() };
     }

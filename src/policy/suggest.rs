@@ -16,6 +16,12 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// What to write instead of `text`: the nearest of `known`, or one of them all.
+pub fn wanted(text: &str, known: &[&str]) -> String {
+    nearest(text, known.iter().copied())
+        .map_or_else(|| format!("one of {}", known.join(", ")), |nearest| format!("`{nearest}`"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

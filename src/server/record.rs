@@ -31,7 +31,7 @@ pub(super) fn record(
 ) {
     let (verdict, first) = outcome(decision, reason);
     metrics.stage(Stage::Total, elapsed);
-    let endpoint = endpoint_name(endpoint);
+    let endpoint = endpoint.as_str();
     metrics.decided(Decided { endpoint, allowed: decision.allowed, verdict, reason: first });
     let of = |text: fn(&Request) -> &str| printable(request.map_or("", text));
     let explanation = if decision.allowed { String::new() } else { explanation(decision) };
@@ -66,7 +66,7 @@ pub(super) fn record_refusal(
     elapsed: Duration,
 ) {
     metrics.stage(Stage::Total, elapsed);
-    let endpoint = endpoint_name(endpoint);
+    let endpoint = endpoint.as_str();
     match error.reason() {
         Some(reason) => metrics.decided(Decided {
             endpoint,
@@ -85,13 +85,6 @@ pub(super) fn record_refusal(
         error = %printable(&error.to_string()),
         "Refused",
     );
-}
-
-const fn endpoint_name(endpoint: Endpoint) -> &'static str {
-    match endpoint {
-        Endpoint::Mutate => "mutate",
-        Endpoint::Validate => "validate",
-    }
 }
 
 /// The worst verdict of all images, and the reason of the first image that has it.

@@ -28,6 +28,7 @@ use super::refuse;
 use super::timeout::Deadlines;
 use crate::admission::Decision;
 use crate::admission::Request;
+use crate::admission::policies;
 use crate::admission::review;
 use crate::admission::review::Endpoint;
 use crate::admission::review::MAX_BODY;
@@ -57,6 +58,9 @@ pub(super) async fn answer<A: Admit>(
         })
 }
 
+/// The place among the requests in flight, and the share of the budget for bodies.
+type Held = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
 /// One request and its answer.
 struct Exchange<A> {
     state: AppState<A>,
@@ -80,7 +84,7 @@ impl<A: Admit> Exchange<A> {
         }
         let deadlines =
             Deadlines::of_request(request.uri().query(), self.state.default_timeout, self.start);
-        let place = Arc::clone(&self.state.in_flight).try_acquire_owned().ok();
+        let place = self.place(deadlines).await;
         let shedding = match place {
             Some(_) => None,
             None => Arc::clone(&self.state.shedding).try_acquire_owned().ok(),
@@ -91,7 +95,7 @@ impl<A: Admit> Exchange<A> {
         }
         let budget = place.is_some().then_some(&self.state.buffers);
         let receiving = body::receive(request.into_body(), budget);
-        let by = deadlines.admit.min(self.start + MAX_RECEIVE);
+        let by = deadlines.admit.min(Instant::now() + MAX_RECEIVE);
         let received = tokio::time::timeout_at(by.into(), receiving).await;
         self.state.metrics.stage(Stage::Receive, self.start.elapsed());
         match (received, place) {
@@ -102,10 +106,30 @@ impl<A: Admit> Exchange<A> {
             (Ok(Err(error @ BodyError::Interrupted(_))), _) => {
                 self.refuse(StatusCode::BAD_REQUEST, &error.to_string())
             }
-            (Ok(Ok(Received::Whole(bytes, share))), Some(place)) => {
-                self.decide(bytes, (place, share), deadlines).await
-            }
+            (Ok(Ok(Received::Whole(bytes, share))), Some(place)) => match self.endpoint {
+                Endpoint::Mutate | Endpoint::Validate => {
+                    self.decide(bytes, (place, share), deadlines).await
+                }
+                Endpoint::ValidatePolicies => {
+                    self.decide_policy(bytes, (place, share), deadlines).await
+                }
+            },
             (Ok(Ok(Received::Whole(head, _) | Received::Head(head))), _) => self.shed(&head),
+        }
+    }
+
+    /// A place among the requests under way, if there is one. Policies wait for theirs, for half of
+    /// their time: they take it out of no pod's.
+    async fn place(&self, deadlines: Deadlines) -> Option<OwnedSemaphorePermit> {
+        match self.endpoint {
+            Endpoint::Mutate | Endpoint::Validate => {
+                Arc::clone(&self.state.in_flight).try_acquire_owned().ok()
+            }
+            Endpoint::ValidatePolicies => {
+                let time = deadlines.admit.saturating_duration_since(self.start) / 2;
+                let turn = Arc::clone(&self.state.reviewing).acquire_owned();
+                tokio::time::timeout(time, turn).await.ok()?.ok()
+            }
         }
     }
 
@@ -128,43 +152,72 @@ impl<A: Admit> Exchange<A> {
         self.respond(&uid, &Outcome { request: None, decision, own: Some(reason) })
     }
 
-    async fn decide(
-        &self,
-        bytes: Bytes,
-        held: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
-        deadlines: Deadlines,
-    ) -> Response {
-        let start = Instant::now();
-        let head = bytes.clone();
-        // Off the async threads: eight MiB of JSON take tens of milliseconds. The permits go along,
-        // so that work which outlives its request still counts.
-        let parsing = Arc::clone(&self.state.parsing);
-        let parse = async {
-            let turn = parsing.acquire_owned().await;
-            tokio::task::spawn_blocking(move || {
-                let parsed = review::parse(&bytes);
-                drop((bytes, turn));
-                (parsed, held)
-            })
-            .await
+    async fn decide(&self, bytes: Bytes, held: Held, deadlines: Deadlines) -> Response {
+        let parse = |bytes: Bytes, turn| {
+            let parsed = review::parse(&bytes);
+            drop((bytes, turn));
+            parsed
         };
-        let parsed = tokio::time::timeout_at(deadlines.overrun.into(), parse).await;
-        self.state.metrics.stage(Stage::Parse, start.elapsed());
-        match parsed {
-            Ok(Ok((Ok(request), (place, _share)))) => {
-                drop(head);
+        match self.parse(bytes, held, deadlines, parse).await {
+            Ok((request, (place, _share))) => {
                 let request = Arc::new(request);
                 let outcome = self.admit(Arc::clone(&request), place, deadlines).await;
                 self.respond(&request.uid, &outcome)
             }
-            Ok(Ok((Err(error), _))) => self.reject(&error),
-            Ok(Err(_)) => {
+            Err(response) => response,
+        }
+    }
+
+    /// Answers for one of our own resources, which is compiled where it is parsed.
+    async fn decide_policy(&self, bytes: Bytes, held: Held, deadlines: Deadlines) -> Response {
+        let references = Arc::clone(&self.state.references.borrow());
+        let judge = move |bytes: Bytes, turn| {
+            let parsed = policies::parse(&bytes);
+            drop((bytes, turn));
+            parsed.map(|asked| (asked.judge(&references), asked.request))
+        };
+        match self.parse(bytes, held, deadlines, judge).await {
+            Ok(((decision, request), _held)) => {
+                let own = (!decision.allowed).then_some(Reason::PolicyInvalid);
+                let uid = request.uid.clone();
+                self.respond(&uid, &Outcome { request: Some(Arc::new(request)), decision, own })
+            }
+            Err(response) => response,
+        }
+    }
+
+    /// Has `parse` read the body, which it is to drop, with its turn, as soon as it has read it.
+    ///
+    /// Off the async threads: eight MiB of JSON take tens of milliseconds. The permits go along,
+    /// so that work which outlives its request still counts.
+    async fn parse<T: Send + 'static>(
+        &self,
+        bytes: Bytes,
+        held: Held,
+        deadlines: Deadlines,
+        parse: impl FnOnce(Bytes, OwnedSemaphorePermit) -> Result<T, ReviewError> + Send + 'static,
+    ) -> Result<(T, Held), Response> {
+        let start = Instant::now();
+        let head = bytes.clone();
+        let parsing = Arc::clone(&self.state.parsing);
+        let parse = async {
+            let turn = parsing.acquire_owned().await;
+            let work = move || turn.map(|turn| (parse(bytes, turn), held));
+            tokio::task::spawn_blocking(work).await
+        };
+        let parsed = tokio::time::timeout_at(deadlines.overrun.into(), parse).await;
+        self.state.metrics.stage(Stage::Parse, start.elapsed());
+        match parsed {
+            Ok(Ok(Ok((Ok(read), held)))) => Ok((read, held)),
+            Ok(Ok(Ok((Err(error), _)))) => Err(self.reject(&error)),
+            Ok(Ok(Err(_)) | Err(_)) => {
                 tracing::error!("Parsing a request panicked");
-                self.deny_unparsed(&head, Reason::InternalError, "parsing the request failed")
+                let found = "parsing the request failed";
+                Err(self.deny_unparsed(&head, Reason::InternalError, found))
             }
             Err(_) => {
                 let found = "the request could not be parsed in time";
-                self.deny_unparsed(&head, Reason::DeadlineExceeded, found)
+                Err(self.deny_unparsed(&head, Reason::DeadlineExceeded, found))
             }
         }
     }

@@ -20,12 +20,9 @@ const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 
 /// The object of the request.
 pub(super) fn object(kind: &Triple<'_>, request: &Value, object: &Value) -> ObjectRef {
-    let Triple { group, version, name: kind } = kind;
-    let api_version =
-        if group.is_empty() { (*version).to_owned() } else { format!("{group}/{version}") };
     ObjectRef {
-        api_version: printable(&api_version),
-        kind: printable(kind),
+        api_version: printable(&kind.api_version()),
+        kind: printable(kind.name),
         name: name(request, object),
         uid: printable(text_at(object, "/metadata/uid")),
     }

@@ -36,6 +36,7 @@ impl ReviewError {
             ReviewProblem::Encoding { .. }
             | ReviewProblem::Envelope { .. }
             | ReviewProblem::Field { .. }
+            | ReviewProblem::Foreign { .. }
             | ReviewProblem::Json { .. }
             | ReviewProblem::Mismatch { .. }
             | ReviewProblem::Operation { .. }
@@ -91,6 +92,15 @@ pub enum ReviewProblem {
         path: &'static str,
         /// What it must be.
         wanted: &'static str,
+    },
+    /// A resource that is not ours, at the webhook for those that are.
+    #[error(
+        "request.kind of the admission review is {found}: wanted {}; correct the webhook's rules",
+        super::super::policies::WANTED
+    )]
+    Foreign {
+        /// The group, version and kind.
+        found: String,
     },
     /// The body is not exactly one JSON document, repeats a key, or nests too deeply.
     #[error("the body is not acceptable JSON: {problem}")]

@@ -40,11 +40,25 @@ pub enum Endpoint {
     Mutate,
     /// `/validate`: it never does.
     Validate,
+    /// `/validate-policies`: nor does this one.
+    ValidatePolicies,
+}
+
+impl Endpoint {
+    /// The name used in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mutate => "mutate",
+            Self::Validate => "validate",
+            Self::ValidatePolicies => "validate-policies",
+        }
+    }
 }
 
 /// The answer to the request with this `uid`.
 ///
-/// A denial that is final has code 403, one that a retry may change has 503. The patch replaces
+/// A denial that is final has code 403 (422 where the object itself is at fault, a policy), one
+/// that a retry may change has 503. The patch replaces
 /// image fields only, and each only where it still holds the text that was judged.
 pub fn respond(request_uid: &str, decision: &Decision, endpoint: Endpoint) -> Value {
     let Decision { allowed, message, warnings, retry, images } = decision;
@@ -52,7 +66,11 @@ pub fn respond(request_uid: &str, decision: &Decision, endpoint: Endpoint) -> Va
     response.insert("uid".to_owned(), request_uid.into());
     response.insert("allowed".to_owned(), (*allowed).into());
     if !allowed {
-        let (code, reason) = if *retry { (503, "ServiceUnavailable") } else { (403, "Forbidden") };
+        let (code, reason) = match (retry, endpoint) {
+            (true, _) => (503, "ServiceUnavailable"),
+            (false, Endpoint::ValidatePolicies) => (422, "Invalid"),
+            (false, Endpoint::Mutate | Endpoint::Validate) => (403, "Forbidden"),
+        };
         response.insert("status".to_owned(), status(code, reason, message));
     }
     let warnings = bounded_warnings(warnings);

@@ -6,6 +6,7 @@ use super::CompileError;
 use super::References;
 use super::count;
 use super::key;
+use super::service;
 use super::signer;
 use super::unsupported;
 use crate::api;
@@ -50,19 +51,24 @@ pub(super) fn compile_all(
     }
     let mut names = BTreeSet::new();
     let mut authorities = Vec::new();
+    let mut missing = None;
     for (index, spec) in specs.iter().enumerate() {
         let path = format!("spec.authorities[{index}]");
-        let authority = compile(index, spec, &path, (id, roots))?;
-        if !names.insert(authority.name.clone()) {
+        let name = compile_name(index, spec.name.as_deref(), &path)?;
+        if !names.insert(name.clone()) {
             return Err(CompileError::new(
                 format!("{path}.name"),
-                format!("`{}` is the name of an earlier authority, too", authority.name),
+                format!("`{name}` is the name of an earlier authority, too"),
                 "a name of its own for each authority",
             ));
         }
-        authorities.push(authority);
+        match compile(name, spec, &path, (id, roots)) {
+            Ok(authority) => authorities.push(authority),
+            Err(error) if error.missing => drop(missing.get_or_insert(error)),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(authorities)
+    missing.map_or(Ok(authorities), Err)
 }
 
 /// How many texts of the authority's identities have to be compiled.
@@ -76,13 +82,13 @@ fn patterns(spec: &api::AuthoritySpec) -> usize {
 }
 
 fn compile(
-    index: usize,
+    name: String,
     spec: &api::AuthoritySpec,
     path: &str,
     (id, roots): (&PolicyId, &References),
 ) -> Result<Authority, CompileError> {
     let api::AuthoritySpec {
-        name,
+        name: _,
         key,
         keyless,
         fixed,
@@ -96,6 +102,13 @@ fn compile(
         let advice = "leave it out, signatures alone are checked";
         return Err(unsupported(format!("{path}.attestations"), advice));
     }
+    service::check_addresses(spec, path, &roots.default)?;
+    let sources = compile_sources(source, path)?;
+    // What is missing comes last, so that it hides nothing else.
+    let trust_root = match trust_root(spec, path, roots) {
+        Err(error) if !error.missing => return Err(error),
+        trust_root => trust_root,
+    };
     let signer = match (key, keyless, fixed) {
         (Some(key), None, None) => key::compile(id, key, &format!("{path}.key"), &roots.keys)?,
         (None, Some(keyless), None) => {
@@ -112,21 +125,17 @@ fn compile(
             ));
         }
     };
-    if let Some(api::CtLogSpec { url: Some(_), .. }) = ctlog {
-        let advice = "leave it out (`ctlog: {}`), the trust root names the logs";
-        return Err(unsupported(format!("{path}.ctlog.url"), advice));
-    }
     Ok(Authority {
-        name: compile_name(index, name.as_deref(), path)?,
+        name,
         demands: demands(&signer, ctlog.as_ref(), rfc3161timestamp.is_some()),
         signer,
-        sources: compile_sources(source, path)?,
+        sources,
         formats: match signature_format {
             Some(api::SignatureFormatSpec::Legacy) => vec![Format::Legacy],
             Some(api::SignatureFormatSpec::Bundle) => vec![Format::Bundle],
             Some(api::SignatureFormatSpec::Both) | None => vec![Format::Legacy, Format::Bundle],
         },
-        trust_root: trust_root(spec, path, roots)?,
+        trust_root: trust_root?,
         payload: PayloadKind::Signature,
     })
 }

@@ -14,18 +14,14 @@ pub(super) fn compile_keyless(spec: &api::KeylessSpec, path: &str) -> Result<Sig
     let api::KeylessSpec {
         identities,
         trust_root_ref: _,
-        url,
+        url: _,
         ca_cert,
         certificate,
         insecure_ignore_sct,
     } = spec;
     let trust_root = "leave it out, and name a TrustRoot in `trustRootRef` where it is not the \
                       default one";
-    for (field, there) in [
-        ("url", url.is_some()),
-        ("ca-cert", ca_cert.is_some()),
-        ("certificate", certificate.is_some()),
-    ] {
+    for (field, there) in [("ca-cert", ca_cert.is_some()), ("certificate", certificate.is_some())] {
         if there {
             return Err(unsupported(format!("{path}.{field}"), trust_root));
         }

@@ -1,0 +1,69 @@
+//! Specs as they were written to specs as types.
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::CompileError;
+use crate::policy::suggest;
+use crate::verdict::printable;
+
+/// A resource's `spec` as its type.
+///
+/// # Errors
+/// The first field that is unknown, missing or of another type, with its path.
+pub fn read_spec<T: DeserializeOwned>(spec: &Value) -> Result<T, CompileError> {
+    serde_path_to_error::deserialize(spec).map_err(|error| {
+        let path = match error.path().to_string() {
+            root if root == "." => "spec".to_owned(),
+            path => format!("spec.{path}"),
+        };
+        let text = error.inner().to_string();
+        match unknown_field(&text) {
+            Some((field, known)) => {
+                // The path may or may not end with the unknown field itself.
+                let parent = path.strip_suffix(&format!(".{field}")).unwrap_or(&path);
+                let problem = format!("unknown field `{}`", printable(field));
+                let wanted = suggest::wanted(field, &known);
+                CompileError::new(format!("{parent}.{field}"), problem, wanted)
+            }
+            None => CompileError::new(path, text, ""),
+        }
+    })
+}
+
+/// The field and the known ones, of serde's "unknown field `x`, expected one of `a`, `b`".
+fn unknown_field(text: &str) -> Option<(&str, Vec<&str>)> {
+    let (field, rest) = text.strip_prefix("unknown field `")?.split_once('`')?;
+    Some((field, rest.split('`').skip(1).step_by(2).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api;
+
+    #[test]
+    fn names_the_field_and_what_was_wanted() {
+        let authority = |authority: Value| json!({"images": [], "authorities": [authority]});
+        for (spec, wanted) in [
+            (
+                json!({"images": [], "authorities": [], "thresold": 2}),
+                "spec.thresold: unknown field `thresold`, wanted `threshold`",
+            ),
+            (
+                authority(json!({"keyles": {}})),
+                "spec.authorities[0].keyles: unknown field `keyles`, wanted `keyless`",
+            ),
+            (
+                json!({"images": [{"glob": 7}], "authorities": []}),
+                "spec.images[0].glob: invalid type: integer `7`, expected a string",
+            ),
+            (json!({"images": []}), "spec: missing field `authorities`"),
+            (Value::Null, "spec: invalid type: null, expected struct ClusterImagePolicySpec"),
+        ] {
+            let error = read_spec::<api::ClusterImagePolicySpec>(&spec).unwrap_err();
+            assert_eq!(error.to_string(), wanted);
+        }
+    }
+}
