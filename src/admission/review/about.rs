@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 use super::Triple;
-use super::name;
 use super::text_at;
 use crate::admission::ObjectRef;
 use crate::evidence::Tenant;
@@ -23,10 +22,13 @@ pub(super) fn object(kind: &Triple<'_>, request: &Value, object: &Value) -> Obje
     let Triple { group, version, name: kind } = kind;
     let api_version =
         if group.is_empty() { (*version).to_owned() } else { format!("{group}/{version}") };
+    // Not its `generateName`: nothing bears that.
+    let named = [text_at(request, "/name"), text_at(object, "/metadata/name")];
+    let named = named.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
     ObjectRef {
         api_version: printable(&api_version),
         kind: printable(kind),
-        name: name(request, object),
+        name: printable(named),
         uid: printable(text_at(object, "/metadata/uid")),
     }
 }
