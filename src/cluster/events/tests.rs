@@ -1,9 +1,18 @@
 //! Which object gets an Event and what it says, and when it is written and counted.
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
 
+use axum::BoxError;
+use axum::body::Body;
+use axum::http;
 use jiff::SignedDuration;
 use jiff::Timestamp;
+use kube::Client;
+use serde_json::Value;
+use serde_json::json;
 
+use super::Reporter;
 use super::ledger::COUNT_EVERY;
 use super::ledger::FORGET_AFTER;
 use super::ledger::Ledger;
@@ -13,6 +22,7 @@ use super::ledger::Write;
 use super::note::MAX_MESSAGE;
 use super::note::Note;
 use super::note::Reason;
+use super::write::Writer;
 use crate::admission::Consequence;
 use crate::admission::Decision;
 use crate::admission::FieldReport;
@@ -21,6 +31,7 @@ use crate::admission::Operation;
 use crate::admission::Request;
 use crate::admission::review::Endpoint;
 use crate::evidence::Tenant;
+use crate::metrics::EventOutcome;
 use crate::policy::Mode;
 use crate::policy::OnUnavailable;
 use crate::policy::Workload;
@@ -286,4 +297,71 @@ fn remembers_a_bounded_number_and_forgets_the_longest_unseen() {
     assert_eq!(ledger.note(nth(0), when(most)), Noted::Merged);
     assert_eq!(ledger.note(nth(2), when(most)), Noted::Merged);
     created(ledger.note(nth(1), when(most + 50)));
+}
+
+/// A client of an API server that answers so, and what it was asked.
+fn api_server(status: u16) -> (Client, Arc<Mutex<Vec<(String, Value)>>>) {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let asked = Arc::clone(&log);
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let asked = Arc::clone(&asked);
+        async move {
+            let line = format!("{} {}", request.method(), request.uri());
+            let body = request.into_body().collect_bytes().await.unwrap();
+            asked.lock().unwrap().push((line, serde_json::from_slice(&body).unwrap()));
+            let answer = json!({ "metadata": {}, "involvedObject": {} });
+            let response = http::Response::builder().status(status);
+            Ok::<_, BoxError>(response.body(Body::from(answer.to_string())).unwrap())
+        }
+    });
+    (Client::new(service, "default"), log)
+}
+
+async fn written(status: u16, write: &Write) -> (EventOutcome, String, Value) {
+    let (client, log) = api_server(status);
+    let reporter = Reporter { component: "tegata".to_owned(), instance: "tegata-0".to_owned() };
+    let outcome = Writer::new(client, reporter).write(write).await;
+    let (line, body) = log.lock().unwrap().remove(0);
+    (outcome, line, body)
+}
+
+#[tokio::test]
+async fn an_event_is_what_kubectl_looks_for() {
+    let (note, name) = (note("team-a", "web", "no"), "web.1".to_owned());
+    let create = Write::Create { note: note.clone(), name, at: at(0) };
+    let (outcome, line, body) = written(201, &create).await;
+    assert_eq!(outcome, EventOutcome::Created);
+    assert_eq!(line.split('?').next(), Some("POST /api/v1/namespaces/team-a/events"));
+    let time = "2027-01-15T08:00:00Z";
+    let wanted = json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": { "name": "web.1", "namespace": "team-a" },
+        "involvedObject":
+            { "apiVersion": "v1", "kind": "Pod", "name": "web", "namespace": "team-a", "uid": "u" },
+        "type": "Warning",
+        "reason": "ImageDenied",
+        "message": "no",
+        "action": "Admission",
+        "source": { "component": "tegata" },
+        "reportingComponent": "tegata",
+        "reportingInstance": "tegata-0",
+        "count": 1,
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+    });
+    assert_eq!(body, wanted);
+}
+
+#[tokio::test]
+async fn a_count_changes_nothing_else() {
+    let (note, name) = (note("team-a", "web", "no"), "web.1".to_owned());
+    let count = Write::Count { note, name, count: 7, at: at(60) };
+    let (outcome, line, body) = written(200, &count).await;
+    assert_eq!(outcome, EventOutcome::Updated);
+    assert_eq!(line.split('?').next(), Some("PATCH /api/v1/namespaces/team-a/events/web.1"));
+    assert_eq!(body, json!({ "count": 7, "lastTimestamp": "2027-01-15T08:01:00Z" }));
+    for status in [403, 404, 409, 500] {
+        assert_eq!(written(status, &count).await.0, EventOutcome::Failed, "{status}");
+    }
 }
