@@ -104,6 +104,13 @@ impl House {
         metrics::encode(&self.registry).unwrap()
     }
 
+    /// The names of the objects that Events are about, in their order.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let written = self.written.lock().unwrap();
+        let name = |event: &Value| event["involvedObject"]["name"].as_str().unwrap().to_owned();
+        written.iter().map(|(_, event)| name(event)).collect()
+    }
+
     /// Waits until a line of the metrics is there.
     pub(crate) async fn until(&self, line: &str) {
         let start = Instant::now();
