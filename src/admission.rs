@@ -15,8 +15,6 @@ use tokio::sync::Semaphore;
 use crate::evidence::FetchEvidence;
 use crate::evidence::Tenant;
 use crate::image::ImageUse;
-use crate::policy::Mode;
-use crate::policy::OnUnavailable;
 use crate::policy::PolicySnapshot;
 use crate::policy::Workload;
 use crate::verdict::Failure;
@@ -28,8 +26,12 @@ use crate::verdict::text;
 
 pub mod check;
 mod judge;
+mod outcome;
 pub mod policies;
 pub mod review;
+
+pub use outcome::Consequence;
+pub use outcome::Outcome;
 
 /// What the API server asks, as far as Tegata looks at it.
 #[derive(Clone, Debug)]
@@ -166,6 +168,8 @@ pub struct FieldReport {
     /// Whether the field names a tag that nothing will pin.
     #[serde(skip)]
     pub unpinned: bool,
+    /// What it does to the request.
+    pub consequence: Consequence,
     /// What was found out about its image.
     #[serde(flatten)]
     pub report: ImageReport,
@@ -229,10 +233,11 @@ impl<F: FetchEvidence> Admission<F> {
                 text: image.text.clone(),
                 pinned: pinned(image, &report).filter(|_| pins),
                 unpinned: self.settings.mutate == Mutate::Off && is_tag(image),
+                consequence: outcome::consequence(&report, self.settings),
                 report,
             }
         };
-        decide(images.iter().map(field).collect(), self.settings)
+        decide(images.iter().map(field).collect())
     }
 
     async fn check_use<'a>(
@@ -269,13 +274,13 @@ fn is_tag(image: &ImageUse) -> bool {
     image.image.as_ref().is_ok_and(|image| image.digest().is_none())
 }
 
-/// Reports to the answer: each policy's mode and `onUnavailable` decide what its verdict does.
-fn decide(images: Vec<FieldReport>, settings: Settings) -> Decision {
+/// Reports to the answer.
+fn decide(images: Vec<FieldReport>) -> Decision {
     let mut denials = Vec::new();
     let mut warnings = Vec::new();
     let mut verdicts = Vec::new();
     for field in &images {
-        match consequence(&field.report, settings) {
+        match field.consequence {
             Consequence::Admit if field.unpinned && field.report.verdict == Verdict::Verified => {
                 warnings.push(format!(
                     "{}: {} was verified by its tag, which can move; refer to it by its digest",
@@ -297,40 +302,4 @@ fn decide(images: Vec<FieldReport>, settings: Settings) -> Decision {
         warnings,
         images,
     }
-}
-
-/// What one image's report does to the request.
-enum Consequence {
-    Admit,
-    Warn,
-    Deny(Verdict),
-}
-
-fn consequence(report: &ImageReport, settings: Settings) -> Consequence {
-    if let Some(failure) = &report.failure {
-        return match (failure.reason, settings.no_match) {
-            (Reason::PolicyNone, NoMatch::Allow) => Consequence::Admit,
-            (Reason::PolicyNone, NoMatch::Warn) => Consequence::Warn,
-            _ => Consequence::Deny(failure.verdict()),
-        };
-    }
-    let mut worst = Consequence::Admit;
-    for policy in &report.policies {
-        let lenient = policy.unavailable().then_some(policy.on_unavailable);
-        let next = match (policy.verdict, policy.mode, lenient) {
-            (Verdict::Verified, _, _) | (_, Mode::Audit, _) => Consequence::Admit,
-            (_, _, Some(OnUnavailable::Allow)) => Consequence::Admit,
-            (_, Mode::Warn, _) | (_, _, Some(OnUnavailable::Warn)) => Consequence::Warn,
-            (verdict, Mode::Enforce, _) => Consequence::Deny(verdict),
-        };
-        worst = match (worst, next) {
-            (Consequence::Deny(a), Consequence::Deny(b)) => Consequence::Deny(a.max(b)),
-            (Consequence::Deny(verdict), _) | (_, Consequence::Deny(verdict)) => {
-                Consequence::Deny(verdict)
-            }
-            (Consequence::Warn, _) | (_, Consequence::Warn) => Consequence::Warn,
-            (Consequence::Admit, Consequence::Admit) => Consequence::Admit,
-        };
-    }
-    worst
 }

@@ -1,27 +1,48 @@
-//! Prometheus metrics: closed label sets, no image names.
+//! Prometheus metrics: closed label sets but for the names of policies, of which a bounded number is
+//! kept; never names of images, users or objects. `.github/METRICS.md` lists them.
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use prometheus_client::registry::Unit;
 
+use crate::admission::Outcome;
 use crate::policy::PolicySnapshot;
 use crate::policy::PolicyState;
+use crate::verdict::PolicyReport;
 use crate::verdict::Reason;
-use crate::verdict::Verdict;
 
+mod by_policy;
+mod labels;
 mod of_registry;
 mod of_watch;
+mod timed;
 
+pub use by_policy::MAX_LABEL_SETS;
+pub use labels::EventOutcome;
+pub use labels::Reload;
+pub use labels::Shed;
+pub use labels::Stage;
 pub use of_registry::RegistryMetrics;
 pub use of_watch::WatchMetrics;
+pub use timed::Timed;
+
+use by_policy::ByPolicy;
+use labels::BuildLabels;
+use labels::DecisionLabels;
+use labels::EventLabels;
+use labels::PolicyLabels;
+use labels::RefusedLabels;
+use labels::ReloadLabels;
+use labels::ShedLabels;
+use labels::StageLabels;
 
 /// Upper bounds of the latency buckets, in seconds: from a cached answer (about a millisecond) to
 /// 30 s, the longest time-out that Kubernetes lets a webhook have.
@@ -32,6 +53,8 @@ const LATENCY_BUCKETS: [f64; 14] =
 #[derive(Clone, Debug)]
 pub struct Metrics {
     decisions: Family<DecisionLabels, Counter>,
+    by_policy: ByPolicy,
+    events: Family<EventLabels, Counter>,
     stages: Family<StageLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
     shed: Family<ShedLabels, Counter>,
@@ -52,70 +75,10 @@ pub struct Decided {
     pub endpoint: &'static str,
     /// Whether the object was admitted.
     pub allowed: bool,
-    /// The worst verdict of the request's images.
-    pub verdict: Verdict,
+    /// The worst of the request's images.
+    pub verdict: Outcome,
     /// The reason of the first image with that verdict; `None` where all is verified.
     pub reason: Option<Reason>,
-}
-
-/// A part of answering a request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Stage {
-    /// Receiving the body.
-    Receive,
-    /// From bytes to a request.
-    Parse,
-    /// The pipeline: resolve, fetch, verify, evaluate.
-    Admit,
-    /// From the first byte to the answer.
-    Total,
-}
-
-impl Stage {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Receive => "receive",
-            Self::Parse => "parse",
-            Self::Admit => "admit",
-            Self::Total => "total",
-        }
-    }
-}
-
-/// What ran over and was turned away.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Shed {
-    /// A connection beyond the most that are held.
-    Connection,
-    /// A request beyond the most in flight, or beyond the memory for bodies.
-    Request,
-}
-
-impl Shed {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connection => "connection",
-            Self::Request => "request",
-        }
-    }
-}
-
-/// What is re-read while the server runs.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Reload {
-    /// The serving certificate and its key.
-    Certificate,
-    /// The policy files.
-    Policies,
-}
-
-impl Reload {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Certificate => "certificate",
-            Self::Policies => "policies",
-        }
-    }
 }
 
 impl Metrics {
@@ -124,6 +87,8 @@ impl Metrics {
         let latency: fn() -> Histogram = || Histogram::new(LATENCY_BUCKETS);
         let metrics = Self {
             decisions: Family::default(),
+            by_policy: ByPolicy::register(registry),
+            events: Family::default(),
             stages: Family::new_with_constructor(latency),
             in_flight: Gauge::default(),
             shed: Family::default(),
@@ -135,6 +100,10 @@ impl Metrics {
             registry: RegistryMetrics::register(registry),
         };
         metrics.register_all(registry);
+        for outcome in EventOutcome::ALL {
+            let labels = EventLabels { outcome: outcome.as_str() };
+            let _ = metrics.events.get_or_create_owned(&labels);
+        }
         for shed in [Shed::Connection, Shed::Request] {
             let _ = metrics.shed.get_or_create_owned(&ShedLabels { what: shed.as_str() });
         }
@@ -148,6 +117,8 @@ impl Metrics {
     fn register_all(&self, registry: &mut Registry) {
         let Self {
             decisions,
+            by_policy: _,
+            events,
             stages,
             in_flight,
             shed,
@@ -162,6 +133,16 @@ impl Metrics {
             "decisions",
             "Answers to admission requests, by the reason that decided",
             decisions.clone(),
+        );
+        registry.register(
+            "events",
+            "Denials and would-be denials to be told by Events, by what became of them",
+            events.clone(),
+        );
+        registry.register(
+            "build",
+            "The version that runs",
+            Info::new(BuildLabels { version: env!("CARGO_PKG_VERSION") }),
         );
         registry.register_with_unit(
             "stage_duration",
@@ -202,6 +183,16 @@ impl Metrics {
         self.decisions.get_or_create(&labels).inc();
     }
 
+    /// Counts what one policy said of one image.
+    pub fn policy_decided(&self, report: &PolicyReport) {
+        self.by_policy.decided(report);
+    }
+
+    /// Counts what became of something to be told by an Event.
+    pub fn event(&self, outcome: EventOutcome) {
+        self.events.get_or_create(&EventLabels { outcome: outcome.as_str() }).inc();
+    }
+
     /// Records the time that a stage took.
     pub fn stage(&self, stage: Stage, elapsed: Duration) {
         let labels = StageLabels { stage: stage.as_str() };
@@ -224,8 +215,10 @@ impl Metrics {
         self.refused.get_or_create(&RefusedLabels { status }).inc();
     }
 
-    /// Publishes how many policies of the snapshot can be used.
+    /// Publishes how many policies of the snapshot can be used, and forgets what was counted of
+    /// those that are gone. To be called for each new snapshot.
     pub fn policies(&self, snapshot: &PolicySnapshot) {
+        self.by_policy.retain(snapshot);
         let ready = snapshot
             .policies()
             .iter()
@@ -279,37 +272,4 @@ pub fn encode(registry: &Registry) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     text::encode(&mut out, registry)?;
     Ok(out)
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct DecisionLabels {
-    endpoint: &'static str,
-    allowed: bool,
-    verdict: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct StageLabels {
-    stage: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ShedLabels {
-    what: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct RefusedLabels {
-    status: u16,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct PolicyLabels {
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ReloadLabels {
-    what: &'static str,
 }

@@ -1,14 +1,25 @@
 //! The documentation is complete and says what the program does.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::CommandFactory as _;
+use tegata::admission::Outcome;
 use tegata::args::Args;
+use tegata::metrics;
+use tegata::metrics::Decided;
+use tegata::metrics::Stage;
+use tegata::policy::Mode;
+use tegata::policy::OnUnavailable;
+use tegata::policy::PolicySnapshot;
+use tegata::verdict::PolicyReport;
 use tegata::verdict::Reason;
 use tegata::verdict::Step;
+use tegata::verdict::Verdict;
 
 /// Set to write the generated table in place of comparing it.
 const UPDATE: &str = "TEGATA_UPDATE_DOCS";
@@ -58,6 +69,109 @@ fn codes_are_unique_and_fit_for_labels() {
     for code in codes {
         assert!(code.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{code}");
     }
+}
+
+/// One row of the table of metrics.
+struct MetricRow {
+    name: String,
+    kind: String,
+    labels: Vec<String>,
+    meaning: String,
+}
+
+/// The table of metrics, by the names that are registered: without what the text format adds.
+fn metric_rows() -> BTreeMap<String, MetricRow> {
+    let text = read(".github/METRICS.md");
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, kind, labels, meaning] = cells[..] else { panic!("{line}") };
+        let name = name.trim_matches('`').to_owned();
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let registered = name.strip_suffix(suffix).unwrap_or_else(|| panic!("{name}: {kind}"));
+        let labels = labels.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let (kind, meaning) = (kind.to_owned(), meaning.to_owned());
+        (registered.to_owned(), MetricRow { name, kind, labels, meaning })
+    };
+    text.lines().filter(|line| line.starts_with("| `tegata_")).map(row).collect()
+}
+
+/// Every metric that is registered, with its help text: also those without a value yet, which the
+/// text format leaves out.
+fn registered_metrics() -> BTreeMap<String, String> {
+    let (registry, _) = metrics::registry();
+    let debug = format!("{registry:?}");
+    let descriptor = |part: &str| {
+        let (name, rest) = part.split_once("\", help: \"").unwrap();
+        let (help, rest) = rest.split_once("\", unit: ").unwrap();
+        let unit = match rest.strip_prefix("Some(") {
+            Some(unit) => format!("_{}", unit.split(')').next().unwrap().to_lowercase()),
+            None => String::new(),
+        };
+        (format!("tegata_{name}{unit}"), help.trim_end_matches('.').to_owned())
+    };
+    debug.split("Descriptor { name: \"").skip(1).map(descriptor).collect()
+}
+
+#[test]
+fn every_metric_is_in_the_table_and_the_reverse() {
+    let (rows, registered) = (metric_rows(), registered_metrics());
+    assert!(registered.len() >= 11, "{registered:#?}");
+    for (name, help) in &registered {
+        let row = rows.get(name);
+        let row = row.unwrap_or_else(|| panic!(".github/METRICS.md lacks `{name}`: {help}"));
+        assert_eq!(row.meaning, *help, "the meaning of {name}");
+    }
+    for name in rows.keys() {
+        assert!(registered.contains_key(name), ".github/METRICS.md has `{name}`, which is none");
+    }
+}
+
+/// A registry in which each of the server's own metrics has a value.
+fn used_metrics() -> String {
+    let (registry, metrics) = metrics::registry();
+    let (verdict, reason) = (Outcome::Verified, None);
+    metrics.decided(Decided { endpoint: "mutate", allowed: true, verdict, reason });
+    metrics.stage(Stage::Total, Duration::ZERO);
+    metrics.refused(400);
+    metrics.policies(&PolicySnapshot::default());
+    metrics.policy_decided(&PolicyReport {
+        policy: "ClusterImagePolicy signed".to_owned(),
+        mode: Mode::Enforce,
+        verdict: Verdict::Verified,
+        on_unavailable: OnUnavailable::Deny,
+        failure: None,
+        authorities: Vec::new(),
+    });
+    metrics::encode(&registry).unwrap()
+}
+
+#[test]
+fn types_and_labels_of_metrics_are_as_the_table_says() {
+    let (rows, text) = (metric_rows(), used_metrics());
+    let mut seen = 0;
+    for (name, kind) in
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+    {
+        let row = &rows[name];
+        assert_eq!(row.kind, kind, "{name}");
+        let sample = match kind {
+            "histogram" => format!("{}_count", row.name),
+            _ => row.name.clone(),
+        };
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&sample));
+        let line = lines.clone().find(|rest| rest.starts_with(['{', ' ']));
+        let line = line.unwrap_or_else(|| panic!("no sample of {sample}: {text}"));
+        let labels = line.strip_prefix('{').and_then(|rest| rest.split_once('}')).map(|two| two.0);
+        let found: Vec<_> = labels.iter().flat_map(|labels| labels.split(',')).collect();
+        let found: Vec<_> = found.iter().map(|label| label.split('=').next().unwrap()).collect();
+        assert_eq!(found, row.labels, "labels of {name}");
+        seen += 1;
+    }
+    assert!(seen >= 11, "{seen} metrics");
 }
 
 /// Flags of all commands, as `--name`.

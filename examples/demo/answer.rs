@@ -2,6 +2,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
+use tegata::admission::Outcome;
 use tegata::verdict::Reason;
 use tegata::verdict::Verdict;
 
@@ -50,8 +51,9 @@ impl Answer {
             texts.map(str::to_owned).collect()
         };
         let found = of(&images, "verdict");
-        let worst = [Verdict::Rejected, Verdict::Indeterminate, Verdict::Verified];
-        let worst = worst.into_iter().find(|verdict| found.contains(&verdict.to_string()));
+        let worst =
+            [Outcome::Rejected, Outcome::Indeterminate, Outcome::Uncovered, Outcome::Verified];
+        let worst = worst.into_iter().find(|outcome| found.contains(&outcome.to_string()));
         let patch = match text("/response/patch") {
             Some(patch) => {
                 let json = BASE64_STANDARD.decode(patch).map_err(|error| error.to_string())?;
@@ -70,7 +72,7 @@ impl Answer {
             message: text("/response/status/message").unwrap_or_default().to_owned(),
             warnings: warnings.map(str::to_owned).collect(),
             pinned: of(&patch, "value"),
-            verdict: worst.map_or_else(|| "none".to_owned(), |verdict| verdict.to_string()),
+            verdict: worst.map_or_else(|| "none".to_owned(), |outcome| outcome.to_string()),
             reasons: text("/response/auditAnnotations/reasons").unwrap_or_default().to_owned(),
             digests: of(&images, "digest"),
         })
@@ -86,6 +88,10 @@ impl Answer {
         };
         let reasons = reason.map_or("", Reason::code);
         let found = outcome(self.allowed, self.code, &self.verdict, &self.reasons);
+        let verdict = match (allowed, reason) {
+            (true, Some(Reason::PolicyNone)) => Outcome::Uncovered,
+            _ => Outcome::from(*verdict),
+        };
         let wanted = outcome(*allowed, code, verdict.as_str(), reasons);
         if found != wanted {
             return Some(format!("found `{found}`, wanted `{wanted}`"));

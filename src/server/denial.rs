@@ -1,6 +1,7 @@
 //! Denials that the server makes itself, where the pipeline could not answer.
 use std::fmt;
 
+use crate::admission::Consequence;
 use crate::admission::Decision;
 use crate::admission::FieldReport;
 use crate::admission::Request;
@@ -24,6 +25,7 @@ pub(super) fn denial(
             text: image.text.clone(),
             pinned: None,
             unpinned: false,
+            consequence: Consequence::Deny(verdict),
             report: ImageReport::failed(printable(&image.text), failure.clone()),
         });
     Decision {

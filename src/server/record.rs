@@ -3,6 +3,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::admission::Decision;
+use crate::admission::FieldReport;
+use crate::admission::Outcome;
 use crate::admission::Request;
 use crate::admission::review::Endpoint;
 use crate::admission::review::ReviewError;
@@ -31,6 +33,10 @@ pub(super) fn record(
 ) {
     let (verdict, first) = outcome(decision, reason);
     metrics.stage(Stage::Total, elapsed);
+    if endpoint.settles(decision.allowed) {
+        let policies = decision.images.iter().flat_map(|image| &image.report.policies);
+        policies.for_each(|policy| metrics.policy_decided(policy));
+    }
     let endpoint = endpoint.as_str();
     metrics.decided(Decided { endpoint, allowed: decision.allowed, verdict, reason: first });
     let of = |text: fn(&Request) -> &str| printable(request.map_or("", text));
@@ -38,6 +44,7 @@ pub(super) fn record(
     tracing::info!(
         endpoint,
         uid = %printable(uid),
+        operation = request.map_or("", |request| request.operation.as_str()),
         kind = %of(|request| &request.kind),
         namespace = %of(|request| &request.workload.namespace),
         name = %of(|request| &request.name),
@@ -71,7 +78,7 @@ pub(super) fn record_refusal(
         Some(reason) => metrics.decided(Decided {
             endpoint,
             allowed: false,
-            verdict: reason.verdict(),
+            verdict: reason.verdict().into(),
             reason: Some(reason),
         }),
         None => metrics.refused(error.status()),
@@ -87,17 +94,14 @@ pub(super) fn record_refusal(
     );
 }
 
-/// The worst verdict of all images, and the reason of the first image that has it.
-fn outcome(decision: &Decision, reason: Option<Reason>) -> (Verdict, Option<Reason>) {
+/// The worst of all images, and the reason of the first image that is as bad.
+fn outcome(decision: &Decision, reason: Option<Reason>) -> (Outcome, Option<Reason>) {
     if let Some(reason) = reason {
-        return (reason.verdict(), Some(reason));
+        return (reason.verdict().into(), Some(reason));
     }
-    let reports = || decision.images.iter().map(|image| &image.report);
-    let verdict = reports().map(|report| report.verdict).max().unwrap_or(Verdict::Verified);
-    let first = reports()
-        .filter(|report| report.verdict == verdict && verdict != Verdict::Verified)
-        .find_map(reason_of);
-    (verdict, first)
+    let verdict = decision.outcome();
+    let as_bad = |image: &&FieldReport| image.outcome() == verdict && verdict > Outcome::Verified;
+    (verdict, decision.images.iter().filter(as_bad).find_map(|image| reason_of(&image.report)))
 }
 
 /// Why an image is not verified: its own failure, or that of the first policy with its verdict.
@@ -138,7 +142,7 @@ fn images(decision: &Decision) -> String {
             "{separator}{} {} {digest} {}",
             image.path,
             printable(&image.report.image),
-            image.report.verdict
+            image.outcome()
         );
     }
     out
@@ -157,7 +161,7 @@ fn explanation(decision: &Decision) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::FieldReport;
+    use crate::admission::Consequence;
     use crate::policy::Mode;
     use crate::policy::OnUnavailable;
     use crate::verdict::Failure;
@@ -178,6 +182,10 @@ mod tests {
             text: "app".to_owned(),
             pinned: None,
             unpinned: false,
+            consequence: match verdict {
+                Verdict::Verified => Consequence::Admit,
+                verdict => Consequence::Deny(verdict),
+            },
             report: ImageReport {
                 image: "app\n".to_owned(),
                 digest: None,
@@ -206,21 +214,36 @@ mod tests {
                 ],
             ),
         ]);
-        assert_eq!(outcome(&decision, None), (Verdict::Rejected, Some(Reason::SubjectMismatch)));
+        assert_eq!(outcome(&decision, None), (Outcome::Rejected, Some(Reason::SubjectMismatch)));
         assert_eq!(
             reasons(&decision, None),
             "deadline-exceeded,registry-unreachable,subject-mismatch"
         );
         assert!(!images(&decision).contains('\n'), "{:?}", images(&decision));
         let own = Some(Reason::Overloaded);
-        assert_eq!(outcome(&decision, own), (Verdict::Indeterminate, own));
+        assert_eq!(outcome(&decision, own), (Outcome::Indeterminate, own));
     }
 
     #[test]
     fn gives_no_reason_where_all_is_verified() {
-        assert_eq!(outcome(&decision(vec![]), None), (Verdict::Verified, None));
+        let nothing = Decision { allowed: true, ..decision(vec![]) };
+        assert_eq!(outcome(&nothing, None), (Outcome::Unasked, None));
         let one = decision(vec![image(Verdict::Verified, None, &[])]);
-        assert_eq!(outcome(&one, None), (Verdict::Verified, None));
+        assert_eq!(outcome(&one, None), (Outcome::Verified, None));
+    }
+
+    /// It would hide the image that could not be decided, and why.
+    #[test]
+    fn an_uncovered_image_that_was_let_in_is_not_the_worst() {
+        let mut uncovered = image(Verdict::Rejected, Some(Reason::PolicyNone), &[]);
+        uncovered.consequence = Consequence::Admit;
+        let down = Reason::RegistryUnreachable;
+        let undecided = image(Verdict::Indeterminate, None, &[(Verdict::Indeterminate, down)]);
+        let one = decision(vec![uncovered.clone()]);
+        assert_eq!(outcome(&one, None), (Outcome::Uncovered, Some(Reason::PolicyNone)));
+        assert!(images(&one).ends_with(" uncovered"), "{}", images(&one));
+        let two = decision(vec![uncovered, undecided]);
+        assert_eq!(outcome(&two, None), (Outcome::Indeterminate, Some(down)));
     }
 
     #[test]

@@ -273,6 +273,12 @@ impl<A: Admit> Exchange<A> {
         let elapsed = self.start.elapsed();
         let request = request.as_deref();
         record::record(&self.state.metrics, self.endpoint, uid, request, decision, *own, elapsed);
+        if let (Some(observer), Some(request)) = (&self.state.observer, request) {
+            let told = || observer.decided(self.endpoint, request, decision);
+            if std::panic::catch_unwind(AssertUnwindSafe(told)).is_err() {
+                tracing::error!(uid, "The observer of decisions panicked");
+            }
+        }
         let mut answer = review::respond(uid, decision, self.endpoint);
         let annotations = answer.pointer_mut("/response/auditAnnotations");
         if let (Some(reason), Some(annotations)) = (own, annotations.and_then(Value::as_object_mut))

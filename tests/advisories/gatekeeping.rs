@@ -176,7 +176,7 @@ async fn an_image_that_no_policy_covers_is_called_uncovered() {
     let answer = gate.admit().await;
     assert!(answer.allowed() && answer.warnings().is_empty(), "{answer:?}");
     assert_eq!(answer.reasons(), ["policy-none"]);
-    assert_eq!(answer.images()[0]["verdict"], "rejected", "never called verified");
+    assert_eq!(answer.images()[0]["verdict"], "uncovered", "never called verified");
 }
 
 /// Reported elsewhere: a policy that cannot be used denies and stays visible, whatever its mode.

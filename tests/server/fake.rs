@@ -8,6 +8,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
+use tegata::admission::Consequence;
 use tegata::admission::Decision;
 use tegata::admission::FieldReport;
 use tegata::admission::Request;
@@ -75,6 +76,7 @@ pub(crate) fn report(image: &str) -> FieldReport {
         text: image.to_owned(),
         pinned: None,
         unpinned: false,
+        consequence: Consequence::Admit,
         report: ImageReport {
             image: image.to_owned(),
             digest: None,

@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 use super::Triple;
-use super::name;
 use super::text_at;
 use crate::admission::ObjectRef;
 use crate::evidence::Tenant;
@@ -20,10 +19,13 @@ const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 
 /// The object of the request.
 pub(super) fn object(kind: &Triple<'_>, request: &Value, object: &Value) -> ObjectRef {
+    // Not its `generateName`: nothing bears that.
+    let named = [text_at(request, "/name"), text_at(object, "/metadata/name")];
+    let named = named.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
     ObjectRef {
         api_version: printable(&kind.api_version()),
         kind: printable(kind.name),
-        name: name(request, object),
+        name: printable(named),
         uid: printable(text_at(object, "/metadata/uid")),
     }
 }

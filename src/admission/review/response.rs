@@ -1,4 +1,6 @@
 //! The answer, as `admission.k8s.io/v1` AdmissionReview JSON.
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
@@ -14,24 +16,39 @@ use crate::admission::Decision;
 use crate::admission::FieldReport;
 use crate::image::Digest;
 use crate::verdict::ImageReport;
+use crate::verdict::Verdict;
+use crate::verdict::printable;
 use crate::workload;
 
-/// Longest warning, in characters. Kubernetes: "individual warning messages should be limited to
-/// 256 characters"; longer ones may be cut by the API server.
+/// Longest warning, in characters. Of warnings that exceed [`MAX_WARNINGS`] together, the API
+/// server keeps this much of each; its reference asks for 120 "if possible" and says that those
+/// over 256 may be cut.
 const MAX_WARNING: usize = 256;
 
-/// Longest sum of warnings, in bytes, as the API server drops what exceeds 4,096 characters.
+/// What stands at the end of a warning that was cut.
+const CUT_WARNING: &str = "… (cut: see Tegata's log)";
+
+/// Longest sum of warnings, in bytes: all that one response of the API server carries, from
+/// whomever, is 4,096 characters.
 const MAX_WARNINGS: usize = 4096;
 
 /// Kept free of [`MAX_WARNINGS`] for the line that counts what was left out.
-const WARNING_RESERVE: usize = 64;
+const WARNING_RESERVE: usize = 96;
 
 /// Longest denial message, in bytes: some lines for each of the images of a large object, and far
 /// less than what an event or a status field may hold.
 const MAX_MESSAGE: usize = 16 * 1024;
 
-/// Longest audit annotation, in bytes: one line of an audit log.
+/// Longest value of the annotation with the images, in bytes. Kubernetes sets no limit of its own
+/// to what a webhook annotates, but by default its audit log keeps 10 MiB of events at once; this
+/// is room for some forty images.
 const MAX_ANNOTATION: usize = 8 * 1024;
+
+/// Longest value of the annotations that list reasons or policies, in bytes: room for twenty.
+const MAX_LIST: usize = 1024;
+
+/// Kept free of [`MAX_ANNOTATION`] for the entry that counts what was left out.
+const OMITTED_RESERVE: usize = 64;
 
 /// Which webhook answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,6 +68,26 @@ impl Endpoint {
             Self::Mutate => "mutate",
             Self::Validate => "validate",
             Self::ValidatePolicies => "validate-policies",
+        }
+    }
+}
+
+impl Endpoint {
+    /// The name used in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mutate => "mutate",
+            Self::Validate => "validate",
+        }
+    }
+
+    /// Whether this answer is the last that the API server hears of the request. It asks `/mutate`
+    /// before `/validate` and stops at the first denial: counting last answers alone counts each
+    /// request once.
+    pub const fn settles(self, allowed: bool) -> bool {
+        match self {
+            Self::Mutate => !allowed,
+            Self::Validate => true,
         }
     }
 }
@@ -132,29 +169,36 @@ fn cut(text: &str, limit: usize) -> String {
     short
 }
 
-/// Within the API server's limits, which would otherwise drop some of them unseen. Line breaks
-/// would make it drop one altogether: a warning travels in an HTTP header.
+/// Each once, in their order, within the API server's limits, which would otherwise drop some of
+/// them unseen. Line breaks would make it drop one altogether: a warning travels in an HTTP header.
 fn bounded_warnings(warnings: &[String]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let lines: Vec<String> = warnings
+        .iter()
+        .map(|warning| warning_line(warning))
+        .filter(|line| seen.insert(line.clone()))
+        .collect();
     let mut kept: Vec<String> = Vec::new();
     let mut left = MAX_WARNINGS - WARNING_RESERVE;
-    for warning in warnings {
-        let mut line: String =
-            warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        if let Some((end, _)) = line.char_indices().nth(MAX_WARNING) {
-            let before_last = line.floor_char_boundary(end.saturating_sub(1));
-            line.truncate(before_last);
-            line.push('…');
-        }
-        match left.checked_sub(line.len()) {
-            Some(rest) => left = rest,
-            None => {
-                kept.push(format!("{} more warnings were left out", warnings.len() - kept.len()));
-                break;
-            }
-        }
-        kept.push(line);
+    for line in &lines {
+        let Some(rest) = left.checked_sub(line.len()) else {
+            let omitted = lines.len() - kept.len();
+            kept.push(format!("{omitted} more warnings were left out: see Tegata's log"));
+            break;
+        };
+        left = rest;
+        kept.push(line.clone());
     }
     kept
+}
+
+fn warning_line(warning: &str) -> String {
+    let line: String = warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.chars().count() <= MAX_WARNING {
+        return line;
+    }
+    let room = MAX_WARNING - CUT_WARNING.chars().count();
+    line.chars().take(room).chain(CUT_WARNING.chars()).collect()
 }
 
 /// The short form for the audit log. The API server puts the webhook's name before each key.
@@ -167,15 +211,49 @@ fn annotations(decision: &Decision) -> Value {
     };
     let mut annotations = Map::new();
     annotations.insert("decision".to_owned(), word.into());
+    annotations.insert("verdict".to_owned(), decision.outcome().as_str().into());
     let reasons: BTreeSet<&str> = images.iter().flat_map(|image| reasons(&image.report)).collect();
-    if !reasons.is_empty() {
-        let reasons: Vec<&str> = reasons.into_iter().collect();
-        annotations.insert("reasons".to_owned(), cut(&reasons.join(","), MAX_ANNOTATION).into());
+    for (key, list) in [
+        ("reasons", reasons.into_iter().map(str::to_owned).collect()),
+        ("policies", policies(images)),
+    ] {
+        if !list.is_empty() {
+            annotations.insert(key.to_owned(), joined(&list, MAX_LIST).into());
+        }
     }
     if !images.is_empty() {
         annotations.insert("images".to_owned(), short_reports(images).into());
     }
     Value::Object(annotations)
+}
+
+/// Each policy that was asked with its worst verdict, as `ClusterImagePolicy/signed=rejected`;
+/// those that are not met first.
+fn policies(images: &[FieldReport]) -> Vec<String> {
+    let mut worst: BTreeMap<&str, Verdict> = BTreeMap::new();
+    for policy in images.iter().flat_map(|image| &image.report.policies) {
+        let verdict = worst.entry(&policy.policy).or_insert(policy.verdict);
+        *verdict = policy.verdict.max(*verdict);
+    }
+    let mut sorted: Vec<(&str, Verdict)> = worst.into_iter().collect();
+    sorted.sort_by_key(|(_, verdict)| Reverse(*verdict));
+    let short = |policy: &str| printable(&policy.replacen(' ', "/", 1));
+    sorted.into_iter().map(|(policy, verdict)| format!("{}={verdict}", short(policy))).collect()
+}
+
+/// The elements joined by commas, complete or ending in the number of those that found no room.
+fn joined(list: &[String], limit: usize) -> String {
+    let mut out = String::new();
+    for (index, element) in list.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        if out.len() + comma.len() + element.len() > limit.saturating_sub(OMITTED_RESERVE) {
+            out.push_str(&format!("{comma}{} more", list.len() - index));
+            break;
+        }
+        out.push_str(comma);
+        out.push_str(element);
+    }
+    out
 }
 
 fn reasons(report: &ImageReport) -> BTreeSet<&'static str> {
@@ -186,21 +264,22 @@ fn reasons(report: &ImageReport) -> BTreeSet<&'static str> {
 /// A JSON list, complete or ending in the number of images that found no room.
 fn short_reports(images: &[FieldReport]) -> String {
     let mut list = String::from("[");
-    for (index, FieldReport { path, report, .. }) in images.iter().enumerate() {
+    for (index, image) in images.iter().enumerate() {
+        let FieldReport { path, report, .. } = image;
         let mut entry = Map::new();
         entry.insert("path".to_owned(), path.as_str().into());
-        entry.insert("image".to_owned(), crate::verdict::printable(&report.image).into());
+        entry.insert("image".to_owned(), printable(&report.image).into());
         if let Some(digest) = &report.digest {
             entry.insert("digest".to_owned(), digest.as_str().into());
         }
-        entry.insert("verdict".to_owned(), report.verdict.as_str().into());
+        entry.insert("verdict".to_owned(), image.outcome().as_str().into());
         let reasons: Vec<Value> = reasons(report).into_iter().map(Value::from).collect();
         if !reasons.is_empty() {
             entry.insert("reasons".to_owned(), reasons.into());
         }
         let entry = Value::Object(entry).to_string();
         let comma = if index == 0 { "" } else { "," };
-        if list.len() + entry.len() > MAX_ANNOTATION - WARNING_RESERVE {
+        if list.len() + entry.len() > MAX_ANNOTATION - OMITTED_RESERVE {
             list.push_str(&format!("{comma}{{\"omitted\":{}}}", images.len() - index));
             break;
         }
@@ -215,7 +294,7 @@ fn short_reports(images: &[FieldReport]) -> String {
 ///
 /// Whatever is not an image field, or would do more than add a digest to it, is left alone.
 fn pin(image: &FieldReport) -> Option<[Value; 2]> {
-    let FieldReport { path: _, pointer, text, pinned, unpinned: _, report: _ } = image;
+    let FieldReport { pointer, text, pinned, .. } = image;
     let pinned = pinned.as_deref()?;
     pinned.strip_prefix(text.as_str())?.strip_prefix('@')?.parse::<Digest>().ok()?;
     workload::is_image_pointer(pointer).then(|| {

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::admission::ObjectRef;
 use crate::verdict::Reason;
 use crate::workload::WorkloadError;
 
@@ -72,7 +73,22 @@ fn accepts_a_pod() {
 #[test]
 fn names_a_pod_by_generate_name_until_it_has_one() {
     let review = with(create(), "/request/object/metadata", json!({"generateName": "web-"}));
-    assert_eq!(parse_value(&review).unwrap().name, "web-");
+    let request = parse_value(&review).unwrap();
+    assert_eq!(request.name, "web-");
+    assert_eq!(request.object.name, "", "nothing bears a generateName");
+}
+
+#[test]
+fn knows_the_object_and_its_controller() {
+    let mut review = create();
+    let owner = |kind: &str, controller: bool| json!({"apiVersion": "apps/v1", "kind": kind, "name": "web-5d4", "uid": "u", "controller": controller});
+    review["request"]["object"]["metadata"]["uid"] = json!("pod-uid");
+    review["request"]["object"]["metadata"]["ownerReferences"] =
+        json!([owner("ConfigMap", false), owner("ReplicaSet", true)]);
+    let Request { object, owner, .. } = parse_value(&review).unwrap();
+    let text = |o: ObjectRef| [o.api_version, o.kind, o.name, o.uid].join(" ");
+    assert_eq!(text(object), "v1 Pod web pod-uid");
+    assert_eq!(owner.map(text).as_deref(), Some("apps/v1 ReplicaSet web-5d4 u"));
 }
 
 #[test]

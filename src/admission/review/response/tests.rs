@@ -1,10 +1,10 @@
 use super::*;
+use crate::admission::Consequence;
 use crate::policy::Mode;
 use crate::policy::OnUnavailable;
 use crate::verdict::Failure;
 use crate::verdict::PolicyReport;
 use crate::verdict::Reason;
-use crate::verdict::Verdict;
 
 const UID: &str = "705ab4f5";
 const POINTER: &str = "/spec/containers/0/image";
@@ -29,6 +29,10 @@ fn field(pointer: &str, pinned: Option<String>, failure: Option<Failure>) -> Fie
         text: "r.io/a:1".to_owned(),
         pinned,
         unpinned: false,
+        consequence: match verdict {
+            Verdict::Verified => Consequence::Admit,
+            verdict => Consequence::Deny(verdict),
+        },
         report: ImageReport {
             image: "r.io/a:1".to_owned(),
             digest: None,
@@ -84,7 +88,7 @@ fn an_admission_has_no_status() {
     let response = answer(&decision(true, Vec::new()), Endpoint::Validate);
     assert_eq!(
         response,
-        json!({"uid": UID, "allowed": true, "auditAnnotations": {"decision": "admitted"}})
+        json!({"uid": UID, "allowed": true, "auditAnnotations": {"decision": "admitted", "verdict": "none"}})
     );
 }
 
@@ -143,7 +147,7 @@ fn warnings_stay_within_the_limits_of_kubernetes() {
     let response = answer(&decision, Endpoint::Validate);
     assert_eq!(response["warnings"][0], "one line ");
     let second = response["warnings"][1].as_str().unwrap();
-    assert_eq!((second.chars().count(), second.ends_with('…')), (MAX_WARNING, true));
+    assert_eq!((second.chars().count(), second.ends_with(CUT_WARNING)), (MAX_WARNING, true));
 
     decision.warnings = (0..100).map(|i| format!("{i}: {}", "x".repeat(200))).collect();
     let response = answer(&decision, Endpoint::Validate);
@@ -151,8 +155,75 @@ fn warnings_stay_within_the_limits_of_kubernetes() {
         response["warnings"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
     assert!(kept.iter().map(|line| line.len()).sum::<usize>() <= MAX_WARNINGS);
     let shown = kept.len() - 1;
-    assert_eq!(kept[shown], format!("{} more warnings were left out", 100 - shown));
+    assert_eq!(
+        kept[shown],
+        format!("{} more warnings were left out: see Tegata's log", 100 - shown)
+    );
     assert!(shown > 10, "{shown}");
+}
+
+#[test]
+fn a_warning_is_given_once_and_in_its_place() {
+    let mut decision = decision(true, Vec::new());
+    decision.warnings = ["b", "a", "b", "c", "a"].map(str::to_owned).to_vec();
+    let response = answer(&decision, Endpoint::Validate);
+    assert_eq!(response["warnings"], json!(["b", "a", "c"]));
+}
+
+#[test]
+fn a_request_is_settled_by_its_last_answer() {
+    for (endpoint, allowed, settles) in [
+        (Endpoint::Mutate, true, false),
+        (Endpoint::Mutate, false, true),
+        (Endpoint::Validate, true, true),
+        (Endpoint::Validate, false, true),
+    ] {
+        assert_eq!(endpoint.settles(allowed), settles, "{endpoint:?} {allowed}");
+    }
+}
+
+#[test]
+fn annotations_say_verdict_policies_reasons_and_digest() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let mut good = field(POINTER, None, None);
+    good.report.digest = Some(digest.clone());
+    good.report.policies[0].policy = "ImagePolicy team-a/own".to_owned();
+    let bad = field(POINTER, None, Some(Failure::new(Reason::SignatureAbsent, "nothing")));
+    let mut also = field(POINTER, None, None);
+    also.report.policies[0].policy = "ClusterImagePolicy signed".to_owned();
+    let response = answer(&decision(false, vec![good, bad, also]), Endpoint::Validate);
+    let annotations = &response["auditAnnotations"];
+    assert_eq!(annotations["verdict"], "rejected");
+    assert_eq!(annotations["reasons"], "signature-absent");
+    let wanted = "ClusterImagePolicy/signed=rejected,ImagePolicy/team-a/own=verified";
+    assert_eq!(annotations["policies"], wanted);
+    let images: Value = serde_json::from_str(annotations["images"].as_str().unwrap()).unwrap();
+    assert_eq!(images[0]["digest"], digest);
+    assert_eq!(
+        (&images[0]["verdict"], &images[1]["verdict"]),
+        (&json!("verified"), &json!("rejected"))
+    );
+}
+
+/// An auditor who counts rejections must not count what nobody asked to be checked.
+#[test]
+fn an_uncovered_image_that_was_let_in_is_not_called_rejected() {
+    let mut image = field(POINTER, None, None);
+    let failure = Failure::new(Reason::PolicyNone, "no policy applies to this image");
+    image.report = ImageReport::failed("r.io/a:1".to_owned(), failure);
+    for (consequence, allowed, wanted) in [
+        (Consequence::Admit, true, "uncovered"),
+        (Consequence::Warn, true, "uncovered"),
+        (Consequence::Deny(Verdict::Rejected), false, "rejected"),
+    ] {
+        image.consequence = consequence;
+        let response = answer(&decision(allowed, vec![image.clone()]), Endpoint::Validate);
+        let annotations = &response["auditAnnotations"];
+        assert_eq!(annotations["verdict"], wanted);
+        let images: Value = serde_json::from_str(annotations["images"].as_str().unwrap()).unwrap();
+        assert_eq!(images[0]["verdict"], wanted);
+        assert_eq!(annotations["reasons"], "policy-none", "the reason stays");
+    }
 }
 
 #[test]
@@ -164,6 +235,14 @@ fn long_messages_and_annotations_are_cut() {
     let response = answer(&decision, Endpoint::Validate);
     let message = response["status"]["message"].as_str().unwrap();
     assert!(message.len() <= MAX_MESSAGE && message.ends_with('…'));
+    for policy in 0..99 {
+        decision.images[policy].report.policies[0].policy = format!("ImagePolicy team-a/p{policy}");
+    }
+    let response = answer(&decision, Endpoint::Validate);
+    let policies = response["auditAnnotations"]["policies"].as_str().unwrap();
+    assert!(policies.len() <= MAX_LIST, "{}", policies.len());
+    let shown = policies.split(',').count() - 1;
+    assert!(shown > 10 && policies.ends_with(&format!(",{} more", 100 - shown)), "{policies}");
     let text = response["auditAnnotations"]["images"].as_str().unwrap();
     assert!(text.len() <= MAX_ANNOTATION, "{}", text.len());
     let list: Vec<Value> = serde_json::from_str(text).unwrap();
