@@ -33,6 +33,7 @@ pub struct Program {
     path: PathBuf,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    folder: Option<PathBuf>,
 }
 
 impl Program {
@@ -43,7 +44,8 @@ impl Program {
 
     /// Any program.
     pub fn new(name: &str, path: impl Into<PathBuf>) -> Self {
-        Self { name: name.into(), path: path.into(), arguments: vec![], variables: vec![] }
+        let (name, path) = (name.into(), path.into());
+        Self { name, path, arguments: vec![], variables: vec![], folder: None }
     }
 
     /// With further arguments.
@@ -58,6 +60,12 @@ impl Program {
     pub fn env(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.variables.push((name.to_owned(), value.to_string()));
         self
+    }
+
+    /// Run in a folder.
+    #[must_use]
+    pub fn folder(self, folder: &Path) -> Self {
+        Self { folder: Some(folder.to_owned()), ..self }
     }
 
     /// Starts it; it writes to `NAME.log` in the folder, after what an earlier one wrote.
@@ -206,8 +214,9 @@ impl Done {
 /// Runs a command to its end, with a text on its standard input.
 pub async fn run(program: Program, input: &str) -> Result<Done> {
     use tokio::io::AsyncWriteExt as _;
-    let Program { name, path, arguments, variables } = program;
+    let Program { name, path, arguments, variables, folder } = program;
     let mut child = tokio::process::Command::new(&path)
+        .current_dir(folder.unwrap_or_else(|| "/".into()))
         .args(&arguments)
         .envs(variables)
         .stdin(Stdio::piped())

@@ -77,7 +77,7 @@ async fn all(asked: &Asked) -> Result<ExitCode> {
         began.elapsed().as_secs_f32()
     );
     let mut failed = vec![];
-    for scenario in &wanted {
+    for (index, scenario) in wanted.iter().enumerate() {
         let at = Instant::now();
         print!("test {} ... ", scenario.name);
         drop(std::io::Write::flush(&mut std::io::stdout()));
@@ -94,6 +94,11 @@ async fn all(asked: &Asked) -> Result<ExitCode> {
                 println!("FAILED ({took:.1} s)\n  {error:#}");
                 failed.push(scenario.name);
             }
+        }
+        if scenario.always && !failed.is_empty() {
+            println!("the others need what failed: they are not run");
+            failed.extend(wanted.iter().skip(index + 1).map(|scenario| scenario.name));
+            break;
         }
     }
     let code = summary(&wanted.len(), &failed, began);

@@ -49,7 +49,9 @@ impl Sigstore {
         let pki = Pki::new(folder.to_owned())?;
         keys(&pki)?;
         let issuer = Issuer::start().await?;
-        std::fs::write(pki.path("fulcio.yaml"), issuer::fulcio_settings().to_string())?;
+        // The comment keeps Fulcio from reading it as JSON, for which it has other names of fields.
+        let settings = format!("# YAML\n{}\n", issuer::fulcio_settings());
+        std::fs::write(pki.path("fulcio.yaml"), settings)?;
         let mut servers = vec![];
         for (program, address) in
             [(timestamps(&pki)?, TIMESTAMPS), (rekor(&pki)?, REKOR), (ct_log(&pki)?, CT_LOG)]
@@ -85,11 +87,10 @@ impl Sigstore {
             "--allow-http-registry",
             "--signing-config=signing_config.json",
             "--trusted-root=trusted_root.json",
-            "--identity-token",
-            &token,
             image,
         ];
-        self.cosign(&arguments).await?.success().map(drop)
+        let program = self.program()?.args(arguments).env("SIGSTORE_ID_TOKEN", token);
+        run(program, "").await?.success().map(drop)
     }
 
     /// Makes a key pair, and gives its public half as PEM.
@@ -131,15 +132,12 @@ impl Sigstore {
 
     /// Runs `cosign` in the folder of the keys.
     pub async fn cosign(&self, arguments: &[&str]) -> Result<Done> {
-        let cosign = super::parts::path("cosign")?.display().to_string();
-        let folder = self.folder.display().to_string();
-        // The shell only changes the folder.
-        let program = Program::new("cosign", "/bin/sh")
-            .args(["-c", "cd \"$0\" && exec \"$@\"", &folder, &cosign])
-            .args(arguments)
-            .env("HOME", &folder)
-            .env("COSIGN_PASSWORD", "");
-        run(program, "").await
+        run(self.program()?.args(arguments), "").await
+    }
+
+    fn program(&self) -> Result<Program> {
+        let program = Program::part("cosign")?.folder(&self.folder);
+        Ok(program.env("HOME", self.folder.display()).env("COSIGN_PASSWORD", ""))
     }
 
     /// Writes the trusted root, a signing configuration, and one without any service.
