@@ -2,10 +2,10 @@
 CARGO ?= cargo
 DENY = $(CARGO) deny --locked --config .github/deny.toml
 
-.PHONY: help test lint demo crds docs deny
+.PHONY: help test lint demo crds docs deny e2e
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile
 
 test: ## all tests
 	$(CARGO) test --locked
@@ -28,6 +28,10 @@ deny: ## licences, sources and advisories of dependencies, where cargo-deny is i
 demo: ## the controller at work, without a cluster; KEEP=1 leaves it up to play with
 	$(CARGO) build --locked --bin tegata --example demo
 	@$(CARGO) run --locked --quiet --example demo
+
+e2e: ## everything on real parts, which it gets first: minutes once; ONLY=kinds picks, KEEP=1 keeps files
+	tests/e2e/parts.sh
+	$(CARGO) test --locked --test e2e -- $(ONLY)
 
 crds: ## write manifests/crds.yaml anew
 	@mkdir -p manifests

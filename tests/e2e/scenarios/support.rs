@@ -1,0 +1,68 @@
+//! Pods, policies and images of the scenarios.
+use anyhow::Result;
+use anyhow::ensure;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::process::Done;
+use crate::registries::Image;
+use crate::registries::REFERRERS;
+use crate::sigstore::Identity;
+use crate::world::World;
+
+/// Who signs what may run.
+pub const RELEASE: Identity = Identity::Workflow("acme/app");
+
+/// Somebody whose signature no policy asks for.
+pub const STRANGER: Identity = Identity::Email("mallory@e2e.test");
+
+/// The `TrustRoot` of the private Sigstore.
+pub const TRUST_ROOT: &str = "e2e";
+
+/// A policy of the cluster for images below a folder of both registries.
+pub fn cluster_policy(name: &str, folder: &str, authorities: Value) -> Value {
+    json!({
+        "apiVersion": "tegata.dev/v1alpha1",
+        "kind": "ClusterImagePolicy",
+        "metadata": { "name": name },
+        "spec": {
+            "images": [{ "glob": format!("10.244.0.*:5000/{folder}/**") }],
+            "authorities": authorities,
+        },
+    })
+}
+
+/// An authority: somebody, by the private Sigstore.
+pub fn keyless(world: &World, identity: &Identity) -> Value {
+    json!({ "name": "release", "keyless": {
+        "trustRootRef": TRUST_ROOT,
+        "identities": [{ "issuer": world.sigstore.issuer(identity), "subject": identity.subject() }],
+    } })
+}
+
+/// A pod with one container.
+pub fn pod(name: &str, image: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": name },
+        "spec": { "containers": [{ "name": "app", "image": image }] },
+    })
+}
+
+/// Pushes an image to the registry with the referrers API and has it signed.
+pub async fn signed(world: &World, repository: &str, identity: &Identity) -> Result<Image> {
+    let image = world.registries.push(REFERRERS, repository).await?;
+    world.sigstore.sign_keyless(&image.pinned, identity).await?;
+    Ok(image)
+}
+
+/// Holds a refusal to every text that it must contain: field, image, policy, step, reason.
+pub fn assert_refused(done: Done, texts: &[&str]) -> Result<()> {
+    let command = done.command.clone();
+    let error = done.failure()?;
+    for text in texts {
+        ensure!(error.contains(text), "{command}: wanted {text:?} in: {error}");
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! A private Sigstore: an issuer of identity tokens, Fulcio, a certificate transparency log, Rekor
+//! v2 and a timestamp authority; and `cosign`, which signs with it.
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde_json::Value;
+use serde_json::json;
+
+use super::pki::Pki;
+use super::process::Done;
+use super::process::Process;
+use super::process::Program;
+use super::process::run;
+
+#[path = "sigstore/issuer.rs"]
+mod issuer;
+
+pub use issuer::Identity;
+use issuer::Issuer;
+
+/// Fulcio's address.
+const FULCIO: &str = "127.0.0.1:5555";
+
+/// The address of the certificate transparency log.
+const CT_LOG: &str = "127.0.0.1:6962";
+
+/// Rekor's address, and the name that its checkpoints bear.
+const REKOR: &str = "127.0.0.1:3003";
+const REKOR_NAME: &str = "rekor.e2e.test";
+
+/// The address of the timestamp authority.
+const TIMESTAMPS: &str = "127.0.0.1:3400";
+
+/// From when the instance's keys hold.
+const SINCE: &str = "start-time=2020-01-01T00:00:00Z";
+
+/// The instance, running.
+pub struct Sigstore {
+    folder: PathBuf,
+    pki: Pki,
+    issuer: Issuer,
+    _servers: Vec<Process>,
+}
+
+impl Sigstore {
+    /// Starts it, and writes what `cosign` needs to know of it.
+    pub async fn start(folder: &Path, logs: &Path) -> Result<Self> {
+        let pki = Pki::new(folder.to_owned())?;
+        keys(&pki)?;
+        let issuer = Issuer::start().await?;
+        // The comment keeps Fulcio from reading it as JSON, for which it has other names of fields.
+        let settings = format!("# YAML\n{}\n", issuer::fulcio_settings());
+        std::fs::write(pki.path("fulcio.yaml"), settings)?;
+        let mut servers = vec![];
+        for (program, address) in
+            [(timestamps(&pki)?, TIMESTAMPS), (rekor(&pki)?, REKOR), (ct_log(&pki)?, CT_LOG)]
+        {
+            let mut server = program.start(logs)?;
+            server.listens(address).await?;
+            servers.push(server);
+        }
+        let mut fulcio = fulcio(&pki)?.start(logs)?;
+        fulcio.listens(FULCIO).await?;
+        servers.push(fulcio);
+        let sigstore = Self { folder: folder.to_owned(), pki, issuer, _servers: servers };
+        sigstore.describe().await?;
+        Ok(sigstore)
+    }
+
+    /// The issuer of an identity, as certificates and policies name it.
+    pub fn issuer(&self, identity: &Identity) -> String {
+        issuer::url(identity)
+    }
+
+    /// The instance's `trusted_root.json`.
+    pub fn trusted_root(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.pki.read("trusted_root.json")?)?)
+    }
+
+    /// Signs an image keyless, as somebody.
+    pub async fn sign_keyless(&self, image: &str, identity: &Identity) -> Result<()> {
+        let token = self.issuer.token(identity)?;
+        let arguments = [
+            "sign",
+            "--yes",
+            "--allow-http-registry",
+            "--signing-config=signing_config.json",
+            "--trusted-root=trusted_root.json",
+            image,
+        ];
+        let program = self.program()?.args(arguments).env("SIGSTORE_ID_TOKEN", token);
+        run(program, "").await?.success().map(drop)
+    }
+
+    /// Makes a key pair, and gives its public half as PEM.
+    pub async fn key(&self, name: &str) -> Result<String> {
+        self.cosign(&["generate-key-pair", "--output-key-prefix", name]).await?.success()?;
+        self.pki.read(&format!("{name}.pub"))
+    }
+
+    /// Signs an image with a key that was made, without a log.
+    pub async fn sign_with_key(&self, image: &str, name: &str) -> Result<()> {
+        let key = format!("{name}.key");
+        let arguments = [
+            "sign",
+            "--yes",
+            "--allow-http-registry",
+            "--signing-config=no_services.json",
+            "--key",
+            &key,
+            image,
+        ];
+        self.cosign(&arguments).await?.success().map(drop)
+    }
+
+    /// Verifies by `cosign` what [`Self::sign_keyless`] signed.
+    pub async fn verify_keyless(&self, image: &str, identity: &Identity) -> Result<Done> {
+        let issuer = format!("--certificate-oidc-issuer={}", self.issuer(identity));
+        let subject = format!("--certificate-identity={}", identity.subject());
+        let arguments = [
+            "verify",
+            "--allow-http-registry",
+            "--trusted-root=trusted_root.json",
+            "--use-signed-timestamps",
+            &issuer,
+            &subject,
+            image,
+        ];
+        self.cosign(&arguments).await
+    }
+
+    /// Runs `cosign` in the folder of the keys.
+    pub async fn cosign(&self, arguments: &[&str]) -> Result<Done> {
+        run(self.program()?.args(arguments), "").await
+    }
+
+    fn program(&self) -> Result<Program> {
+        let program = Program::part("cosign")?.folder(&self.folder);
+        Ok(program.env("HOME", self.folder.display()).env("COSIGN_PASSWORD", ""))
+    }
+
+    /// Writes the trusted root, a signing configuration, and one without any service.
+    async fn describe(&self) -> Result<()> {
+        let service = "api-version=1,start-time=2020-01-01T00:00:00Z,operator=e2e";
+        let rekor_service = service.replace("api-version=1", "api-version=2");
+        let commands = [
+            vec![
+                "trusted-root".to_owned(),
+                "create".into(),
+                format!("--fulcio=url=http://{FULCIO},certificate-chain=fulcio-chain.pem"),
+                format!(
+                    "--rekor=url=http://{REKOR_NAME},public-key=rekor.pub,{SINCE},origin={REKOR_NAME}"
+                ),
+                format!("--ctfe=url=http://{CT_LOG},public-key=ctlog.pub,{SINCE}"),
+                format!(
+                    "--tsa=url=http://{TIMESTAMPS}/api/v1/timestamp,certificate-chain=timestamps-chain.pem"
+                ),
+                "--out=trusted_root.json".into(),
+            ],
+            vec![
+                "signing-config".into(),
+                "create".into(),
+                format!("--fulcio=url=http://{FULCIO},{service}"),
+                format!("--rekor=url=http://{REKOR},{rekor_service}"),
+                "--rekor-config=ANY".into(),
+                format!("--tsa=url=http://{TIMESTAMPS}/api/v1/timestamp,{service}"),
+                "--tsa-config=ANY".into(),
+                "--out=signing_config.json".into(),
+            ],
+            vec!["signing-config".into(), "create".into(), "--out=no_services.json".into()],
+        ];
+        for command in commands {
+            let arguments: Vec<&str> = command.iter().map(String::as_str).collect();
+            self.cosign(&arguments).await?.success()?;
+        }
+        Ok(())
+    }
+}
+
+fn keys(pki: &Pki) -> Result<()> {
+    pki.authority("fulcio-root")?;
+    let issuing = "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n\
+                   extendedKeyUsage=codeSigning\n";
+    pki.certificate("fulcio", "/O=tegata-e2e/CN=fulcio", Some("fulcio-root"), issuing)?;
+    pki.chain("fulcio-chain.pem", &["fulcio", "fulcio-root"])?;
+    pki.authority("timestamps-root")?;
+    let stamping = "keyUsage=critical,digitalSignature\nextendedKeyUsage=critical,timeStamping\n";
+    let subject = "/O=tegata-e2e/CN=timestamps";
+    pki.certificate("timestamps", subject, Some("timestamps-root"), stamping)?;
+    pki.chain("timestamps-chain.pem", &["timestamps", "timestamps-root"])?;
+    pki.ec_key("ctlog")?;
+    pki.ed25519_key("rekor")
+}
+
+fn timestamps(pki: &Pki) -> Result<Program> {
+    Ok(Program::part("timestamp-server")?.args([
+        "serve".to_owned(),
+        "--host=127.0.0.1".into(),
+        "--port=3400".into(),
+        "--timestamp-signer=file".into(),
+        format!("--file-signer-key-path={}", pki.path("timestamps.key").display()),
+        "--file-signer-passwd=".into(),
+        format!("--certificate-chain-path={}", pki.path("timestamps-chain.pem").display()),
+        "--disable-ntp-monitoring".into(),
+    ]))
+}
+
+fn rekor(pki: &Pki) -> Result<Program> {
+    Ok(Program::part("rekor-server")?.args([
+        "serve".to_owned(),
+        format!("--hostname={REKOR_NAME}"),
+        format!("--signer-filepath={}", pki.path("rekor.key").display()),
+        format!("--storage-dir={}", pki.path("rekor").display()),
+        "--http-port=3003".into(),
+        "--grpc-port=3004".into(),
+        "--http-metrics-port=3005".into(),
+        "--checkpoint-interval=500ms".into(),
+    ]))
+}
+
+fn ct_log(pki: &Pki) -> Result<Program> {
+    Ok(Program::part("ctlog")?.args([
+        format!("-listen={CT_LOG}"),
+        "-origin=ctlog.e2e.test".into(),
+        format!("-roots={}", pki.path("fulcio-chain.pem").display()),
+        format!("-key={}", pki.path("ctlog.key").display()),
+        format!("-storage={}", pki.path("ctlog").display()),
+    ]))
+}
+
+fn fulcio(pki: &Pki) -> Result<Program> {
+    Ok(Program::part("fulcio")?.args([
+        "serve".to_owned(),
+        "--host=127.0.0.1".into(),
+        "--port=5555".into(),
+        "--grpc-host=127.0.0.1".into(),
+        "--grpc-port=5554".into(),
+        "--metrics-port=5553".into(),
+        "--ca=fileca".into(),
+        format!("--fileca-cert={}", pki.path("fulcio-chain.pem").display()),
+        format!("--fileca-key={}", pki.path("fulcio.key").display()),
+        "--fileca-key-passwd=".into(),
+        format!("--config-path={}", pki.path("fulcio.yaml").display()),
+        format!("--ct-log-url=http://{CT_LOG}"),
+        format!("--ct-log-public-key-path={}", pki.path("ctlog.pub").display()),
+    ]))
+}
+
+/// Services of a trusted root that a policy names, as a `TrustRoot`.
+pub fn trust_root(name: &str, trusted_root: &Value) -> Value {
+    json!({
+        "apiVersion": "tegata.dev/v1alpha1",
+        "kind": "TrustRoot",
+        "metadata": { "name": name },
+        "spec": { "trustedRoot": trusted_root },
+    })
+}
