@@ -5,7 +5,12 @@ use std::io::Write;
 
 use crate::args::Args;
 use crate::args::Command;
+use crate::cluster::credentials::TenantRegistry;
+use crate::server::reload::LoadOutcome;
+use crate::telemetry;
 use crate::verdict::Verdict;
+
+use serve::Origin;
 
 pub mod crds;
 mod inputs;
@@ -39,6 +44,9 @@ impl From<Verdict> for Exit {
     }
 }
 
+/// The loader of files where there are none.
+type NoFiles = fn() -> Result<LoadOutcome, String>;
+
 /// Any error that ends a command, with its causes.
 pub type CommandError = Box<dyn Error + Send + Sync>;
 
@@ -51,16 +59,19 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
         Command::Verify(args) => Ok(verify::run(&args).await?),
         Command::Serve { serve: args, registry, cluster } => {
             telemetry::init(args.log_format, &args.log_filter)?;
-            let options = serve::Options::default();
+            let mut options = serve::Options::default();
+            let (_, metrics) = options.metrics.clone();
             let root = inputs::trust_root(registry.trusted_root.as_deref())?;
+            let client = inputs::registry(&registry, &metrics)?;
+            options.background.push(inputs::keep_registry(registry, client.clone(), metrics));
             if args.policies.is_empty() {
+                let scope = cluster.pull_secrets.clone();
                 let cluster = inputs::cluster(*cluster, root).await?;
-                let fetch = inputs::tenants(&registry, &cluster, &options)?;
+                let fetch = TenantRegistry::new(client, Some(cluster.client.clone()), scope);
                 serve::run(*args, options, fetch, Origin::<NoFiles>::Cluster(cluster)).await?;
             } else {
-                let fetch = inputs::registry(&registry)?;
                 let load = inputs::loader(args.policies.clone(), root);
-                serve::run(*args, options, fetch, Origin::Files(load)).await?;
+                serve::run(*args, options, client, Origin::Files(load)).await?;
             }
             Ok(Exit::Success)
         }

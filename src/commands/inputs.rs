@@ -7,12 +7,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+
 use super::one_line;
+use super::serve::Background;
 use super::serve::Cluster;
 use crate::args::ClusterArgs;
 use crate::args::RegistryArgs;
 use crate::files;
 use crate::files::Loaded;
+use crate::metrics::Metrics;
+use crate::metrics::Reload;
 use crate::registry::Keychain;
 use crate::registry::Registry;
 use crate::registry::RegistryOptions;
@@ -114,7 +119,14 @@ pub(super) fn registry_options(path: Option<&Path>) -> Result<RegistryOptions, I
 }
 
 /// The registry client of these flags.
-pub(super) fn registry(args: &RegistryArgs) -> Result<Registry, InputError> {
+pub(super) fn registry(args: &RegistryArgs, metrics: &Metrics) -> Result<Registry, InputError> {
+    let (options, keychain) = registry_settings(args)?;
+    let registry = Registry::new(options, keychain)
+        .map_err(|error| InputError::Registry(one_line(&error)))?;
+    Ok(registry.with_metrics(metrics.registry.clone()))
+}
+
+fn registry_settings(args: &RegistryArgs) -> Result<(RegistryOptions, Keychain), InputError> {
     let RegistryArgs { http_registry, registry_config, registries, trusted_root: _ } = args;
     let mut options = registry_options(registries.as_deref())?;
     options.allow_http.extend(http_registry.iter().cloned());
@@ -122,7 +134,46 @@ pub(super) fn registry(args: &RegistryArgs) -> Result<Registry, InputError> {
         None => Keychain::anonymous(),
         Some(path) => keychain(path)?,
     };
-    Registry::new(options, keychain).map_err(|error| InputError::Registry(one_line(&error)))
+    Ok((options, keychain))
+}
+
+/// How often the files of `--registries` and `--registry-config` are looked at. A kubelet brings a
+/// changed ConfigMap or Secret within a minute or so.
+const REGISTRIES_POLL: Duration = Duration::from_secs(5);
+
+/// Keeps a registry client's settings and credentials as its files say. What cannot be read is
+/// reported once, and what was there before stays.
+pub(super) fn keep_registry(args: RegistryArgs, registry: Registry, metrics: Metrics) -> Background {
+    let content = |args: &RegistryArgs| {
+        [&args.registries, &args.registry_config].map(|path| {
+            path.as_ref().map(|path| read("", path).map_err(|error| error.to_string()))
+        })
+    };
+    let task = async move {
+        let mut seen = content(&args);
+        loop {
+            tokio::time::sleep(REGISTRIES_POLL).await;
+            let found = content(&args);
+            if found == seen {
+                continue;
+            }
+            seen = found;
+            let reloaded = registry_settings(&args).and_then(|(options, keychain)| {
+                registry.reload(options).map_err(|error| InputError::Registry(one_line(&error)))?;
+                registry.reload_keychain(keychain);
+                Ok(())
+            });
+            match reloaded {
+                Ok(()) => tracing::info!("Reloaded the settings of registries"),
+                Err(error) => {
+                    metrics.reload_failed(Reload::Registries);
+                    let error = one_line(&error);
+                    tracing::error!(error, "Keeping the settings of registries as they were");
+                }
+            }
+        }
+    };
+    Background { name: "registry settings", task: task.boxed() }
 }
 
 /// Longest wait for a connection to the API server, which is near.

@@ -19,6 +19,7 @@ use crate::admission::Admission;
 use crate::admission::Settings;
 use crate::args::serve::ServeArgs;
 use crate::cluster::serving;
+use crate::cluster::watch::POLICIES;
 use crate::evidence::FetchEvidence;
 use crate::metrics;
 use crate::metrics::Metrics;
@@ -43,7 +44,6 @@ use origin::Feeds;
 use origin::Start;
 
 /// What `/readyz` waits for.
-const POLICIES: &str = "policies";
 const CERTIFICATE: &str = "the serving certificate";
 
 /// Most connections to the probes and metrics: a kubelet and a few scrapers hold one each.
@@ -209,8 +209,11 @@ async fn start(
         max_in_flight: usize::from(args.max_in_flight),
     };
     let state = AppState::new(admit, snapshots, metrics.clone(), limits)
-        .with_references(references)
         .observed_by(observer);
+    let state = match references {
+        Some(references) => state.with_references(references),
+        None => state,
+    };
     let router = server::router(state);
     let webhook = Handle::new();
     let serving =

@@ -56,6 +56,8 @@ pub enum Reload {
     Certificate,
     /// The policy files.
     Policies,
+    /// The files with settings and credentials of registries.
+    Registries,
 }
 
 impl Reload {
@@ -63,6 +65,7 @@ impl Reload {
         match self {
             Self::Certificate => "certificate",
             Self::Policies => "policies",
+            Self::Registries => "registries",
         }
     }
 }

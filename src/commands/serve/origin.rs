@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::POLICIES;
 use super::Parts;
 use super::ServeError;
 use crate::args::ClusterArgs;
 use crate::cluster::events::Events;
+use crate::cluster::events::Reporter;
 use crate::cluster::lease;
 use crate::cluster::serving;
 use crate::cluster::serving::ServingOptions;
 use crate::cluster::status;
 use crate::cluster::watch as cluster_watch;
+use crate::cluster::watch::POLICIES;
 use crate::cluster::watch::WatchOptions;
 use crate::metrics::Metrics;
 use crate::policy::PolicySnapshot;
@@ -138,7 +139,6 @@ impl Cluster {
         let options = WatchOptions { own_namespace: namespace, default_root };
         let watching =
             cluster_watch::start(client.clone(), options, metrics.clone(), readiness.clone()).await;
-        readiness.ready(POLICIES);
         parts.spawn(async move {
             watching.task.await;
             ("watch on the cluster", Ok(()))
@@ -148,7 +148,8 @@ impl Cluster {
             writing.await;
             ("status writer", Ok(()))
         });
-        let (observer, sending) = Events::start(client, identity, metrics.clone());
+        let reporter = Reporter { component: "tegata".to_owned(), instance: identity };
+        let (observer, sending) = Events::start(client, reporter, metrics.clone());
         parts.spawn(async move {
             sending.await;
             ("event sender", Ok(()))
