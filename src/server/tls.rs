@@ -1,4 +1,8 @@
-//! The serving certificate: from files, re-read when they change, or made by ourselves.
+//! The serving certificate: from files, re-read when they change, or made by ourselves, in memory
+//! or in a Secret that [`crate::cluster::serving`] keeps.
+//!
+//! A new certificate is for new connections: those that are open go on with the one that they began
+//! with, so that no request is lost.
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -14,12 +18,14 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use sha2::Digest as _;
 use sha2::Sha256;
+use tokio::sync::watch;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
 use crate::metrics::Metrics;
 use crate::metrics::Reload;
 
+pub(crate) mod issue;
 mod self_signed;
 
 pub use self_signed::SelfSigned;
@@ -41,6 +47,8 @@ pub enum Source {
         /// The key, as PKCS#8, PKCS#1 or SEC1.
         key: PathBuf,
     },
+    /// Whatever was sent last. Each new pair is served at once.
+    Managed(watch::Receiver<Served>),
     /// Our own authority in memory.
     SelfSigned(Box<SelfSigned>),
 }
@@ -54,6 +62,19 @@ pub struct Served {
 }
 
 impl Served {
+    /// The chain, with the leaf first, and the key of the leaf, as PEM.
+    ///
+    /// # Errors
+    /// When there are no such things, or they do not belong together.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, PairError> {
+        served(chain, key)
+    }
+
+    /// Whether this is the same chain and key, to the byte.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+
     /// When the leaf expires.
     pub const fn expires(&self) -> Timestamp {
         self.expires
@@ -72,7 +93,7 @@ impl fmt::Debug for Served {
 }
 
 impl Source {
-    /// The pair as it is now: read from the files, or issued at `now`.
+    /// The pair as it is now: read from the files, sent last, or issued at `now`.
     ///
     /// # Errors
     /// When the files cannot be read, hold no such thing, or do not belong together.
@@ -87,6 +108,7 @@ impl Source {
                 };
                 served(&chain, &secret).map_err(problem)
             }
+            Self::Managed(pairs) => Ok(pairs.borrow().clone()),
             Self::SelfSigned(authority) => {
                 let (chain, secret) = authority.issue(now).map_err(TlsError::Issue)?;
                 served(chain.as_bytes(), secret.as_bytes())
@@ -95,7 +117,21 @@ impl Source {
         }
     }
 
-    /// Whether `current` is to be replaced: the files changed, or our own leaf nears its end.
+    /// Waits until it is time to look: for whatever is sent, and every `poll` for the rest.
+    async fn pause(&mut self, poll: Duration) {
+        match self {
+            Self::Files { .. } | Self::SelfSigned(_) => tokio::time::sleep(poll).await,
+            Self::Managed(pairs) => {
+                if pairs.changed().await.is_err() {
+                    // Nothing will be sent any more: what ended says so itself.
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+
+    /// Whether `current` is to be replaced: the files changed, another pair was sent, or our own
+    /// leaf nears its end.
     async fn stale(&self, seen: &[u8; 32], current: &Served, now: Timestamp) -> Staleness {
         match self {
             Self::Files { certificate, key } => {
@@ -105,6 +141,10 @@ impl Source {
                         fingerprint(error.to_string().as_bytes(), b"")
                     }
                 };
+                if found == *seen { Staleness::Current } else { Staleness::Changed(found) }
+            }
+            Self::Managed(pairs) => {
+                let found = pairs.borrow().fingerprint;
                 if found == *seen { Staleness::Current } else { Staleness::Changed(found) }
             }
             Self::SelfSigned(_) if SelfSigned::renewal_due(current.expires, now) => {
@@ -120,10 +160,11 @@ enum Staleness {
     Changed([u8; 32]),
 }
 
-/// Replaces what `acceptor` serves whenever the source has something new, looking every `poll`.
+/// Replaces what `acceptor` serves whenever the source has something new, looking every `poll`
+/// where it is not told.
 /// A pair that cannot be used is reported and the one before it kept. Never returns.
 pub async fn watch(
-    source: Source,
+    mut source: Source,
     mut current: Served,
     acceptor: RustlsConfig,
     metrics: Metrics,
@@ -132,7 +173,7 @@ pub async fn watch(
     metrics.certificate_expiry(current.expires);
     let mut seen = current.fingerprint;
     loop {
-        tokio::time::sleep(poll).await;
+        source.pause(poll).await;
         let now = super::now();
         let Staleness::Changed(found) = source.stale(&seen, &current, now).await else {
             continue;
@@ -195,9 +236,13 @@ fn served(chain: &[u8], key: &[u8]) -> Result<Served, PairError> {
 }
 
 fn expiry(leaf: &CertificateDer<'_>) -> Option<Timestamp> {
-    let leaf = Certificate::from_der(leaf).ok()?;
-    let expires = leaf.tbs_certificate.validity.not_after.to_unix_duration();
-    Timestamp::from_second(i64::try_from(expires.as_secs()).ok()?).ok()
+    timestamp(Certificate::from_der(leaf).ok()?.tbs_certificate.validity.not_after)
+}
+
+/// A certificate's time.
+pub(crate) fn timestamp(time: x509_cert::time::Time) -> Option<Timestamp> {
+    let since_epoch = i64::try_from(time.to_unix_duration().as_secs()).ok()?;
+    Timestamp::from_second(since_epoch).ok()
 }
 
 /// Why there is no certificate to serve. Never holds anything of the key.

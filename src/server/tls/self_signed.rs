@@ -3,18 +3,12 @@ use std::path::Path;
 
 use jiff::SignedDuration;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
 use rcgen::CertifiedIssuer;
-use rcgen::DistinguishedName;
-use rcgen::DnType;
-use rcgen::ExtendedKeyUsagePurpose;
-use rcgen::IsCa;
 use rcgen::KeyPair;
-use rcgen::KeyUsagePurpose;
 
 use super::TlsError;
+use super::issue;
 
 /// Names that every leaf is for, besides those that are asked for.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -23,15 +17,8 @@ const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// must outlast any process.
 const AUTHORITY_LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
-/// How long a leaf is valid; it is renewed after two thirds of that.
-const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
-
 /// When a leaf is replaced: this long before its end.
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-/// Certificates begin this much in the past, for clients whose clock is behind ours. It is more
-/// than a day because validity is written in whole days.
-const BACKDATE: SignedDuration = SignedDuration::from_hours(25);
 
 /// An authority whose key never leaves this process.
 pub struct SelfSigned {
@@ -54,16 +41,10 @@ impl SelfSigned {
         let mut all: Vec<String> = LOCAL_NAMES.map(str::to_owned).to_vec();
         all.extend(names.iter().filter(|name| !LOCAL_NAMES.contains(&name.as_str())).cloned());
         CertificateParams::new(all.clone()).map_err(|_| {
-            issue(&format!("one of the names cannot be in a certificate: {names:?}"))
+            TlsError::Issue(format!("one of the names cannot be in a certificate: {names:?}"))
         })?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = named("Tegata self-signed authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        valid(&mut params, now, AUTHORITY_LIFETIME)?;
-        let key = KeyPair::generate().map_err(|error| issue(&error.to_string()))?;
-        let authority =
-            CertifiedIssuer::self_signed(params, key).map_err(|error| issue(&error.to_string()))?;
+        let authority = issue::authority("Tegata self-signed authority", now, AUTHORITY_LIFETIME)
+            .map_err(|error| TlsError::Issue(error.to_string()))?;
         Ok(Self { authority, names: all })
     }
 
@@ -83,46 +64,12 @@ impl SelfSigned {
 
     /// A new leaf and its key, as PEM.
     pub(super) fn issue(&self, now: Timestamp) -> Result<(String, String), String> {
-        let mut params =
-            CertificateParams::new(self.names.clone()).map_err(|error| error.to_string())?;
-        params.distinguished_name = named("Tegata webhook");
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        params.use_authority_key_identifier_extension = true;
-        valid(&mut params, now, LEAF_LIFETIME).map_err(|error| error.to_string())?;
-        let key = KeyPair::generate().map_err(|error| error.to_string())?;
-        let leaf = params.signed_by(&key, &self.authority).map_err(|error| error.to_string())?;
-        Ok((leaf.pem(), key.serialize_pem()))
+        let not_after = now.checked_add(issue::LEAF_LIFETIME).map_err(|error| error.to_string())?;
+        issue::leaf(&self.authority, &self.names, now, not_after).map_err(|error| error.to_string())
     }
 
     /// Whether a leaf that ends at `expires` is to be replaced.
     pub(super) fn renewal_due(expires: Timestamp, now: Timestamp) -> bool {
         expires.duration_since(now) < RENEW_BEFORE
     }
-}
-
-fn named(common_name: &str) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    name
-}
-
-fn valid(
-    params: &mut CertificateParams,
-    now: Timestamp,
-    lifetime: SignedDuration,
-) -> Result<(), TlsError> {
-    let day = |at: Timestamp| {
-        let date = at.to_zoned(TimeZone::UTC).date();
-        let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
-        rcgen::date_time_ymd(i32::from(date.year()), month, day)
-    };
-    let shifted = |by| now.checked_add(by).map_err(|error| issue(&error.to_string()));
-    params.not_before = day(shifted(-BACKDATE)?);
-    params.not_after = day(shifted(lifetime)?);
-    Ok(())
-}
-
-fn issue(problem: &str) -> TlsError {
-    TlsError::Issue(problem.to_owned())
 }
