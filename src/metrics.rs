@@ -20,7 +20,11 @@ use crate::verdict::Verdict;
 mod of_registry;
 mod of_watch;
 
+pub use of_registry::Lookup;
+pub use of_registry::OTHER;
 pub use of_registry::RegistryMetrics;
+pub use of_registry::RequestOutcome;
+pub use of_registry::WELL_KNOWN;
 pub use of_watch::WatchMetrics;
 
 /// Upper bounds of the latency buckets, in seconds: from a cached answer (about a millisecond) to
