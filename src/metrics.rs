@@ -30,7 +30,11 @@ pub use labels::EventOutcome;
 pub use labels::Reload;
 pub use labels::Shed;
 pub use labels::Stage;
+pub use of_registry::Lookup;
+pub use of_registry::OTHER;
 pub use of_registry::RegistryMetrics;
+pub use of_registry::RequestOutcome;
+pub use of_registry::WELL_KNOWN;
 pub use of_watch::WatchMetrics;
 pub use timed::Timed;
 

@@ -5,10 +5,12 @@
 //! and wait is bounded ([`limits`]), no redirect or token service leads to addresses that are not
 //! public ([`address`]), credentials never cross hosts, and bytes are hashed before they count.
 //! And it treats them politely: tokens are shared, `Retry-After` is obeyed, requests are budgeted.
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use reqwest::StatusCode;
 use reqwest::header::HeaderName;
@@ -22,11 +24,14 @@ use crate::image::Algorithm;
 use crate::image::Digest;
 use crate::image::ImageRef;
 use crate::image::Repository;
+use crate::metrics::RegistryMetrics;
 use crate::verdict::Failure;
 use crate::verdict::Reason;
 
 pub mod address;
 mod auth;
+mod budget;
+mod clients;
 mod credentials;
 mod discover;
 mod endpoint;
@@ -50,9 +55,12 @@ pub use layout::LayoutError;
 pub use layout::LayoutRef;
 pub use options::HostOptions;
 pub use options::OptionsError;
+pub use options::ProxyOptions;
 pub use options::RegistryOptions;
 
 use auth::Authenticator;
+use clients::Clients;
+use clients::Factory;
 use discover::Listing;
 use discover::Store;
 use discover::discover;
@@ -64,82 +72,148 @@ use manifest::ACCEPT_MANIFEST;
 use manifest::parse_document;
 use transport::Answer;
 use transport::Call;
-use transport::Clients;
 use transport::Transport;
 
 /// A registry's word on the digest of its answer.
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// A client for all registries, acting for one keychain. Clones share connections and tokens.
+/// A client for all registries, acting for one keychain. Clones share connections, tokens,
+/// settings and credentials: what replaces them in one replaces them in all.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    shared: Arc<Shared>,
-    keychain: Arc<Keychain>,
+    configured: Arc<ArcSwap<Configured>>,
+    keychain: Arc<ArcSwap<Keychain>>,
+    lasting: Arc<Lasting>,
+    metrics: RegistryMetrics,
 }
 
+/// What follows from the settings.
 #[derive(Debug)]
-struct Shared {
-    authenticator: Authenticator,
+struct Configured {
     default_clients: Arc<Clients>,
     host_clients: HashMap<String, Arc<Clients>>,
+    /// Hosts that are counted by name.
+    named: BTreeSet<String>,
     options: RegistryOptions,
     transport: Transport,
+}
+
+/// What new settings leave as it is.
+#[derive(Debug)]
+struct Lasting {
+    authenticator: Authenticator,
+    lookups: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
 }
 
 impl Registry {
     /// A client with these settings and credentials. Needs no runtime, and contacts nobody.
     ///
     /// # Errors
-    /// When a certificate authority in the settings cannot be read.
+    /// When a certificate authority, a host or a proxy in the settings cannot be used.
     pub fn new(options: RegistryOptions, keychain: Keychain) -> Result<Self, OptionsError> {
-        let agent = &options.user_agent;
-        let lookups = Arc::new(Semaphore::new(limits::MAX_LOOKUPS));
-        let default_clients =
-            transport::clients("hosts".into(), HostOptions::default(), agent, &lookups)?;
-        let mut host_clients = HashMap::new();
-        for (host, settings) in &options.hosts {
-            let field = format!("hosts[{host}]");
-            let clients = transport::clients(field, settings.clone(), agent, &lookups)?;
-            endpoint::check(host, &clients)?;
-            host_clients.insert(host.to_lowercase(), clients);
-        }
-        let shared = Shared {
+        let lasting = Lasting {
             authenticator: Authenticator::new(),
-            default_clients,
-            host_clients,
-            transport: Transport::new(options.request_timeout),
-            options,
+            lookups: Arc::new(Semaphore::new(limits::MAX_LOOKUPS)),
+            memory: held::budget(),
         };
-        Ok(Self { shared: Arc::new(shared), keychain: Arc::new(keychain) })
+        let configured = Configured::new(options, &lasting)?;
+        Ok(Self {
+            configured: Arc::new(ArcSwap::from_pointee(configured)),
+            keychain: Arc::new(ArcSwap::from_pointee(keychain)),
+            lasting: Arc::new(lasting),
+            metrics: RegistryMetrics::default(),
+        })
+    }
+
+    /// The same client, counting its requests in `metrics`.
+    #[must_use]
+    pub fn with_metrics(self, metrics: RegistryMetrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// The same client for another tenant. Connections are shared; tokens are shared only where
     /// the credential is the same.
     #[must_use]
     pub fn with_keychain(&self, keychain: Keychain) -> Self {
-        Self { shared: self.shared.clone(), keychain: Arc::new(keychain) }
+        Self { keychain: Arc::new(ArcSwap::from_pointee(keychain)), ..self.clone() }
+    }
+
+    /// Replaces the settings from the next question on; those under way end under the old ones.
+    /// Tokens are kept, connections and request budgets begin anew. Reads the system's certificate
+    /// authorities, which takes some milliseconds.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; the old settings then stay.
+    pub fn reload(&self, options: RegistryOptions) -> Result<(), OptionsError> {
+        let configured = Configured::new(options, &self.lasting)?;
+        self.configured.store(Arc::new(configured));
+        Ok(())
+    }
+
+    /// Replaces the credentials of this client and its clones, from the next question on.
+    pub fn reload_keychain(&self, keychain: Keychain) {
+        self.keychain.store(Arc::new(keychain));
+    }
+
+    /// The credentials of this client.
+    pub fn keychain(&self) -> Arc<Keychain> {
+        self.keychain.load_full()
+    }
+
+    /// Where this client counts.
+    pub(crate) const fn metrics(&self) -> &RegistryMetrics {
+        &self.metrics
     }
 
     fn session(
         &self,
         repository: &Repository,
         deadline: Instant,
-    ) -> Result<Session<'_>, RegistryError> {
-        let Shared { host_clients, .. } = &*self.shared;
+    ) -> Result<Session, RegistryError> {
+        let configured = self.configured.load_full();
+        let endpoint = |host: &str, path: String| {
+            let named = configured.named.contains(host);
+            Ok(configured.endpoint(host, path)?.counting(self.metrics.clone(), named))
+        };
         let mut endpoints = Vec::new();
-        if let Some(clients) = host_clients.get(repository.registry()) {
+        if let Some(clients) = configured.host_clients.get(repository.registry()) {
             for mirror in &clients.options.mirrors {
                 let (host, path) = mirrored(mirror, repository);
-                endpoints.push(self.endpoint(&host, path)?);
+                endpoints.push(endpoint(&host, path)?);
             }
         }
-        let path = repository.path().to_owned();
-        endpoints.push(self.endpoint(repository.registry(), path)?);
-        Ok(Session { registry: self, endpoints, deadline })
+        endpoints.push(endpoint(repository.registry(), repository.path().to_owned())?);
+        let (keychain, lasting) = (self.keychain(), self.lasting.clone());
+        Ok(Session { configured, keychain, lasting, endpoints, deadline })
+    }
+}
+
+impl Configured {
+    fn new(options: RegistryOptions, lasting: &Lasting) -> Result<Self, OptionsError> {
+        let Lasting { authenticator: _, lookups, memory } = lasting;
+        let factory = Factory::new(&options, lookups)?;
+        let default_clients = factory.clients("hosts".to_owned(), HostOptions::default())?;
+        let (mut host_clients, mut limits) = (HashMap::new(), HashMap::new());
+        for (host, settings) in &options.hosts {
+            let clients = factory.clients(format!("hosts[{host}]"), settings.clone())?;
+            let plain_http = settings.plain_http || options.allow_http.contains(host);
+            let server = endpoint::check(host, plain_http, &clients)?;
+            limits.insert(server, settings.into());
+            host_clients.insert(host.to_lowercase(), clients);
+        }
+        let named = options.hosts.keys().chain(&options.allow_http);
+        Ok(Self {
+            default_clients,
+            host_clients,
+            named: named.map(|host| host.to_lowercase()).collect(),
+            transport: Transport::new(options.request_timeout, limits, memory.clone()),
+            options,
+        })
     }
 
     fn endpoint(&self, host: &str, path: String) -> Result<Endpoint, RegistryError> {
-        let Shared { default_clients, host_clients, options, .. } = &*self.shared;
+        let Self { default_clients, host_clients, options, .. } = self;
         let clients = host_clients.get(host).unwrap_or(default_clients).clone();
         let plain = clients.options.plain_http || options.allow_http.iter().any(|h| h == host);
         Endpoint::new(host, path, plain, clients)
@@ -182,13 +256,15 @@ pub(crate) fn supported(digest: &Digest) -> Result<Digest, Failure> {
 }
 
 /// One question to one repository, on the registry and its mirrors.
-struct Session<'a> {
-    registry: &'a Registry,
+struct Session {
+    configured: Arc<Configured>,
+    keychain: Arc<Keychain>,
+    lasting: Arc<Lasting>,
     endpoints: Vec<Endpoint>,
     deadline: Instant,
 }
 
-impl Session<'_> {
+impl Session {
     /// Asks the mirrors in turn, then the registry itself, whose word is final.
     async fn each<T, F>(&self, ask: impl Fn(Endpoint, Instant) -> F) -> Result<T, RegistryError>
     where
@@ -209,7 +285,7 @@ impl Session<'_> {
         outcome
     }
 
-    /// A GET with the credential for this server. 404 is `Absent`, other refusals `Unsupported`.
+    /// A GET with the credentials for this server. 404 is `Absent`, other refusals `Unsupported`.
     async fn get(
         &self,
         endpoint: &Endpoint,
@@ -218,12 +294,13 @@ impl Session<'_> {
         cap: usize,
         deadline: Instant,
     ) -> Result<Answer, RegistryError> {
-        let Shared { authenticator, transport, .. } = &*self.registry.shared;
-        let source = self.registry.keychain.source(&endpoint.registry, &endpoint.path);
+        let Lasting { authenticator, .. } = &*self.lasting;
+        let transport = &self.configured.transport;
+        let sources = self.keychain.sources(&endpoint.registry, &endpoint.path);
         let what = error::shown(&url);
         let call = Call { url, accept, authorization: None, form: None, cap, follow: true };
         // Boxed, as further down: a future of this depth would outgrow a thread's stack.
-        let send = authenticator.send(transport, endpoint, source.as_ref(), call, deadline);
+        let send = authenticator.send(transport, endpoint, &sources, call, deadline);
         let answer = Box::pin(send).await?;
         match answer.status {
             StatusCode::OK => Ok(answer),
@@ -278,7 +355,7 @@ fn check_announced(what: &str, answer: &Answer) -> Result<(), RegistryError> {
     }
 }
 
-impl Store for Session<'_> {
+impl Store for Session {
     async fn tag(&self, tag: &str) -> Result<Option<(Digest, Bytes)>, RegistryError> {
         if !is_tag(tag) {
             return Err(RegistryError::malformed(

@@ -72,15 +72,18 @@ impl AddressRule {
 #[derive(Clone, Debug)]
 pub(super) struct GuardedResolver {
     pub(super) rule: AddressRule,
+    /// Hosts of our own proxies, which may be private.
+    pub(super) proxies: Arc<[String]>,
     /// Lookups that may still begin.
     pub(super) lookups: Arc<Semaphore>,
 }
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let Self { rule, lookups } = self.clone();
+        let Self { mut rule, proxies, lookups } = self.clone();
         Box::pin(async move {
             let host = name.as_str();
+            rule.private |= proxies.iter().any(|proxy| proxy == host);
             let turn = lookups.acquire_owned().await?;
             let asked = host.to_owned();
             // The turn stays with the thread: it ends with the lookup, not with whoever waits.

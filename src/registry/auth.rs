@@ -8,16 +8,15 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_auth::ChallengeRef;
 use moka::future::Cache;
 use reqwest::StatusCode;
-use reqwest::header;
-use reqwest::header::HeaderMap;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use url::Url;
 use url::form_urlencoded;
+
+use crate::metrics::Lookup;
 
 use super::credentials::Credential;
 use super::credentials::CredentialSource;
@@ -28,7 +27,6 @@ use super::error::shown;
 use super::helper;
 use super::limits::DEFAULT_TOKEN_LIFE;
 use super::limits::HELPER_LIFE;
-use super::limits::MAX_HEADER_BYTES;
 use super::limits::MAX_HELPERS;
 use super::limits::MAX_REGISTRIES;
 use super::limits::MAX_TOKEN_BYTES;
@@ -38,12 +36,19 @@ use super::transport::Answer;
 use super::transport::Call;
 use super::transport::Transport;
 
+mod challenge;
+mod standing;
+
+use challenge::Challenge;
+use standing::Standing;
+use standing::standings;
+
 /// How this program introduces itself to token services.
 const CLIENT_ID: &str = "tegata";
 
 /// What an authorization is good for: one repository on one server, with one credential.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Key {
+pub(super) struct Key {
     server: String,
     path: String,
     source: Option<CredentialSource>,
@@ -61,6 +66,7 @@ pub(super) struct Grant {
 pub(super) struct Authenticator {
     grants: Cache<Key, Arc<Grant>>,
     helpers: Cache<CredentialSource, Option<Arc<Credential>>>,
+    standings: Cache<Key, Standing>,
     running: Semaphore,
 }
 
@@ -77,22 +83,88 @@ impl Authenticator {
         let grants = Cache::builder().max_capacity(MAX_TOKENS).expire_after(GrantExpiry).build();
         let helpers =
             Cache::builder().max_capacity(MAX_REGISTRIES).time_to_live(HELPER_LIFE).build();
-        Self { grants, helpers, running: Semaphore::new(MAX_HELPERS) }
+        Self { grants, helpers, standings: standings(), running: Semaphore::new(MAX_HELPERS) }
     }
 
-    /// Sends `call` with the authorization of `source`, obtaining one where it is needed.
+    /// Sends `call` with one of `sources`, in order, until one is let in and finds something; with
+    /// none where there are none, as the kubelet does. A credential that is known to read the
+    /// repository is believed when it finds nothing, and one that was refused a moment ago is not
+    /// shown again.
     ///
     /// # Errors
-    /// As [`Transport::send`]; `Unauthorised` when the server refuses with 401 or 403.
+    /// As [`Transport::send`]; `Unauthorised` when the server refuses all with 401 or 403.
     pub(super) async fn send(
         &self,
         transport: &Transport,
         endpoint: &Endpoint,
-        source: Option<&CredentialSource>,
+        sources: &[CredentialSource],
         call: Call,
         deadline: Instant,
     ) -> Result<Answer, RegistryError> {
-        let asker = Asker { authenticator: self, transport, endpoint, source };
+        let asker = Asker { authenticator: self, transport, endpoint, source: None };
+        if sources.is_empty() {
+            return Box::pin(self.send_as(asker, call, deadline)).await;
+        }
+        let (mut absent, mut refused) = (None, None);
+        for source in sources {
+            let asker = Asker { source: Some(source), ..asker };
+            match Box::pin(self.send_known(asker, call.clone(), deadline)).await {
+                Ok((answer, true)) => return Ok(answer),
+                Ok((answer, false)) => absent = absent.or(Some(answer)),
+                Err(
+                    error
+                    @ (RegistryError::Unauthorised { .. } | RegistryError::Credentials { .. }),
+                ) => refused = refused.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        // Whoever adds a credential that is refused must not turn "nothing there" into an outage.
+        match (absent, refused) {
+            (Some(answer), _) => Ok(answer),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(RegistryError::TimedOut { what: shown(&call.url) }),
+        }
+    }
+
+    /// Sends with one credential, and remembers how it fared. The answer comes with whether it is
+    /// final: one of "not found" may hide from this credential what another may see.
+    async fn send_known(
+        &self,
+        asker: Asker<'_>,
+        call: Call,
+        deadline: Instant,
+    ) -> Result<(Answer, bool), RegistryError> {
+        let key = asker.key();
+        let standing = self.standings.get(&key).await;
+        if let Some(Standing::Refused(error)) = standing {
+            return Err(error);
+        }
+        let outcome = Box::pin(self.send_as(asker, call, deadline)).await;
+        match outcome {
+            Ok(answer) if answer.status == StatusCode::OK => {
+                self.standings.insert(key, Standing::Accepted).await;
+                Ok((answer, true))
+            }
+            Ok(answer) => {
+                let hidden = answer.status == StatusCode::NOT_FOUND && standing.is_none();
+                Ok((answer, !hidden))
+            }
+            Err(error) => {
+                if matches!(error, RegistryError::Unauthorised { .. }) {
+                    self.standings.insert(key, Standing::Refused(error.clone())).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn send_as(
+        &self,
+        asker: Asker<'_>,
+        call: Call,
+        deadline: Instant,
+    ) -> Result<Answer, RegistryError> {
+        let Asker { transport, endpoint, .. } = asker;
         let mut grant = asker.known(deadline).await?;
         for last in [false, true] {
             let authorization = grant.as_ref().and_then(|grant| grant.header.clone());
@@ -101,7 +173,11 @@ impl Authenticator {
             match answer.status {
                 StatusCode::UNAUTHORIZED if !last => {
                     let challenge = Challenge::parse(&answer.headers);
-                    grant = Some(asker.renew(grant.as_ref(), challenge, deadline).await?);
+                    let renewed = asker.renew(grant.as_ref(), challenge, deadline).await?;
+                    if call.authorization.is_some() && call.authorization == renewed.header {
+                        return Err(unauthorised(&call.url, &answer));
+                    }
+                    grant = Some(renewed);
                 }
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                     return Err(unauthorised(&call.url, &answer));
@@ -134,11 +210,13 @@ impl Asker<'_> {
         let grants = &self.authenticator.grants;
         let key = self.key();
         if let Some(grant) = grants.get(&key).await {
+            self.endpoint.count_token(Lookup::Hit);
             return Ok(Some(grant));
         }
         if self.source.is_none() {
             return Ok(None);
         }
+        self.endpoint.count_token(Lookup::Miss);
         self.shared(key, deadline, Box::pin(self.ping())).await.map(Some)
     }
 
@@ -157,6 +235,7 @@ impl Asker<'_> {
             }
             grants.invalidate(&key).await;
         }
+        self.endpoint.count_token(Lookup::Miss);
         self.shared(key, deadline, Box::pin(self.answer(challenge))).await
     }
 
@@ -182,14 +261,7 @@ impl Asker<'_> {
     }
 
     async fn ping(&self) -> Result<Grant, RegistryError> {
-        let call = Call {
-            url: self.endpoint.ping_url(),
-            accept: "application/json",
-            authorization: None,
-            form: None,
-            cap: MAX_TOKEN_BYTES,
-            follow: true,
-        };
+        let call = ping(self.endpoint.ping_url());
         let answer = self.transport.send(self.endpoint, &call, self.own_deadline()).await?;
         if answer.status == StatusCode::UNAUTHORIZED {
             return Box::pin(self.answer(Challenge::parse(&answer.headers))).await;
@@ -210,7 +282,7 @@ impl Asker<'_> {
                 Ok(Grant { header: Some(bearer(token, &what)?), life: MAX_TOKEN_LIFE })
             }
             (Some(Challenge::Basic), Some(Credential::Basic { username, password })) => {
-                Ok(Grant { header: Some(basic(username, password)?), life: MAX_TOKEN_LIFE })
+                Box::pin(self.prove(basic(username, password)?)).await
             }
             (Some(Challenge::Basic), Some(Credential::IdentityToken(_))) => {
                 Err(refuse("it wants user name and password, and we have an identity token"))
@@ -220,6 +292,18 @@ impl Asker<'_> {
                 Box::pin(self.token(&realm, service.as_deref(), credential)).await
             }
         }
+    }
+
+    /// Shows user name and password once, before all who wait for them do so at the same time:
+    /// wrong ones must not lock the account.
+    async fn prove(&self, header: HeaderValue) -> Result<Grant, RegistryError> {
+        let url = self.endpoint.ping_url();
+        let call = Call { authorization: Some(header.clone()), ..ping(url.clone()) };
+        let answer = self.transport.send(self.endpoint, &call, self.own_deadline()).await?;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            return Err(unauthorised(&url, &answer));
+        }
+        Ok(Grant { header: Some(header), life: MAX_TOKEN_LIFE })
     }
 
     async fn credential(&self) -> Result<Option<Arc<Credential>>, RegistryError> {
@@ -303,41 +387,10 @@ impl Asker<'_> {
     }
 }
 
-/// The challenge of a 401 answer that we can meet.
-#[derive(Debug)]
-enum Challenge {
-    Basic,
-    Bearer { realm: String, service: Option<String> },
-}
-
-impl Challenge {
-    /// Bearer before Basic: a token is worth less to a thief than a password.
-    fn parse(headers: &HeaderMap) -> Option<Self> {
-        let mut found = None;
-        for value in headers.get_all(header::WWW_AUTHENTICATE) {
-            let Some(text) = value.to_str().ok().filter(|text| text.len() <= MAX_HEADER_BYTES)
-            else {
-                continue;
-            };
-            for challenge in http_auth::parse_challenges(text).unwrap_or_default() {
-                if challenge.scheme.eq_ignore_ascii_case("bearer") {
-                    let Some(realm) = param(&challenge, "realm") else {
-                        continue;
-                    };
-                    return Some(Self::Bearer { realm, service: param(&challenge, "service") });
-                }
-                if challenge.scheme.eq_ignore_ascii_case("basic") {
-                    found = Some(Self::Basic);
-                }
-            }
-        }
-        found
-    }
-}
-
-fn param(challenge: &ChallengeRef<'_>, name: &str) -> Option<String> {
-    let mut params = challenge.params.iter();
-    params.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_unescaped())
+/// The question for a challenge.
+fn ping(url: Url) -> Call {
+    let accept = "application/json";
+    Call { url, accept, authorization: None, form: None, cap: MAX_TOKEN_BYTES, follow: true }
 }
 
 #[derive(Deserialize)]

@@ -4,11 +4,16 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::image::Repository;
+use crate::metrics::Lookup;
+use crate::metrics::OTHER;
+use crate::metrics::RegistryMetrics;
+use crate::metrics::RequestOutcome;
+use crate::metrics::WELL_KNOWN;
 use crate::verdict::printable;
 
+use super::clients::Clients;
 use super::error::RegistryError;
 use super::options::OptionsError;
-use super::transport::Clients;
 
 /// Docker Hub serves under another name than images carry.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -28,6 +33,8 @@ pub(super) struct Endpoint {
     pub(super) base: Url,
     /// Its HTTP clients and settings.
     pub(super) clients: Arc<Clients>,
+    /// Where its requests are counted, and whether under its own name.
+    meter: (RegistryMetrics, bool),
 }
 
 impl Endpoint {
@@ -46,7 +53,26 @@ impl Endpoint {
         if base.path() != "/" || base.query().is_some() || !base.username().is_empty() {
             return Err(RegistryError::malformed(registry, "not a host with an optional port"));
         }
-        Ok(Self { registry: registry.to_owned(), path, base, clients })
+        let meter = (RegistryMetrics::default(), false);
+        Ok(Self { registry: registry.to_owned(), path, base, clients, meter })
+    }
+
+    /// The same, counting its requests in `metrics`: under its name where it is `named` by the
+    /// settings or well known, as tenants choose the others.
+    pub(super) fn counting(self, metrics: RegistryMetrics, named: bool) -> Self {
+        let named = named || WELL_KNOWN.contains(&self.registry.as_str());
+        Self { meter: (metrics, named), ..self }
+    }
+
+    /// Counts a request.
+    pub(super) fn count(&self, outcome: RequestOutcome) {
+        let (metrics, named) = &self.meter;
+        metrics.request(if *named { &self.registry } else { OTHER }, outcome);
+    }
+
+    /// Counts a need for an authorization.
+    pub(super) fn count_token(&self, lookup: Lookup) {
+        self.meter.0.token(lookup);
     }
 
     /// `/v2/<path>/<kind>/<reference>`, encoded.
@@ -88,22 +114,30 @@ impl Endpoint {
     }
 }
 
-/// Refuses settings under a name that no image can have, and mirrors that are no host: they would
-/// fail, or be ignored, only when an image comes.
-pub(super) fn check(host: &str, clients: &Arc<Clients>) -> Result<(), OptionsError> {
-    let problem = |name: &str, field: String| {
-        let parsed = Endpoint::new(name, String::new(), false, clients.clone());
+/// The server of the settings for `host`, as [`authority`] names it. Refuses settings under a name
+/// that no image can have, and mirrors that are no host: they would fail, or be ignored, only when
+/// an image comes.
+pub(super) fn check(
+    host: &str,
+    plain_http: bool,
+    clients: &Arc<Clients>,
+) -> Result<String, OptionsError> {
+    let server = |name: &str, field: String| {
+        let parsed = Endpoint::new(name, String::new(), plain_http, clients.clone());
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b))
             && !name.ends_with(':');
         let problem = format!("found `{}`, wanted host[:port]", printable(name));
-        if plain && parsed.is_ok() { Ok(()) } else { Err(OptionsError { field, problem }) }
+        match parsed {
+            Ok(endpoint) if plain => Ok(authority(&endpoint.base)),
+            Ok(_) | Err(_) => Err(OptionsError { field, problem }),
+        }
     };
-    problem(host, "hosts".to_owned())?;
+    let own = server(host, "hosts".to_owned())?;
     for mirror in &clients.options.mirrors {
         let name = mirror.split('/').next().unwrap_or_default();
-        problem(name, format!("hosts[{host}].mirrors"))?;
+        server(name, format!("hosts[{host}].mirrors"))?;
     }
-    Ok(())
+    Ok(own)
 }
 
 /// A mirror setting `host[:port][/path]`, for `repository`.

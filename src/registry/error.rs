@@ -60,6 +60,14 @@ pub enum RegistryError {
         /// The address.
         what: String,
     },
+    /// No turn within the time: our own settings limit the requests to this server.
+    #[error("{what} found no turn in time: the registry's settings allow {budget}")]
+    OverBudget {
+        /// The address.
+        what: String,
+        /// The setting, with its value.
+        budget: String,
+    },
     /// Too many requests, and no time to wait.
     #[error("{what} is rate limited{}", Wait(*retry_after))]
     RateLimited {
@@ -131,7 +139,7 @@ impl RegistryError {
             Self::Malformed { .. } | Self::TooLarge { .. } if image => Reason::ImageUnreadable,
             Self::Malformed { .. } => Reason::EvidenceMalformed,
             Self::TooLarge { .. } => Reason::EvidenceTooLarge,
-            Self::NoMemory { .. } => Reason::Overloaded,
+            Self::NoMemory { .. } | Self::OverBudget { .. } => Reason::Overloaded,
             Self::RateLimited { .. } => Reason::RegistryRateLimited,
             Self::TimedOut { .. } => Reason::DeadlineExceeded,
             Self::Credentials { .. } | Self::Unauthorised { .. } => Reason::RegistryUnauthorised,
@@ -154,6 +162,7 @@ impl RegistryError {
             | Self::Credentials { .. }
             | Self::Malformed { .. }
             | Self::NoMemory { .. }
+            | Self::OverBudget { .. }
             | Self::RateLimited { .. }
             | Self::TimedOut { .. }
             | Self::Unauthorised { .. }

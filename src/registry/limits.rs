@@ -102,8 +102,24 @@ pub const DEFAULT_TOKEN_LIFE: Duration = Duration::from_secs(60);
 /// Longest time that a token is used, whatever it says, so that a revoked credential ends soon.
 pub const MAX_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
 
-/// Largest Docker configuration or pull secret, in bytes: Kubernetes limits secrets to 1 MiB.
+/// Largest Docker configuration, in bytes: Kubernetes limits secrets to 1 MiB.
 pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+
+/// Largest pull secret that is looked into, in bytes. Cloud tokens take some 3 KiB each, so that
+/// twenty registries fit; whoever may write secrets must not fill the memory of all.
+pub const MAX_PULL_SECRET_BYTES: usize = 64 << 10;
+
+/// Most credentials tried for one repository on one server. One is the rule and two are a
+/// rotation; every further one is a request that the registry counts as a failed login.
+pub const MAX_CREDENTIALS: usize = 5;
+
+/// How long a credential that a registry refused is not shown to it again for the same repository.
+/// Registries lock accounts after some ten failures in minutes; people who grant access expect it
+/// to work after a retry.
+pub const REFUSAL_LIFE: Duration = Duration::from_secs(20);
+
+/// How long a credential that could read a repository is believed when it finds nothing there.
+pub const ACCEPTANCE_LIFE: Duration = Duration::from_secs(60);
 
 /// Time for a credential helper. Cloud helpers make one or two requests.
 pub const HELPER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -28,7 +28,7 @@ const UNKNOWN_API: &[u16] = &[400, 404, 405, 406, 410, 415, 501];
 
 /// Lists what refers to `digest`. A mirror's list counts when there is something in it; otherwise
 /// the registry is asked, because a mirror may hold the image alone.
-pub(super) async fn list(session: &Session<'_>, digest: &Digest) -> Listing {
+pub(super) async fn list(session: &Session, digest: &Digest) -> Listing {
     let mut left = session.endpoints.len() as u32;
     let mut listing = Listing::default();
     for endpoint in &session.endpoints {
@@ -43,12 +43,7 @@ pub(super) async fn list(session: &Session<'_>, digest: &Digest) -> Listing {
     listing
 }
 
-async fn pages(
-    session: &Session<'_>,
-    endpoint: &Endpoint,
-    digest: &Digest,
-    until: Instant,
-) -> Listing {
+async fn pages(session: &Session, endpoint: &Endpoint, digest: &Digest, until: Instant) -> Listing {
     let mut listing = Listing { supported: true, ..Listing::default() };
     let mut url = endpoint.url("referrers", &digest.to_string());
     let mut seen = BTreeSet::new();
@@ -91,7 +86,7 @@ async fn pages(
 }
 
 async fn page(
-    session: &Session<'_>,
+    session: &Session,
     endpoint: &Endpoint,
     url: &Url,
     until: Instant,
@@ -120,6 +115,7 @@ fn is_unknown(error: &RegistryError) -> bool {
         | RegistryError::ForbiddenAddress { .. }
         | RegistryError::Malformed { .. }
         | RegistryError::NoMemory { .. }
+        | RegistryError::OverBudget { .. }
         | RegistryError::RateLimited { .. }
         | RegistryError::TimedOut { .. }
         | RegistryError::TooLarge { .. }

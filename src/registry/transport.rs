@@ -1,6 +1,7 @@
 //! One HTTP exchange after another: redirects by hand, capped bodies, retries, deadlines.
 //!
 //! Nothing here trusts the other side: not its lengths, not its encodings, not where it sends us.
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -19,98 +20,24 @@ use reqwest::header::HeaderValue;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::address::AddressRule;
+use crate::metrics::RequestOutcome;
+
 use super::address::ForbiddenAddress;
-use super::address::GuardedResolver;
+use super::budget::Budget;
+use super::budget::Limits;
+use super::clients::Clients;
 use super::endpoint::Endpoint;
 use super::endpoint::authority;
 use super::error::RegistryError;
 use super::error::shown;
-use super::held;
 use super::held::Held;
-use super::limits::CONNECT_TIMEOUT;
-use super::limits::IDLE_LIFE;
-use super::limits::MAX_CONCURRENT_REQUESTS;
 use super::limits::MAX_ERROR_BYTES;
 use super::limits::MAX_HEADER_BYTES;
-use super::limits::MAX_HEADERS;
-use super::limits::MAX_IDLE_CONNECTIONS;
 use super::limits::MAX_REDIRECTS;
 use super::limits::MAX_REGISTRIES;
 use super::limits::MAX_RETRY_AFTER;
 use super::limits::MAX_TRIES;
 use super::limits::RETRY_PAUSE;
-use super::limits::WINDOW_BYTES;
-use super::options::HostOptions;
-use super::options::OptionsError;
-
-/// The HTTP clients for one host's settings.
-#[derive(Debug)]
-pub(super) struct Clients {
-    /// For the registry itself, which may lie at a private address.
-    own: reqwest::Client,
-    /// For wherever it sends us.
-    foreign: reqwest::Client,
-    pub(super) options: HostOptions,
-}
-
-impl Clients {
-    pub(super) fn new(
-        options: HostOptions,
-        user_agent: &str,
-        lookups: &Arc<Semaphore>,
-    ) -> Result<Self, String> {
-        Ok(Self {
-            own: client(&options, user_agent, own_rule(&options), lookups)?,
-            foreign: client(&options, user_agent, foreign_rule(&options), lookups)?,
-            options,
-        })
-    }
-}
-
-const fn own_rule(options: &HostOptions) -> AddressRule {
-    AddressRule { link_local: options.allow_link_local, private: true }
-}
-
-const fn foreign_rule(options: &HostOptions) -> AddressRule {
-    AddressRule { link_local: options.allow_link_local, private: options.allow_private }
-}
-
-fn client(
-    options: &HostOptions,
-    user_agent: &str,
-    rule: AddressRule,
-    lookups: &Arc<Semaphore>,
-) -> Result<reqwest::Client, String> {
-    let pem = options.ca_pem.as_deref().unwrap_or_default();
-    let extra = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
-    let extra = extra.map_err(|error| format!("not certificates in PEM: {error}"))?;
-    if options.ca_pem.is_some() && extra.is_empty() {
-        return Err("no certificate in it, wanted PEM".to_owned());
-    }
-    let builder = || {
-        reqwest::Client::builder()
-            .user_agent(user_agent)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http1_max_headers(MAX_HEADERS)
-            .http2_initial_connection_window_size(WINDOW_BYTES)
-            .http2_initial_stream_window_size(WINDOW_BYTES)
-            .pool_idle_timeout(IDLE_LIFE)
-            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-            .dns_resolver(Arc::new(GuardedResolver { rule, lookups: lookups.clone() }))
-    };
-    // Without any system certificates only the extra ones are trusted; with neither, every TLS
-    // connection fails, and registries over plain HTTP still work.
-    builder()
-        .tls_certs_merge(extra.clone())
-        .build()
-        .or_else(|_| builder().tls_certs_only(extra).build())
-        .map_err(|error| chain(&error))
-}
 
 /// What to send, and how much of the answer to take.
 #[derive(Clone, Debug)]
@@ -138,15 +65,21 @@ pub(super) struct Answer {
 /// Sends requests; shared by all callers.
 #[derive(Debug)]
 pub(super) struct Transport {
-    budgets: moka::future::Cache<String, Arc<Semaphore>>,
+    budgets: moka::future::Cache<String, Arc<Budget>>,
+    /// By authority, where the settings say something.
+    limits: HashMap<String, Limits>,
     memory: Arc<Semaphore>,
     request_timeout: Duration,
 }
 
 impl Transport {
-    pub(super) fn new(request_timeout: Duration) -> Self {
+    pub(super) fn new(
+        request_timeout: Duration,
+        limits: HashMap<String, Limits>,
+        memory: Arc<Semaphore>,
+    ) -> Self {
         let budgets = moka::future::Cache::new(MAX_REGISTRIES);
-        Self { budgets, memory: held::budget(), request_timeout }
+        Self { budgets, limits, memory, request_timeout }
     }
 
     pub(super) const fn request_timeout(&self) -> Duration {
@@ -168,11 +101,14 @@ impl Transport {
         let mut attempt = 1;
         loop {
             let outcome = self.send_once(endpoint, call, deadline).await;
+            endpoint.count(outcome_of(call, &outcome));
             let (error, pause) = match outcome.and_then(|answer| judge(&call.url, answer)) {
                 Ok(Judged::Final(answer)) => return Ok(answer),
                 Ok(Judged::Again(error, pause)) => (error, pause),
                 Err(
-                    error @ (RegistryError::NoMemory { .. } | RegistryError::Unreachable { .. }),
+                    error @ (RegistryError::NoMemory { .. }
+                    | RegistryError::OverBudget { .. }
+                    | RegistryError::Unreachable { .. }),
                 ) => (error, None),
                 Err(error) => return Err(error),
             };
@@ -198,16 +134,22 @@ impl Transport {
             return Err(RegistryError::TimedOut { what: shown(&call.url) });
         }
         let until = deadline.min(now + self.request_timeout);
-        match tokio::time::timeout_at(until.into(), Box::pin(self.follow(endpoint, call))).await {
+        let follow = Box::pin(self.follow(endpoint, call, until));
+        match tokio::time::timeout_at(until.into(), follow).await {
             Ok(outcome) => outcome,
             Err(_) => Err(RegistryError::TimedOut { what: shown(&call.url) }),
         }
     }
 
-    async fn follow(&self, endpoint: &Endpoint, call: &Call) -> Result<Answer, RegistryError> {
+    async fn follow(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        until: Instant,
+    ) -> Result<Answer, RegistryError> {
         let mut url = call.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let answer = Box::pin(self.exchange(endpoint, call, &url)).await?;
+            let answer = Box::pin(self.exchange(endpoint, call, &url, until)).await?;
             if !call.follow || !is_redirect(answer.status) {
                 return Ok(answer);
             }
@@ -227,17 +169,16 @@ impl Transport {
         endpoint: &Endpoint,
         call: &Call,
         url: &Url,
+        until: Instant,
     ) -> Result<Answer, RegistryError> {
-        let own = endpoint.is_own(url);
-        let Clients { own: own_client, foreign, options } = &*endpoint.clients;
-        let (client, rule) =
-            if own { (own_client, own_rule(options)) } else { (foreign, foreign_rule(options)) };
-        rule.check_literal(url).map_err(|error| forbidden(&call.url, &error))?;
-        let budget = self
-            .budgets
-            .get_with(authority(url), async { Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS)) })
-            .await;
-        let _permit = budget.acquire().await.map_err(|_| unreachable_at(url, "shutting down"))?;
+        let client = client_for(endpoint, call, url)?;
+        let server = authority(url);
+        let limits = self.limits.get(&server).copied().unwrap_or_default();
+        let budget = self.budgets.get_with(server, async { Arc::new(Budget::new(limits)) }).await;
+        let _turn = budget.turn(until).await.map_err(|spent| RegistryError::OverBudget {
+            what: shown(url),
+            budget: spent.to_string(),
+        })?;
         let method = if call.form.is_some() { Method::POST } else { Method::GET };
         let mut request = client
             .request(method, url.clone())
@@ -255,6 +196,44 @@ impl Transport {
         let response =
             request.send().await.map_err(|error| connect_error(&call.url, url, error))?;
         read(response, url, call.cap, &self.memory).await
+    }
+}
+
+/// The client for `url`, unless its address is one that must not be contacted.
+fn client_for<'a>(
+    endpoint: &'a Endpoint,
+    call: &Call,
+    url: &Url,
+) -> Result<&'a reqwest::Client, RegistryError> {
+    let clients: &Clients = &endpoint.clients;
+    let (client, rule) = if endpoint.is_own(url) {
+        (&clients.own, clients.own_rule())
+    } else {
+        (&clients.foreign, clients.foreign_rule())
+    };
+    rule.check_literal(url).map_err(|error| forbidden(&call.url, &error))?;
+    if !rule.private && clients.is_proxy(url) {
+        let address = format!("{}, which is our own proxy", authority(url));
+        return Err(RegistryError::ForbiddenAddress { what: shown(&call.url), address });
+    }
+    Ok(client)
+}
+
+/// How a request ended, for the metrics.
+fn outcome_of(call: &Call, outcome: &Result<Answer, RegistryError>) -> RequestOutcome {
+    match outcome {
+        Ok(answer) => match answer.status {
+            status if status.is_success() => RequestOutcome::Ok,
+            StatusCode::NOT_FOUND => RequestOutcome::Absent,
+            StatusCode::TOO_MANY_REQUESTS => RequestOutcome::RateLimited,
+            StatusCode::UNAUTHORIZED if call.authorization.is_none() && call.form.is_none() => {
+                RequestOutcome::Challenged
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RequestOutcome::Refused,
+            _ => RequestOutcome::Error,
+        },
+        Err(RegistryError::TimedOut { .. }) => RequestOutcome::Timeout,
+        Err(_) => RequestOutcome::Error,
     }
 }
 
@@ -283,7 +262,7 @@ async fn read(
     let room = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut body = Held::with_room(room.min(cap));
     while let Some(chunk) =
-        response.chunk().await.map_err(|error| unreachable_at(url, &chain(&error)))?
+        response.chunk().await.map_err(|error| unreachable_at(url, &innermost(&error)))?
     {
         if body.len() + chunk.len() > cap {
             return Err(too_large());
@@ -377,7 +356,7 @@ fn connect_error(asked: &Url, url: &Url, error: reqwest::Error) -> RegistryError
         }
         source = current.source();
     }
-    unreachable_at(url, &chain(&error.without_url()))
+    unreachable_at(url, &innermost(&error.without_url()))
 }
 
 fn forbidden(asked: &Url, refused: &ForbiddenAddress) -> RegistryError {
@@ -389,22 +368,10 @@ fn unreachable_at(url: &Url, problem: &str) -> RegistryError {
 }
 
 /// The innermost cause, which names the problem; the outer ones name layers of the HTTP client.
-fn chain(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
     innermost.to_string()
-}
-
-/// Clients for the settings of `field`.
-pub(super) fn clients(
-    field: String,
-    options: HostOptions,
-    user_agent: &str,
-    lookups: &Arc<Semaphore>,
-) -> Result<Arc<Clients>, OptionsError> {
-    Clients::new(options, user_agent, lookups)
-        .map(Arc::new)
-        .map_err(|problem| OptionsError { field, problem })
 }

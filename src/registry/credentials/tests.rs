@@ -1,14 +1,23 @@
 use super::*;
 
-fn user(keychain: &Keychain, registry: &str, path: &str) -> Option<String> {
-    match keychain.source(registry, path)? {
+fn users(keychain: &Keychain, registry: &str, path: &str) -> Vec<String> {
+    let shown = |source| match source {
         CredentialSource::Entry(credential) => match &*credential {
-            Credential::Basic { username, .. } => Some(username.clone()),
-            Credential::IdentityToken(token) => Some(format!("identity {token}")),
-            Credential::RegistryToken(token) => Some(format!("registry {token}")),
+            Credential::Basic { username, .. } => username.clone(),
+            Credential::IdentityToken(token) => format!("identity {token}"),
+            Credential::RegistryToken(token) => format!("registry {token}"),
         },
-        CredentialSource::Helper { name, server } => Some(format!("helper {name} {server}")),
-    }
+        CredentialSource::Helper { name, server } => format!("helper {name} {server}"),
+    };
+    keychain.sources(registry, path).into_iter().map(shown).collect()
+}
+
+fn user(keychain: &Keychain, registry: &str, path: &str) -> Option<String> {
+    users(keychain, registry, path).into_iter().next()
+}
+
+fn secret(keys: &[&str]) -> Keychain {
+    Keychain::from_pull_secret(&named(keys)).unwrap()
 }
 
 fn named(keys: &[&str]) -> Vec<u8> {
@@ -54,32 +63,64 @@ fn docker_hub_goes_by_every_name() {
 }
 
 #[test]
-fn longest_path_wins_and_ends_at_a_slash() {
+fn more_specific_keys_come_first_and_the_others_after_them() {
     let keys = ["r.example", "r.example/team", "r.example/team/app", "*.example/team/app/x"];
-    let keychain = Keychain::from_pull_secret(&named(&keys)).unwrap();
+    let keychain = secret(&keys);
     for (path, expected) in [
-        ("other", "r.example"),
-        ("team", "r.example/team"),
-        ("teamster/app", "r.example"),
-        ("team/app", "r.example/team/app"),
-        ("team/app/x", "*.example/team/app/x"),
+        ("other", &["r.example"][..]),
+        ("team", &["r.example/team", "r.example"]),
+        ("team/app", &["r.example/team/app", "r.example/team", "r.example"]),
+        (
+            "team/app/x",
+            &["r.example/team/app", "r.example/team", "r.example", "*.example/team/app/x"],
+        ),
     ] {
-        assert_eq!(user(&keychain, "r.example", path).as_deref(), Some(expected), "{path}");
+        assert_eq!(users(&keychain, "r.example", path), expected, "{path}");
     }
+    let docker = Keychain::from_docker_config(&named(&keys)).unwrap();
+    assert_eq!(users(&docker, "r.example", "teamster"), ["r.example"]);
+    assert_eq!(users(&docker, "r.example", "team/x"), ["r.example/team", "r.example"]);
 }
 
 #[test]
-fn globs_stay_within_a_label() {
-    for (pattern, host, expected) in [
-        ("*", "localhost", true),
-        ("reg-*-eu.example", "reg-a-eu.example", true),
-        ("reg-*-eu.example", "reg-eu.example", false),
-        ("*a*b*.example", "xaxbx.example", true),
-        ("*a*b*.example", "xbxa.example", false),
-        ("*.example:5000", "r.example:5000", true),
-        ("*.example:5000", "r.example", false),
-    ] {
-        assert_eq!(glob_host(pattern, host), expected, "{pattern} {host}");
+fn secrets_join_by_key_and_groups_follow_each_other() {
+    let first = br#"{"auths": {"r.example": {"username": "first", "password": "p"}}}"#;
+    let second = br#"{"auths": {"r.example": {"username": "second", "password": "p"}}}"#;
+    let mut keychain = Keychain::anonymous();
+    keychain.extend(Keychain::from_pull_secret(first).unwrap());
+    keychain.extend(secret(&["r.example/team"]));
+    keychain.extend(Keychain::from_pull_secret(second).unwrap());
+    // The same credential once more, and one that is more specific but of the next group.
+    keychain.then(Keychain::from_pull_secret(first).unwrap());
+    keychain.then(secret(&["r.example/team/app"]));
+    let expected = ["r.example/team", "first", "second", "r.example/team/app"];
+    assert_eq!(users(&keychain, "r.example", "team/app"), expected);
+}
+
+#[test]
+fn the_number_of_credentials_is_bounded() {
+    let path = "a/b/c/d/e/f/g/h";
+    let keys: Vec<String> = (1..=8).map(|n| format!("r.example/{}", &path[..2 * n - 1])).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let found = users(&secret(&keys), "r.example", path);
+    assert_eq!(found.len(), MAX_CREDENTIALS);
+    assert_eq!(found[0], format!("r.example/{path}"));
+}
+
+#[test]
+fn legacy_pull_secrets_have_no_auths() {
+    let file = br#"{"r.example": {"auth": "dXNlcjpwYXNz"}}"#;
+    let keychain = Keychain::from_legacy_pull_secret(file).unwrap();
+    assert_eq!(user(&keychain, "r.example", "x").as_deref(), Some("user"));
+    assert!(Keychain::from_legacy_pull_secret(br#"{"auths": {"r": {"auth": 5}}}"#).is_err());
+}
+
+#[test]
+fn rejects_pull_secrets_that_are_too_large() {
+    let room = MAX_PULL_SECRET_BYTES - br#"{"x":""}"#.len();
+    for (extra, fits) in [(0, true), (1, false)] {
+        let file = format!(r#"{{"x":"{}"}}"#, "y".repeat(room + extra));
+        assert_eq!(Keychain::from_pull_secret(file.as_bytes()).is_ok(), fits);
     }
 }
 
