@@ -13,3 +13,5 @@ mod counts;
 mod events;
 #[path = "answers/house.rs"]
 mod house;
+#[path = "answers/log.rs"]
+mod log;

@@ -10,7 +10,7 @@
 //! | [`note`] | a decision to a note: which object, which reason, which text |
 //! | [`ledger`] | a note and the time to what is to be written: once, then counted |
 //! | [`budget`] | how much may be written, in each namespace and in all |
-//! | [`write`] | what is to be written to requests to the API server |
+//! | `write` | what is to be written to requests to the API server |
 //!
 //! Events are `core/v1`: `kubectl describe` and `kubectl get events` read that API, and its counts
 //! and times sort in every tool. In RBAC that is `create` and `patch` on `events` of the group `""`,
