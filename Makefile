@@ -1,8 +1,16 @@
 # What developers type. `make` alone lists it.
 CARGO ?= cargo
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+IMAGE ?= localhost/tegata:$(VERSION)
+# What builds the image: docker where its daemon answers, else podman or buildah.
+BUILDER ?= $(shell docker info >/dev/null 2>&1 && echo docker || command -v podman || echo buildah)
+CA_CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
+# The target is named although it is the host's own: build scripts are then linked as usual.
+TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 DENY = $(CARGO) deny --locked --config .github/deny.toml
 
-.PHONY: help test lint demo crds docs deny e2e
+.PHONY: help test lint demo crds chart image docs deny e2e
 
 help:
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile
@@ -37,6 +45,19 @@ crds: ## write manifests/crds.yaml anew
 	@mkdir -p manifests
 	$(CARGO) run --locked --quiet -- crds > manifests/crds.yaml.new
 	mv manifests/crds.yaml.new manifests/crds.yaml
+
+chart: ## write manifests/install.yaml and the chart's definitions anew, and test the chart
+	TEGATA_BLESS=1 $(CARGO) test --locked --test chart
+
+image: ## the container image; IMAGE=registry.example/tegata:tag names it
+	RUSTFLAGS='-C target-feature=+crt-static' \
+	  $(CARGO) build --locked --release --bin tegata --target $(TARGET)
+	@if readelf -d $(TARGET_DIR)/$(TARGET)/release/tegata | grep NEEDED; then \
+	  echo 'the program needs these libraries, which the image does not have'; exit 1; fi
+	@mkdir -p $(TARGET_DIR)/image
+	cp $(TARGET_DIR)/$(TARGET)/release/tegata $(CA_CERTIFICATES) LICENSE $(TARGET_DIR)/image/
+	$(BUILDER) build --file Dockerfile --tag $(IMAGE) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) $(TARGET_DIR)/image
 
 docs: ## write .github/REASONS.md anew
 	TEGATA_UPDATE_DOCS=1 $(CARGO) test --locked --test docs table_of_reasons

@@ -33,7 +33,6 @@ use crate::server::listen;
 use crate::server::listen::ConnectionLimits;
 use crate::server::reload::Load;
 use crate::server::tls;
-use crate::telemetry;
 
 mod origin;
 

@@ -70,16 +70,6 @@ impl Endpoint {
             Self::ValidatePolicies => "validate-policies",
         }
     }
-}
-
-impl Endpoint {
-    /// The name used in logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Mutate => "mutate",
-            Self::Validate => "validate",
-        }
-    }
 
     /// Whether this answer is the last that the API server hears of the request. It asks `/mutate`
     /// before `/validate` and stops at the first denial: counting last answers alone counts each
@@ -87,7 +77,7 @@ impl Endpoint {
     pub const fn settles(self, allowed: bool) -> bool {
         match self {
             Self::Mutate => !allowed,
-            Self::Validate => true,
+            Self::Validate | Self::ValidatePolicies => true,
         }
     }
 }

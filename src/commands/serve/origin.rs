@@ -1,5 +1,4 @@
 //! Where policies come from, and what else runs for them: files, or a cluster.
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
