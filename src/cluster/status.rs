@@ -62,8 +62,9 @@ pub async fn run(
             let Due { writes, more } = written.due(&current, server::now(), Instant::now());
             again = more;
             if !writes.is_empty() {
-                let wrote = stream::iter(writes).map(|write| write.send(&client));
-                let wrote: Vec<_> = wrote.buffer_unordered(CONCURRENT).collect().await;
+                let writes: Vec<_> = writes.into_iter().map(|write| write.send(&client)).collect();
+                let wrote = stream::iter(writes).buffer_unordered(CONCURRENT);
+                let wrote: Vec<_> = wrote.collect().await;
                 wrote.into_iter().flatten().for_each(|uid| written.forget(&uid));
                 tokio::time::sleep(PAUSE).await;
                 continue;
