@@ -17,14 +17,24 @@ use tokio::time::Instant;
 
 use crate::server;
 
-/// How long a lease lasts that is not renewed: as of Kubernetes' own controllers.
-pub const DURATION: Duration = Duration::from_secs(15);
+/// The times of an election.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timing {
+    /// How long a lease lasts that is not renewed. All candidates must agree.
+    pub duration: Duration,
+    /// How often it is renewed, and looked at by those who do not hold it.
+    pub renew: Duration,
+    /// How long the holder goes on without renewing: it stops before another may begin.
+    pub give_up: Duration,
+}
 
-/// How often it is renewed, and looked at by those who do not hold it.
-pub const RENEW: Duration = Duration::from_secs(5);
-
-/// How long the holder goes on without renewing: it stops before another may begin.
-pub const GIVE_UP: Duration = Duration::from_secs(10);
+/// As of Kubernetes' own controllers.
+impl Default for Timing {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { duration: seconds(15), renew: seconds(5), give_up: seconds(10) }
+    }
+}
 
 /// Takes part in the election for the Lease `namespace/name`, as `identity`, which must be another
 /// one for each process.
@@ -36,17 +46,19 @@ pub fn run(
     namespace: &str,
     name: &str,
     identity: &str,
+    timing: Timing,
 ) -> (watch::Receiver<bool>, impl Future<Output = ()> + Send + use<>) {
     let (sender, receiver) = watch::channel(false);
     let mut candidate = Candidate {
         leases: Api::namespaced(client, namespace),
         name: name.to_owned(),
         identity: identity.to_owned(),
+        timing,
         seen: None,
         renewed: None,
     };
     let running = async move {
-        let mut every = tokio::time::interval(RENEW);
+        let mut every = tokio::time::interval(timing.renew);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             every.tick().await;
@@ -91,6 +103,7 @@ struct Candidate {
     leases: Api<Lease>,
     name: String,
     identity: String,
+    timing: Timing,
     /// The version of the Lease that was seen last, and since when it is unchanged.
     seen: Option<(String, Instant)>,
     /// When the Lease was renewed last, while it is held.
@@ -100,17 +113,18 @@ struct Candidate {
 impl Candidate {
     /// Tries to get or to keep the Lease. Returns whether it is held.
     async fn attempt(&mut self) -> bool {
+        let Timing { renew, give_up, .. } = self.timing;
         let start = Instant::now();
         // Whoever holds the Lease must know in time that it could not be renewed.
-        let until = self.renewed.map_or(start + RENEW, |renewed| renewed + GIVE_UP);
+        let until = self.renewed.map_or(start + renew, |renewed| renewed + give_up);
         let result = tokio::time::timeout_at(until, self.ask(start)).await;
         match result {
             Ok(Ok(true)) => self.renewed = Some(start),
             Ok(Ok(false)) => self.renewed = None,
-            Ok(Err(error)) => tracing::debug!(%error, "The lease could not be asked for"),
-            Err(_) => tracing::debug!("The lease could not be asked for in time"),
+            Ok(Err(error)) => tracing::warn!(%error, "The lease could not be asked for"),
+            Err(_) => tracing::warn!("The lease could not be asked for in time"),
         }
-        if self.renewed.is_some_and(|renewed| renewed.elapsed() >= GIVE_UP) {
+        if self.renewed.is_some_and(|renewed| renewed.elapsed() >= give_up) {
             self.renewed = None;
         }
         self.renewed.is_some()
@@ -120,7 +134,7 @@ impl Candidate {
     async fn ask(&mut self, now: Instant) -> Result<bool, kube::Error> {
         let lease = self.leases.get_opt(&self.name).await?;
         let unchanged = lease.as_ref().map_or(Duration::ZERO, |lease| self.look(lease, now));
-        let step = decide(lease.as_ref(), &self.identity, unchanged);
+        let step = decide(lease.as_ref(), &self.identity, unchanged >= self.timing.duration);
         let asked = match (step, lease) {
             (Step::Wait, _) => return Ok(false),
             (Step::Create, _) | (_, None) => {
@@ -164,7 +178,7 @@ impl Candidate {
         let transitions = spec.lease_transitions.unwrap_or(0);
         let spec = LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            lease_duration_seconds: i32::try_from(self.timing.duration.as_secs().max(1)).ok(),
             acquire_time: if held { spec.acquire_time } else { Some(now.clone()) },
             renew_time: Some(now),
             lease_transitions: Some(transitions.saturating_add(i32::from(!held))),
@@ -194,14 +208,14 @@ enum Step {
     Wait,
 }
 
-/// What `identity` does about a Lease that has not changed for `unchanged`, as far as it can tell
-/// itself: what the holder's clock says counts for nothing.
-fn decide(lease: Option<&Lease>, identity: &str, unchanged: Duration) -> Step {
+/// What `identity` does about a Lease. `expired` is whether it has not changed for its duration, as
+/// far as this process can tell itself: what the holder's clock says counts for nothing.
+fn decide(lease: Option<&Lease>, identity: &str, expired: bool) -> Step {
     match lease.map(holder) {
         None => Step::Create,
         Some(holder) if holder == identity => Step::Renew,
         Some("") => Step::TakeOver,
-        Some(_) if unchanged >= DURATION => Step::TakeOver,
+        Some(_) if expired => Step::TakeOver,
         Some(_) => Step::Wait,
     }
 }

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use futures::StreamExt as _;
 use futures::stream;
 use jiff::Timestamp;
@@ -63,10 +62,9 @@ pub async fn run(
             let Due { writes, more } = written.due(&current, server::now(), Instant::now());
             again = more;
             if !writes.is_empty() {
-                let sends: Vec<_> =
-                    writes.into_iter().map(|write| write.send(&client).boxed()).collect();
-                let wrote: Vec<_> =
-                    stream::iter(sends).buffer_unordered(CONCURRENT).collect().await;
+                let writes: Vec<_> = writes.into_iter().map(|write| write.send(&client)).collect();
+                let wrote = stream::iter(writes).buffer_unordered(CONCURRENT);
+                let wrote: Vec<_> = wrote.collect().await;
                 wrote.into_iter().flatten().for_each(|uid| written.forget(&uid));
                 tokio::time::sleep(PAUSE).await;
                 continue;

@@ -6,24 +6,22 @@ fn lease(holder: &str) -> Lease {
 }
 
 #[test]
-fn decides_by_the_time_since_the_lease_was_seen_to_change() {
-    let long = DURATION * 10;
-    let almost = DURATION.checked_sub(Duration::from_millis(1)).unwrap();
-    for (lease, unchanged, step) in [
-        (None, Duration::ZERO, Step::Create),
-        (Some(lease("me")), Duration::ZERO, Step::Renew),
-        (Some(lease("me")), long, Step::Renew),
-        (Some(lease("")), Duration::ZERO, Step::TakeOver),
-        (Some(Lease::default()), Duration::ZERO, Step::TakeOver),
-        (Some(lease("you")), Duration::ZERO, Step::Wait),
-        (Some(lease("you")), almost, Step::Wait),
-        (Some(lease("you")), DURATION, Step::TakeOver),
+fn decides_by_holder_and_by_what_was_seen_to_change() {
+    for (lease, expired, step) in [
+        (None, false, Step::Create),
+        (Some(lease("me")), false, Step::Renew),
+        (Some(lease("me")), true, Step::Renew),
+        (Some(lease("")), false, Step::TakeOver),
+        (Some(Lease::default()), false, Step::TakeOver),
+        (Some(lease("you")), false, Step::Wait),
+        (Some(lease("you")), true, Step::TakeOver),
     ] {
-        assert_eq!(decide(lease.as_ref(), "me", unchanged), step, "{lease:?} {unchanged:?}");
+        assert_eq!(decide(lease.as_ref(), "me", expired), step, "{lease:?} {expired}");
     }
 }
 
 #[test]
 fn the_holder_stops_before_another_may_begin() {
-    assert!(RENEW < GIVE_UP && GIVE_UP < DURATION);
+    let Timing { duration, renew, give_up } = Timing::default();
+    assert!(renew < give_up && give_up < duration);
 }
