@@ -70,7 +70,7 @@ pub struct ClusterImagePolicySpec {
     pub mode: ModeSpec,
     /// How many of the authorities must have signed: distinct keys or identities. 1 where absent.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 32))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = 32))]
     pub threshold: Option<u32>,
     /// What happens when it cannot be decided. It never covers a bad signature.
     #[serde(default)]
@@ -135,7 +135,7 @@ pub struct ImagePolicySpec {
     pub mode: ModeSpec,
     /// How many of the authorities must have signed: distinct keys or identities. 1 where absent.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 32))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = 32))]
     pub threshold: Option<u32>,
     /// What happens when it cannot be decided. It never covers a bad signature.
     #[serde(default)]
@@ -155,7 +155,7 @@ pub struct ImagePolicySpec {
     validation = Rule::new("!self.glob.contains('://')")
         .message("`glob` has a scheme, which is no part of an image: leave it out, as in `ghcr.io/org/**`")
         .field_path(".glob"),
-    validation = Rule::new("self.glob.matches('^[A-Za-z0-9._:/@*?\\[\\]-]*$')")
+    validation = Rule::new("self.glob.matches(r'^[A-Za-z0-9._:/@*?\\[\\]-]*$')")
         .message("`glob` has a space or another character that no image has: write a reference with the wildcards `*`, `**` and `?`")
         .field_path(".glob"),
     validation = Rule::new("!self.glob.endsWith('/')")

@@ -1,4 +1,6 @@
 //! Label selectors, as Kubernetes writes them.
+#![allow(unreachable_pub, reason = "the schema derive copies each type into a function")]
+
 use std::collections::BTreeMap;
 
 use kube::KubeSchema;

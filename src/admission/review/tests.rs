@@ -191,7 +191,7 @@ fn place(error: &ReviewError) -> String {
         ReviewProblem::Encoding { .. } => "encoding".to_owned(),
         ReviewProblem::Envelope { key, found, .. } => format!("{key}={found}"),
         ReviewProblem::Field { path, .. } => (*path).to_owned(),
-        ReviewProblem::Foreign { kind, .. } => format!("foreign {kind}"),
+        ReviewProblem::Foreign { found } => format!("foreign {found}"),
         ReviewProblem::Json { .. } => "json".to_owned(),
         ReviewProblem::Mismatch { path, found, .. } => format!("{path}={found}"),
         ReviewProblem::Operation { found } => format!("operation={found}"),

@@ -48,3 +48,79 @@ pub(super) fn check_addresses(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(authority: Value, default: &TrustRoot) -> Result<(), CompileError> {
+        check_addresses(&serde_json::from_value(authority).unwrap(), "a", default)
+    }
+
+    fn keyless(url: &str) -> Value {
+        json!({"keyless": {"identities": [], "url": url}})
+    }
+
+    #[test]
+    fn accepts_what_the_default_trust_root_stands_for() {
+        let default = TrustRoot::public_good();
+        for authority in [
+            keyless(PUBLIC_FULCIO),
+            keyless("https://fulcio.sigstore.dev/"),
+            json!({"key": {}, "ctlog": {"url": PUBLIC_REKOR}}),
+            json!({"key": {}, "ctlog": {"url": "https://rekor.sigstore.dev/"}}),
+            json!({"keyless": {"identities": [], "url": PUBLIC_FULCIO}, "ctlog": {"url": PUBLIC_REKOR}}),
+            json!({"keyless": {"identities": []}}),
+        ] {
+            assert_eq!(check(authority.clone(), &default), Ok(()), "{authority}");
+        }
+    }
+
+    #[test]
+    fn rejects_every_other_address() {
+        let default = TrustRoot::public_good();
+        let private =
+            json!({"keyless": {"identities": [], "trustRootRef": "x", "url": PUBLIC_FULCIO}});
+        let elsewhere = json!({
+            "keyless": {"identities": [], "trustRootRef": "x"},
+            "ctlog": {"url": PUBLIC_REKOR},
+        });
+        let timestamp = json!({
+            "key": {},
+            "ctlog": {"url": PUBLIC_REKOR},
+            "rfc3161timestamp": {"trustRootRef": "x"},
+        });
+        for (authority, path) in [
+            (keyless("https://fulcio.sigstore.dev//"), "a.keyless.url"),
+            (keyless("http://fulcio.sigstore.dev"), "a.keyless.url"),
+            (keyless("https://fulcio.sigstore.dev.evil.example"), "a.keyless.url"),
+            (keyless(PUBLIC_REKOR), "a.keyless.url"),
+            (keyless(""), "a.keyless.url"),
+            (private, "a.keyless.url"),
+            (elsewhere, "a.ctlog.url"),
+            (timestamp, "a.ctlog.url"),
+            (json!({"key": {}, "ctlog": {"url": PUBLIC_FULCIO}}), "a.ctlog.url"),
+        ] {
+            let error = check(authority.clone(), &default).unwrap_err();
+            assert_eq!(error.path, path, "{authority}");
+            assert!(error.problem.contains("not supported yet"), "{error}");
+            assert!(!error.missing);
+        }
+    }
+
+    #[test]
+    fn rejects_the_public_addresses_where_the_default_is_another_instance() {
+        let mut root: Value =
+            serde_json::from_str(sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT)
+                .unwrap();
+        for authority in root["certificateAuthorities"].as_array_mut().unwrap() {
+            authority["uri"] = json!("https://fulcio.example");
+        }
+        let default = TrustRoot::from_json(&root.to_string()).unwrap();
+        assert_eq!(check(keyless(PUBLIC_FULCIO), &default).unwrap_err().path, "a.keyless.url");
+        assert_eq!(check(json!({"key": {}, "ctlog": {"url": PUBLIC_REKOR}}), &default), Ok(()));
+    }
+}
