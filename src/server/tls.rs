@@ -293,3 +293,6 @@ pub enum PairError {
     #[error("the certificate and the key cannot be used together")]
     Rustls(#[source] rustls::Error),
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::super::ServingError;
 use super::super::ServingOptions;
 use super::super::keeper::Keeper;
+use super::super::secret::Keep;
 use super::fake::FakeApi;
 use super::fake::MUTATING;
 use super::fake::SECRET;
@@ -312,19 +313,19 @@ async fn nothing_older_is_written_over_what_someone_else_wrote() {
     assert!(matches!(error, ServingError::Contended { .. }), "{error}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn says_what_it_could_not_do_and_nothing_of_keys() {
     let cluster = Cluster::new();
+    let (namespace, name) = ("ns".to_owned(), "tls".to_owned());
+    let keep = Keep { client: cluster.api.client(), namespace, name, names: names() };
+    let error = async || keep.ensure(true, at(0)).await.err().unwrap().to_string();
     cluster.api.refuse(&format!("GET {SECRET}"), Some(403));
-    let error = cluster.replica(true).await.err().unwrap();
-    assert_eq!(error.to_string(), "cannot read secret ns/tls: 403 refused by the test");
+    assert_eq!(error().await, "cannot read secret ns/tls: 403 refused by the test");
     cluster.api.refuse(&format!("GET {SECRET}"), None);
-    let list = "POST /api/v1/namespaces/ns/secrets";
-    cluster.api.refuse(list, Some(404));
-    let error = cluster.replica(true).await.err().unwrap();
-    assert_eq!(error.to_string(), "cannot create secret ns/tls: 404 refused by the test");
-    cluster.api.refuse(list, None);
+    let create = "POST /api/v1/namespaces/ns/secrets";
+    cluster.api.refuse(create, Some(404));
+    assert_eq!(error().await, "cannot create secret ns/tls: 404 refused by the test");
+    cluster.api.refuse(create, None);
     cluster.api.put(SECRET, json!({ "metadata": {}, "data": { "tls.key": "!PRIVATE" } }));
-    let error = cluster.replica(true).await.err().unwrap();
-    assert_eq!(error.to_string(), "cannot read secret ns/tls: the answer is not a Secret");
+    assert_eq!(error().await, "cannot read secret ns/tls: the answer is not a Secret");
 }
