@@ -16,9 +16,15 @@ mod support;
 mod addresses;
 #[path = "registry/auth.rs"]
 mod auth;
+#[path = "registry/candidates.rs"]
+mod candidates;
 #[path = "registry/discovery.rs"]
 mod discovery;
 #[path = "registry/hostile.rs"]
 mod hostile;
 #[path = "registry/resolve.rs"]
 mod resolve;
+#[path = "registry/settings.rs"]
+mod settings;
+#[path = "registry/tenants.rs"]
+mod tenants;

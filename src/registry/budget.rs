@@ -76,8 +76,9 @@ impl Budget {
             tokio::time::sleep_until(at.into()).await;
         }
         match tokio::time::timeout_at(until.into(), self.turns.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => Err(Spent::Concurrent(concurrent)),
+            // A turn that comes free as the time ends was waited for in vain.
+            Ok(Ok(turn)) if Instant::now() < until => Ok(turn),
+            Ok(_) | Err(_) => Err(Spent::Concurrent(concurrent)),
         }
     }
 

@@ -112,7 +112,7 @@ fn legacy_pull_secrets_have_no_auths() {
     let file = br#"{"r.example": {"auth": "dXNlcjpwYXNz"}}"#;
     let keychain = Keychain::from_legacy_pull_secret(file).unwrap();
     assert_eq!(user(&keychain, "r.example", "x").as_deref(), Some("user"));
-    assert!(Keychain::from_legacy_pull_secret(br#"{"auths": {"r": {"auth": 5}}}"#).is_err());
+    assert!(Keychain::from_legacy_pull_secret(br#"{"r": {"auth": 5}}"#).is_err());
 }
 
 #[test]
