@@ -33,7 +33,6 @@ const WITHOUT: &str = "*,-node-lifecycle-controller,-node-ipam-controller,-node-
 /// A control plane that was started.
 pub struct Cluster {
     folder: PathBuf,
-    pki: Pki,
     etcd: Process,
     api_server: Process,
     controllers: Process,
@@ -56,8 +55,7 @@ impl Cluster {
         let api_server = api_server(folder, &pki)?.start(logs)?;
         let client = client(folder).await?;
         let controllers = controllers(folder, &pki)?.start(logs)?;
-        let mut cluster =
-            Self { folder: folder.to_owned(), pki, etcd, api_server, controllers, client };
+        let mut cluster = Self { folder: folder.to_owned(), etcd, api_server, controllers, client };
         cluster.ready().await?;
         Ok(cluster)
     }
@@ -70,11 +68,6 @@ impl Cluster {
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.join("admin.kubeconfig")
-    }
-
-    /// The keys and certificates of the control plane.
-    pub fn pki(&self) -> &Pki {
-        &self.pki
     }
 
     /// Stops the API server, waits, and starts it again.

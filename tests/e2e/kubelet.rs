@@ -58,7 +58,7 @@ struct Shared {
     folder: PathBuf,
     logs: PathBuf,
     namespaces: Mutex<BTreeSet<String>>,
-    held: Mutex<bool>,
+    power_lost: Mutex<bool>,
 }
 
 impl Kubelet {
@@ -81,7 +81,7 @@ impl Kubelet {
             folder: folder.to_owned(),
             logs: logs.to_owned(),
             namespaces: Mutex::default(),
-            held: Mutex::default(),
+            power_lost: Mutex::default(),
         });
         tokio::spawn(look_after(Arc::clone(&shared)));
         Ok(Self { shared })
@@ -92,9 +92,10 @@ impl Kubelet {
         lock(&self.shared.namespaces).insert(namespace.to_owned());
     }
 
-    /// While held, no new pod is started: the node has no room.
-    pub fn hold(&self, held: bool) {
-        *lock(&self.shared.held) = held;
+    /// Kills what runs, as a node that loses its power does. It is started again once the API
+    /// server says that the pods are to run.
+    pub fn stop_all(&self) {
+        *lock(&self.shared.power_lost) = true;
     }
 }
 
@@ -116,6 +117,9 @@ async fn look_after(shared: Arc<Shared>) {
     let pods: Api<Pod> = Api::all(shared.client.clone());
     loop {
         tokio::time::sleep(EVERY).await;
+        if std::mem::take(&mut *lock(&shared.power_lost)) {
+            running.instances.values_mut().for_each(Instance::kill);
+        }
         // Without the API server, what runs goes on.
         let Ok(list) = pods.list(&ListParams::default().match_any()).await else { continue };
         let present: HashSet<String> = list.iter().filter_map(ResourceExt::uid).collect();
@@ -143,7 +147,7 @@ async fn look_at(shared: &Shared, running: &mut Running, pod: &Pod) -> Result<()
         return bind(&shared.client, pod, &namespace).await;
     }
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    if phase != Some("Pending") || *lock(&shared.held) {
+    if phase != Some("Pending") {
         return Ok(());
     }
     if lock(&shared.namespaces).contains(&namespace) {

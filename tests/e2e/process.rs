@@ -26,6 +26,9 @@ const STOP: Duration = Duration::from_secs(20);
 /// Lines of a server's log that a failure shows.
 const TAIL: usize = 25;
 
+/// Characters of a line of it.
+const WIDTH: usize = 400;
+
 /// How a server is started.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -168,9 +171,22 @@ impl Drop for Process {
 
 /// The last lines of a log.
 pub fn tail(log: &Path) -> String {
+    last(log, |_| true)
+}
+
+/// The last lines of a log that tell of no decision: of a start, an end, or of something wrong.
+pub fn complaints(log: &Path) -> String {
+    last(log, |line| !line.contains("Admitted endpoint=") && !line.contains("Denied endpoint="))
+}
+
+fn last(log: &Path, shown: impl Fn(&str) -> bool) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<String> = text
+        .lines()
+        .filter(|line| shown(line))
+        .map(|line| line.chars().take(WIDTH).collect())
+        .collect();
     let start = lines.len().saturating_sub(TAIL);
     format!("  {}\n  (all of it was in {})", lines[start..].join("\n  "), log.display())
 }

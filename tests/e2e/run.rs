@@ -124,12 +124,12 @@ fn summary(of: &usize, failed: &[&str], began: Instant) -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The ends of the logs of Tegata and of the node.
+/// What the logs of Tegata and of the node complain of.
 fn show_logs(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with("tegata") || name.starts_with("kubelet") {
-            println!("\n{name}:\n{}", process::tail(&entry.path()));
+            println!("\n{name}:\n{}", process::complaints(&entry.path()));
         }
     }
 }

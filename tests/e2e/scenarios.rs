@@ -11,8 +11,18 @@ use super::world::World;
 
 #[path = "scenarios/basics.rs"]
 mod basics;
+#[path = "scenarios/changes.rs"]
+mod changes;
+#[path = "scenarios/faults.rs"]
+mod faults;
+#[path = "scenarios/invalid.rs"]
+mod invalid;
 #[path = "scenarios/kinds.rs"]
 mod kinds;
+#[path = "scenarios/lifecycle.rs"]
+mod lifecycle;
+#[path = "scenarios/load.rs"]
+mod load;
 #[path = "scenarios/support.rs"]
 mod support;
 
@@ -47,4 +57,17 @@ pub const ALL: &[Scenario] = scenarios![
     false basics::refuses_and_says_why,
     false kinds::refuses_every_kind_at_its_own_path,
     false kinds::rolls_out_a_signed_deployment,
+    false changes::of_a_policy,
+    false changes::of_a_key_in_a_secret,
+    false changes::of_a_namespaces_labels,
+    false changes::of_a_tenants_policy,
+    false invalid::policies_are_refused_at_apply_time,
+    false faults::a_registry_that_is_down_admits_nothing_new,
+    false faults::without_tegata_nothing_is_admitted,
+    false faults::rotation_and_a_lost_replica_lose_no_request,
+    false faults::the_api_server_restarts,
+    false faults::the_control_plane_starts_cold,
+    false lifecycle::helm_upgrades_without_a_lost_request,
+    // The last one: nothing is left to test after it.
+    false lifecycle::helm_uninstalls_and_keeps_the_policies,
 ];

@@ -62,13 +62,6 @@ impl World {
         self.folder.path().join("logs")
     }
 
-    /// A file for a scenario to write.
-    pub fn file(&self, name: &str, content: &str) -> Result<String> {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, content)?;
-        Ok(path.display().to_string())
-    }
-
     /// Keeps the folder of the run, and says where it is.
     pub fn keep(self) -> PathBuf {
         self.folder.keep()

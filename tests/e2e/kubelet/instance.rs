@@ -117,6 +117,11 @@ impl Instance {
         Ok(())
     }
 
+    /// Kills the container.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
     fn start_again(&mut self) -> Result<()> {
         let ended = *self.ended.get_or_insert_with(Instant::now);
         if ended.elapsed() > AGAIN_AFTER {

@@ -1,24 +1,24 @@
 //! Installing Tegata, a first policy, and what it admits and refuses.
-use std::time::Duration;
-
 use anyhow::Result;
 use anyhow::ensure;
 use serde_json::json;
 
+use super::support::COPY;
+use super::support::EFFECT;
 use super::support::RELEASE;
 use super::support::STRANGER;
 use super::support::TRUST_ROOT;
+use super::support::admitted;
+use super::support::apply_ready;
 use super::support::assert_refused;
 use super::support::cluster_policy;
 use super::support::keyless;
+use super::support::refused;
 use super::support::signed;
 use crate::registries::PLAIN;
 use crate::registries::REFERRERS;
 use crate::sigstore::trust_root;
 use crate::world::World;
-
-/// Within this, a change of a policy has taken effect.
-const EFFECT: Duration = Duration::from_secs(1);
 
 /// The images that the policies of these scenarios cover.
 const FOLDER: &str = "basics";
@@ -49,13 +49,9 @@ pub async fn helm_installs_tegata(world: &mut World) -> Result<()> {
 /// The trust root and a policy are accepted and say that they are ready.
 pub async fn policies_are_applied(world: &mut World) -> Result<()> {
     let root = trust_root(TRUST_ROOT, &world.sigstore.trusted_root()?);
-    world.apply(&root).await?.success()?;
+    apply_ready(world, &root).await?;
     let policy = cluster_policy("basics", FOLDER, json!([keyless(world, &RELEASE)]));
-    world.apply(&policy).await?.success()?;
-    for object in ["trustroot/e2e", "clusterimagepolicy/basics"] {
-        let wait = ["wait", "--for=condition=Ready", object, "--timeout=30s"];
-        world.kubectl(&wait).await?.success()?;
-    }
+    apply_ready(world, &policy).await?;
     world.namespace("basics", &[]).await
 }
 
@@ -77,14 +73,17 @@ pub async fn admits_what_cosign_signed_and_stores_its_digest(world: &mut World) 
 /// A refusal names field, image, policy, step, what was found, what was wanted, and a reason code.
 pub async fn refuses_and_says_why(world: &mut World) -> Result<()> {
     let unsigned = world.registries.push(REFERRERS, &format!("{FOLDER}/unsigned")).await?;
-    let other = signed(world, &format!("{FOLDER}/other"), &STRANGER).await?;
-    let cases: [(&str, &str, &[&str]); 2] = [
-        ("unsigned", &unsigned.tagged, &["evidence", "[signature-absent]"]),
-        ("other", &other.tagged, &["identity", &STRANGER.subject(), &RELEASE.subject()]),
+    let other = signed(world, &format!("{FOLDER}/other"), &COPY).await?;
+    let stranger = signed(world, &format!("{FOLDER}/stranger"), &STRANGER).await?;
+    let cases: [(&str, &str, &[&str]); 3] = [
+        ("unsigned", &unsigned.tagged, &["step evidence", "[signature-absent]"]),
+        ("other", &other.tagged, &["step identity", &COPY.subject(), "[subject-mismatch]"]),
+        ("stranger", &stranger.tagged, &["step identity", "/email`", "[issuer-mismatch]"]),
     ];
     for (name, image, texts) in cases {
         let run = ["run", name, "-n", "basics", "--image", image];
-        let always = ["spec.containers[0].image", image, "basics"];
+        let always =
+            ["spec.containers[0].image", image, "ClusterImagePolicy basics", "found: ", "wanted: "];
         assert_refused(world.kubectl(&run).await?, &[&always, texts].concat())?;
     }
     another_key(world).await
@@ -100,16 +99,9 @@ async fn another_key(world: &World) -> Result<()> {
         let authority = json!([{ "name": "team", "key": { "data": key } }]);
         cluster_policy("keys", "keys", authority)
     };
-    let run = ["run", "keys", "-n", "basics", "--image", &image.tagged];
-    world.apply(&policy(&ours)).await?.success()?;
-    world
-        .eventually(EFFECT, async || {
-            let dry = [&run[..], &["--dry-run=server"]].concat();
-            let texts = [image.tagged.as_str(), "signature", "[signature-invalid]"];
-            assert_refused(world.kubectl(&dry).await?, &texts)
-        })
-        .await?;
+    let texts = [image.tagged.as_str(), "step signature", "[signature-invalid]"];
+    apply_ready(world, &policy(&ours)).await?;
+    refused(world, "basics", &image.tagged, EFFECT, &texts).await?;
     world.apply(&policy(&theirs)).await?.success()?;
-    world.eventually(EFFECT, async || world.kubectl(&run).await?.success()).await?;
-    Ok(())
+    admitted(world, "basics", &image.tagged, EFFECT).await
 }

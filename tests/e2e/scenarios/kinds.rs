@@ -4,6 +4,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::support::RELEASE;
+use super::support::apply_ready;
 use super::support::assert_refused;
 use super::support::cluster_policy;
 use super::support::keyless;
@@ -43,10 +44,7 @@ pub async fn rolls_out_a_signed_deployment(world: &mut World) -> Result<()> {
 async fn prepare(world: &World) -> Result<()> {
     world.namespace(NAMESPACE, &[]).await?;
     let policy = cluster_policy("kinds", "kinds", json!([keyless(world, &RELEASE)]));
-    world.apply(&policy).await?.success()?;
-    let wait = ["wait", "--for=condition=Ready", "clusterimagepolicy/kinds", "--timeout=30s"];
-    world.kubectl(&wait).await?.success()?;
-    Ok(())
+    apply_ready(world, &policy).await
 }
 
 /// What must be refused, with the path of the field that names the bad image.

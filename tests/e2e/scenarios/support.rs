@@ -1,4 +1,6 @@
 //! Pods, policies and images of the scenarios.
+use std::time::Duration;
+
 use anyhow::Result;
 use anyhow::ensure;
 use serde_json::Value;
@@ -13,8 +15,14 @@ use crate::world::World;
 /// Who signs what may run.
 pub const RELEASE: Identity = Identity::Workflow("acme/app");
 
+/// The same workflow, copied into another repository.
+pub const COPY: Identity = Identity::Workflow("mallory/app");
+
 /// Somebody whose signature no policy asks for.
 pub const STRANGER: Identity = Identity::Email("mallory@e2e.test");
+
+/// Within this, a change of a policy, a key or a label has taken effect.
+pub const EFFECT: Duration = Duration::from_secs(1);
 
 /// The `TrustRoot` of the private Sigstore.
 pub const TRUST_ROOT: &str = "e2e";
@@ -65,4 +73,40 @@ pub fn assert_refused(done: Done, texts: &[&str]) -> Result<()> {
         ensure!(error.contains(text), "{command}: wanted {text:?} in: {error}");
     }
     Ok(())
+}
+
+/// Applies an object and waits until its `Ready` condition is true.
+pub async fn apply_ready(world: &World, object: &Value) -> Result<()> {
+    world.apply(object).await?.success()?;
+    let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
+    let name = format!("{kind}/{}", object["metadata"]["name"].as_str().unwrap_or_default());
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
+    let wait = ["wait", "--for=condition=Ready", &name, "-n", namespace, "--timeout=30s"];
+    world.kubectl(&wait).await?.success()?;
+    Ok(())
+}
+
+/// Whether a pod with this image would be admitted now, in a namespace; `kubectl`'s answer.
+pub async fn ask(world: &World, namespace: &str, image: &str) -> Result<Done> {
+    let run = ["run", "asked", "-n", namespace, "--image", image, "--dry-run=server"];
+    world.kubectl(&run).await
+}
+
+/// Waits until an image is admitted.
+pub async fn admitted(world: &World, namespace: &str, image: &str, within: Duration) -> Result<()> {
+    world.eventually(within, async || ask(world, namespace, image).await?.success()).await?;
+    Ok(())
+}
+
+/// Waits until an image is refused, with these texts in the answer.
+pub async fn refused(
+    world: &World,
+    namespace: &str,
+    image: &str,
+    within: Duration,
+    texts: &[&str],
+) -> Result<()> {
+    world
+        .eventually(within, async || assert_refused(ask(world, namespace, image).await?, texts))
+        .await
 }
