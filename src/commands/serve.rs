@@ -23,6 +23,7 @@ use crate::cluster::watch::POLICIES;
 use crate::evidence::FetchEvidence;
 use crate::metrics;
 use crate::metrics::Metrics;
+use crate::metrics::Timed;
 use crate::server;
 use crate::server::Admit;
 use crate::server::AppState;
@@ -60,7 +61,9 @@ pub async fn run<F: FetchEvidence>(
 ) -> Result<(), ServeError> {
     let settings = Settings { no_match: args.no_match, mutate: args.mutate };
     let signals = signals().map_err(ServeError::Signals)?;
-    serve(args, options, Admission::new(fetch, settings), origin, signals).await
+    let (_, metrics) = &options.metrics;
+    let admission = Admission::new(Timed::new(fetch, metrics.clone()), settings);
+    serve(args, options, admission, origin, signals).await
 }
 
 /// What is not set on the command line.

@@ -110,7 +110,9 @@ impl Cluster {
             validating_webhook,
             pull_secrets: _,
         } = args;
-        let (leader, leading) = lease::run(client.clone(), &namespace, &lease, &identity);
+        let timing = lease::Timing::default();
+        let (leader, leading) =
+            lease::run(client.clone(), &namespace, &lease, &identity, timing);
         parts.spawn(async move {
             leading.await;
             ("leader election", Ok(()))
