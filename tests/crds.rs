@@ -11,6 +11,9 @@ use tegata::files;
 use tegata::policy::PolicyState;
 use tegata::trust_root::TrustRoot;
 
+#[path = "crds/applied.rs"]
+mod applied;
+
 fn package(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
