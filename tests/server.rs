@@ -9,6 +9,8 @@ mod fake;
 mod lifecycle;
 #[path = "server/live.rs"]
 mod live;
+#[path = "server/policies.rs"]
+mod policies;
 #[path = "server/reload.rs"]
 mod reload;
 #[path = "server/router.rs"]

@@ -16,8 +16,7 @@ pub fn definitions() -> [CustomResourceDefinition; 3] {
                 if let Some(properties) = schema.and_then(|schema| schema.properties.as_mut())
                     && let Some(spec) = properties.get_mut("spec")
                 {
-                    refuse_null(spec);
-                    keep_unknown(spec);
+                    keep(spec);
                 }
             }
             definition
@@ -25,36 +24,27 @@ pub fn definitions() -> [CustomResourceDefinition; 3] {
     )
 }
 
-/// Fields that may be absent may not be null: the API server then refuses `ctlog:` with nothing
-/// after it, as we do, instead of keeping a null that asks for nothing.
-fn refuse_null(schema: &mut JSONSchemaProps) {
+/// Keeps what means nothing: unknown fields, and fields with nothing in them.
+///
+/// The API server would take both away in silence otherwise, from every client that does not ask to
+/// be told, and what is left might mean less: a misspelt `threshold` would be none, and `ctlog:`
+/// without a value no `ctlog`. Kept, they are refused by name.
+fn keep(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
-        refuse_null(property);
-    }
-    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        refuse_null(items);
-    }
-    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        refuse_null(values);
-    }
-}
-
-/// Fields that are unknown are kept. The API server would take them away in silence otherwise, for
-/// every client that does not ask to be told, and what is left might mean less: a misspelt
-/// `threshold` would be none. Kept, they are refused by name.
-fn keep_unknown(schema: &mut JSONSchemaProps) {
     if schema.properties.is_some() {
         schema.x_kubernetes_preserve_unknown_fields = Some(true);
     }
-    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
-        keep_unknown(property);
+    let required = schema.required.clone().unwrap_or_default();
+    for (name, property) in schema.properties.iter_mut().flatten() {
+        keep(property);
+        let optional = property.default.is_none() && !required.contains(name);
+        property.nullable = optional.then_some(true);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        keep_unknown(items);
+        keep(items);
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        keep_unknown(values);
+        keep(values);
     }
 }
 

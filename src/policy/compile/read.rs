@@ -25,6 +25,9 @@ pub fn read_spec<T: DeserializeOwned>(spec: &Value) -> Result<T, CompileError> {
                 let wanted = suggest::wanted(field, &known);
                 CompileError::new(format!("{parent}.{field}"), problem, wanted)
             }
+            None if text.starts_with("invalid type: null") => {
+                CompileError::new(path, "it has no value", "a value, or no such field")
+            }
             None => CompileError::new(path, text, ""),
         }
     })
@@ -60,7 +63,7 @@ mod tests {
                 "spec.images[0].glob: invalid type: integer `7`, expected a string",
             ),
             (json!({"images": []}), "spec: missing field `authorities`"),
-            (Value::Null, "spec: invalid type: null, expected struct ClusterImagePolicySpec"),
+            (Value::Null, "spec: it has no value, wanted a value, or no such field"),
         ] {
             let error = read_spec::<api::ClusterImagePolicySpec>(&spec).unwrap_err();
             assert_eq!(error.to_string(), wanted);
