@@ -278,10 +278,7 @@ fn a_key_that_is_taken_away_is_not_used_any_longer() {
         cluster.policy("p", keyed("a/**"));
         assert!(cluster.state().starts_with(missing), "not read yet");
         assert!(cluster.index.keys_pending());
-        assert_eq!(
-            cluster.index.key_objects().cloned().map(Source::Key).collect::<Vec<_>>(),
-            [key.clone()]
-        );
+        assert!(cluster.index.key_objects().cloned().map(Source::Key).eq([key.clone()]));
         cluster.key(OWN, Some(pem(KEY)));
         assert!(!cluster.index.keys_pending());
         assert_eq!(cluster.state(), "ready a/**");
