@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use futures::Stream;
 use futures::StreamExt as _;
+use futures::future;
 use futures::future::BoxFuture;
+use futures::stream;
 use futures::stream::BoxStream;
 use futures::stream::SelectAll;
 use k8s_openapi::api::core::v1 as core;
@@ -76,6 +78,9 @@ const FIRST_KEY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often silent watches are looked for.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// The pause before a watch that is of no use any longer begins anew, with a list.
+const RESTART_PAUSE: Duration = Duration::from_millis(500);
 
 /// Objects that one answer lists. An object has up to 1.5 MB (etcd's limit), so that an answer
 /// stays below 75 MB however large the objects are.
@@ -183,7 +188,7 @@ impl Watcher {
             Source::Namespaces,
             Source::TrustRoots,
         ] {
-            watcher.run(source);
+            watcher.run(source, Duration::ZERO);
         }
         watcher
     }
@@ -196,7 +201,7 @@ impl Watcher {
             let wait = async move {
                 match due {
                     Some(due) => tokio::time::sleep_until(due).await,
-                    None => std::future::pending().await,
+                    None => future::pending().await,
                 }
             };
             tokio::select! {
@@ -208,7 +213,7 @@ impl Watcher {
                 Some((source, item)) = self.events.next() => self.take(&source, item),
                 _ = look.tick() => {
                     for source in self.contacts.silent(std::time::Instant::now()) {
-                        self.run(source);
+                        self.run(source, RESTART_PAUSE);
                     }
                 }
             }
@@ -224,12 +229,17 @@ impl Watcher {
                 }
                 self.index().apply(source, event)
             }
+            Err(watcher::Error::WatchError(status)) if status.code == 410 => {
+                // The API server is there, and forgot where the watch was: only a list tells.
+                self.run(source.clone(), RESTART_PAUSE);
+                false
+            }
             Err(error) => {
                 let cause = contact::cause(&error);
                 self.contacts.failed(source, &cause);
                 if let watcher::Error::WatchFailed(kube::Error::SerdeError(_)) = error {
                     // The event that could not be read is lost: only a list brings it back.
-                    self.run(source.clone());
+                    self.run(source.clone(), RESTART_PAUSE);
                 }
                 match source {
                     Source::Key(object) => self.index().key_failed(object, cause),
@@ -287,17 +297,19 @@ impl Watcher {
         }
         for source in wanted {
             if !self.running.contains_key(&source) {
-                self.run(source);
+                self.run(source, Duration::ZERO);
             }
         }
     }
 
-    /// Starts a watch; one that runs already is replaced.
-    fn run(&mut self, source: Source) {
+    /// Starts a watch after `pause`; one that runs already is replaced.
+    fn run(&mut self, source: Source, pause: Duration) {
         self.contacts.start(&source);
         let client = self.contacts.client(&self.client, &source);
         let (stop, stopped) = oneshot::channel();
-        self.events.push(events(client, source.clone()).take_until(stopped).boxed());
+        let paused = stream::once(tokio::time::sleep(pause)).filter_map(|()| future::ready(None));
+        let events = paused.chain(events(client, source.clone()));
+        self.events.push(events.take_until(stopped).boxed());
         self.running.insert(source, stop);
     }
 

@@ -278,10 +278,7 @@ fn a_key_that_is_taken_away_is_not_used_any_longer() {
         cluster.policy("p", keyed("a/**"));
         assert!(cluster.state().starts_with(missing), "not read yet");
         assert!(cluster.index.keys_pending());
-        assert_eq!(
-            cluster.index.key_objects().cloned().map(Source::Key).collect::<Vec<_>>(),
-            [key.clone()]
-        );
+        assert!(cluster.index.key_objects().cloned().map(Source::Key).eq([key.clone()]));
         cluster.key(OWN, Some(pem(KEY)));
         assert!(!cluster.index.keys_pending());
         assert_eq!(cluster.state(), "ready a/**");
@@ -303,6 +300,27 @@ fn a_key_that_is_taken_away_is_not_used_any_longer() {
         cluster.policy("p", keyless("b/**"));
         cluster.state();
         assert_eq!(cluster.index.key_objects().count(), 0);
+    }
+}
+
+#[test]
+fn a_version_that_names_what_is_not_there_denies_and_no_earlier_one_is_used() {
+    for (spec, problem) in [
+        (keyed("b/**"), "invalid spec.authorities[0].key.secretRef: there is no Secret"),
+        (
+            rooted("b/**", "private"),
+            "invalid spec.authorities[0].keyless.trustRootRef: there is no usable TrustRoot",
+        ),
+    ] {
+        let mut cluster = Cluster::new();
+        cluster.policy("p", keyless("a/**"));
+        assert_eq!(cluster.state(), "ready a/**");
+        cluster.policy("p", spec);
+        cluster.state();
+        cluster.key(OWN, None);
+        assert!(cluster.state().starts_with(problem), "{}", cluster.state());
+        let outcome = cluster.outcome(Kind::ClusterImagePolicy);
+        assert!(matches!(outcome, Outcome::Invalid { last_good: false, .. }), "{outcome:?}");
     }
 }
 
