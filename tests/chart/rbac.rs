@@ -45,7 +45,7 @@ const ALWAYS: [&str; 6] = [
     "everywhere |  | namespaces |  | get list watch",
     "everywhere |  | events |  | create patch",
     "tegata-system | coordination.k8s.io | leases |  | create",
-    "tegata-system | coordination.k8s.io | leases | tegata | get update patch",
+    "tegata-system | coordination.k8s.io | leases | tegata | get update",
 ];
 const MUTATING: &str = "everywhere | admissionregistration.k8s.io | mutatingwebhookconfigurations | tegata | get list watch patch";
 const VALIDATING: &str = "everywhere | admissionregistration.k8s.io | validatingwebhookconfigurations | tegata | get list watch patch";
@@ -57,7 +57,7 @@ fn expected(rendering: Option<&str>) -> Vec<&'static str> {
             MUTATING,
             VALIDATING,
             CREATE_SECRET,
-            "tegata-system |  | secrets | tegata-tls | get list watch update patch",
+            "tegata-system |  | secrets | tegata-tls | get list watch update",
             "tegata-system |  | configmaps secrets |  | get list watch",
             "everywhere |  | secrets serviceaccounts |  | get",
         ],
@@ -65,7 +65,7 @@ fn expected(rendering: Option<&str>) -> Vec<&'static str> {
             MUTATING,
             VALIDATING,
             CREATE_SECRET,
-            "tegata-system |  | secrets | serving | get list watch update patch",
+            "tegata-system |  | secrets | serving | get list watch update",
             "tegata-system |  | configmaps secrets |  | get list watch",
             "team-a |  | configmaps secrets |  | get list watch",
             "team-a |  | secrets serviceaccounts |  | get",
@@ -83,7 +83,7 @@ fn expected(rendering: Option<&str>) -> Vec<&'static str> {
             MUTATING,
             VALIDATING,
             CREATE_SECRET,
-            "tegata-system |  | secrets | tegata-tls | get list watch update patch",
+            "tegata-system |  | secrets | tegata-tls | get list watch update",
             "tegata-system |  | configmaps secrets |  | get list watch",
         ],
         Some(other) => panic!("{other} is in no table"),
