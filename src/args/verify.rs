@@ -258,7 +258,9 @@ mod tests {
         let line = ["tegata", "verify", "oci:dir"].iter().chain(flags);
         match crate::args::Args::try_parse_from(line)?.command {
             Command::Verify(args) => Ok(*args),
-            other @ (Command::Serve { .. } | Command::Crds | Command::Probe(_)) => panic!("{other:?}"),
+            other @ (Command::Serve { .. } | Command::Crds | Command::Probe(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 

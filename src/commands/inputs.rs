@@ -121,8 +121,8 @@ pub(super) fn registry_options(path: Option<&Path>) -> Result<RegistryOptions, I
 /// The registry client of these flags.
 pub(super) fn registry(args: &RegistryArgs, metrics: &Metrics) -> Result<Registry, InputError> {
     let (options, keychain) = registry_settings(args)?;
-    let registry = Registry::new(options, keychain)
-        .map_err(|error| InputError::Registry(one_line(&error)))?;
+    let registry =
+        Registry::new(options, keychain).map_err(|error| InputError::Registry(one_line(&error)))?;
     Ok(registry.with_metrics(metrics.registry.clone()))
 }
 
@@ -143,11 +143,14 @@ const REGISTRIES_POLL: Duration = Duration::from_secs(5);
 
 /// Keeps a registry client's settings and credentials as its files say. What cannot be read is
 /// reported once, and what was there before stays.
-pub(super) fn keep_registry(args: RegistryArgs, registry: Registry, metrics: Metrics) -> Background {
+pub(super) fn keep_registry(
+    args: RegistryArgs,
+    registry: Registry,
+    metrics: Metrics,
+) -> Background {
     let content = |args: &RegistryArgs| {
-        [&args.registries, &args.registry_config].map(|path| {
-            path.as_ref().map(|path| read("", path).map_err(|error| error.to_string()))
-        })
+        [&args.registries, &args.registry_config]
+            .map(|path| path.as_ref().map(|path| read("", path).map_err(|error| error.to_string())))
     };
     let task = async move {
         let mut seen = content(&args);

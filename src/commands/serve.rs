@@ -167,7 +167,8 @@ async fn start(
 ) -> Result<Running, ServeError> {
     // A provider that the process already has is as good: ours is named where it is used.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let Options { connections, poll, listening, background, metrics: (registry, metrics) } = options;
+    let Options { connections, poll, listening, background, metrics: (registry, metrics) } =
+        options;
     let readiness = Readiness::new([POLICIES, CERTIFICATE]);
     let (webhook_listener, webhook_address) = bind(args.listen)?;
     let (health_listener, health_address) = bind(args.health_listen)?;
@@ -210,8 +211,7 @@ async fn start(
         default_timeout: args.default_timeout,
         max_in_flight: usize::from(args.max_in_flight),
     };
-    let state = AppState::new(admit, snapshots, metrics.clone(), limits)
-        .observed_by(observer);
+    let state = AppState::new(admit, snapshots, metrics.clone(), limits).observed_by(observer);
     let state = match references {
         Some(references) => state.with_references(references),
         None => state,
@@ -358,10 +358,7 @@ impl ServeError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Bind { .. } | Self::HalfPair | Self::Policies(_) | Self::Tls(_) => 2,
-            Self::Interrupted
-            | Self::Serving(_)
-            | Self::Signals(_)
-            | Self::Stopped { .. } => 1,
+            Self::Interrupted | Self::Serving(_) | Self::Signals(_) | Self::Stopped { .. } => 1,
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::live::no_policies;
 
 async fn fails_to_start(args: ServeArgs, load: fn() -> Policies) -> (u8, String) {
     let (_signals, received) = mpsc::channel(1);
-    let serving = serve::serve(args, Options::default(), Fake::default(), Origin::Files(load), received);
+    let serving =
+        serve::serve(args, Options::default(), Fake::default(), Origin::Files(load), received);
     let error = tokio::time::timeout(Duration::from_secs(5), serving).await.unwrap().unwrap_err();
     (error.exit_code(), error.to_string())
 }

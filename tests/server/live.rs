@@ -72,8 +72,13 @@ impl Live {
         let poll = Some(Duration::from_millis(50));
         let listening = Some(listening);
         let options = Options { connections, poll, listening, ..Options::default() };
-        let server =
-            tokio::spawn(serve::serve(args(&arguments), options, fake.clone(), Origin::Files(load), received));
+        let server = tokio::spawn(serve::serve(
+            args(&arguments),
+            options,
+            fake.clone(),
+            Origin::Files(load),
+            received,
+        ));
         let Ok(addresses) = listens.await else {
             panic!("the server did not start: {:?}", server.await);
         };

@@ -111,8 +111,7 @@ impl Cluster {
             pull_secrets: _,
         } = args;
         let timing = lease::Timing::default();
-        let (leader, leading) =
-            lease::run(client.clone(), &namespace, &lease, &identity, timing);
+        let (leader, leading) = lease::run(client.clone(), &namespace, &lease, &identity, timing);
         parts.spawn(async move {
             leading.await;
             ("leader election", Ok(()))
