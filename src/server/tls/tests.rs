@@ -6,12 +6,12 @@ fn pair(now: Timestamp) -> Served {
     Served::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn serves_what_is_sent_at_once_and_keeps_it_when_nothing_will_be() {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     let (first, second) = (pair(now), pair(now));
     assert!(first.same_as(&first.clone()) && !first.same_as(&second));
-    let (sender, receiver) = tokio::sync::watch::channel(first.clone());
+    let (sender, receiver) = watch::channel(first.clone());
     let source = Source::Managed(receiver);
     let served = source.load(now).await.unwrap();
     assert!(served.same_as(&first));
