@@ -6,7 +6,7 @@ fn pair(now: Timestamp) -> Served {
     Served::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn serves_what_is_sent_at_once_and_keeps_it_when_nothing_will_be() {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     let (first, second) = (pair(now), pair(now));

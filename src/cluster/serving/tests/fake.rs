@@ -35,6 +35,8 @@ struct State {
     version: u64,
     /// Method and path of each request that wrote.
     writes: Vec<String>,
+    /// Writes that came too late.
+    conflicts: usize,
     /// Requests of this method and path are refused with this code.
     refused: BTreeMap<String, u16>,
     /// The next that many reads of this path are each followed at once by another's write.
@@ -65,6 +67,10 @@ impl FakeApi {
 
     pub(super) fn writes(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().writes)
+    }
+
+    pub(super) fn conflicts(&self) -> usize {
+        std::mem::take(&mut self.state.lock().unwrap().conflicts)
     }
 
     pub(super) fn refuse(&self, request: &str, code: Option<u16>) {
@@ -179,9 +185,13 @@ impl FakeApi {
         let version = &body["metadata"]["resourceVersion"];
         let object = match (method.as_str(), held) {
             ("POST", None) => body,
-            ("POST", Some(_)) => return refusal(409),
+            ("POST", Some(_)) => {
+                state.conflicts += 1;
+                return refusal(409);
+            }
             (_, None) => return refusal(404),
             (_, Some(held)) if *version != held["metadata"]["resourceVersion"] => {
+                state.conflicts += 1;
                 return refusal(409);
             }
             ("PUT", Some(_)) => body,
