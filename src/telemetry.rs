@@ -16,9 +16,26 @@ pub enum LogFormat {
     Json,
 }
 
-/// Which log lines are written, in the syntax of `tracing`: `info`, `info,tegata=debug`.
+/// What the client of the Kubernetes API logs: each failure that we tell of, once more and again with
+/// every attempt, and at times what an answer said.
+const KUBE_CLIENT: &str = "kube_client";
+
+/// Which log lines are written, in the syntax of `tracing`: `info`, `info,tegata=debug`. Lines of the
+/// Kubernetes client are left out unless the filter names it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogFilter(String);
+
+impl LogFilter {
+    fn directives(&self) -> String {
+        let Self(text) = self;
+        let target = |directive: &str| directive.split(['=', '[']).next().map(str::to_owned);
+        let mut targets = text.split(',').filter_map(|directive| target(directive.trim()));
+        if targets.any(|target| target.starts_with(KUBE_CLIENT)) {
+            return text.clone();
+        }
+        format!("{text},{KUBE_CLIENT}=off")
+    }
+}
 
 impl fmt::Display for LogFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,7 +82,7 @@ pub fn init(format: LogFormat, filter: &LogFilter) -> Result<(), TelemetryError>
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(colour)
-        .with_env_filter(EnvFilter::new(&filter.0));
+        .with_env_filter(EnvFilter::new(filter.directives()));
     match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -75,6 +92,9 @@ pub fn init(format: LogFormat, filter: &LogFilter) -> Result<(), TelemetryError>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::Mutex;
+
     use super::*;
 
     #[test]
@@ -84,6 +104,54 @@ mod tests {
         }
         for text in ["info", "off", "info,tegata=debug"] {
             assert_eq!(text.parse::<LogFilter>().unwrap().to_string(), text);
+        }
+    }
+
+    /// What `filter` lets through of these three lines.
+    fn written(filter: &str) -> String {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&lines);
+        let filter: LogFilter = filter.parse().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .without_time()
+            .with_level(false)
+            .with_target(false)
+            .with_ansi(false)
+            .with_env_filter(EnvFilter::new(filter.directives()))
+            .with_writer(move || Lines(Arc::clone(&writer)))
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!("ours");
+            tracing::error!(target: "kube_client::client", "client");
+            tracing::error!(target: "kube_runtime::watcher", "watcher");
+        });
+        let lines = lines.lock().unwrap();
+        String::from_utf8_lossy(&lines).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_kubernetes_client_is_silent_unless_the_filter_names_it() {
+        for (filter, wanted) in [
+            ("info", "ours watcher"),
+            ("warn,tegata=debug", "ours watcher"),
+            ("info,kube_client=warn", "ours client watcher"),
+            ("kube_client::client=error,tegata=info", "ours client"),
+            ("off", ""),
+        ] {
+            assert_eq!(written(filter), wanted, "{filter}");
         }
     }
 }

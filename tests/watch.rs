@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::FutureExt as _;
+use futures::future;
 use serde_json::Value;
 use serde_json::json;
 use tegata::cluster::lease;
@@ -20,6 +22,7 @@ use tegata::policy::PolicyState;
 use tegata::policy::Workload;
 use tegata::server::health::Readiness;
 use tegata::trust_root::TrustRoot;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio::time::timeout;
@@ -277,6 +280,15 @@ fn timing() -> Timing {
     Timing { duration: duration / 20, renew: renew / 20, give_up: give_up / 20 }
 }
 
+fn candidate(
+    api: &FakeApi,
+    identity: &str,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> (tokio::sync::watch::Receiver<bool>, JoinHandle<()>) {
+    let (leading, running) = lease::run(api.client(), "own", "tegata", identity, timing(), stop);
+    (leading, tokio::spawn(running))
+}
+
 /// Sleeps for seconds of an election that is as much faster.
 async fn seconds(seconds: u64) {
     sleep(Duration::from_secs(seconds) / 20).await;
@@ -285,13 +297,9 @@ async fn seconds(seconds: u64) {
 #[tokio::test]
 async fn one_of_two_leads_and_the_other_takes_over() {
     let api = FakeApi::default();
-    let run = |identity: &str| {
-        let (leading, running) = lease::run(api.client(), "own", "tegata", identity, timing());
-        (leading, tokio::spawn(running))
-    };
-    let (first, first_task) = run("first");
+    let (first, first_task) = candidate(&api, "first", future::pending());
     seconds(1).await;
-    let (second, _second_task) = run("second");
+    let (second, _second_task) = candidate(&api, "second", future::pending());
     seconds(40).await;
     assert_eq!((*first.borrow(), *second.borrow()), (true, false));
     let held = api.object(LEASES, "lease");
@@ -304,24 +312,55 @@ async fn one_of_two_leads_and_the_other_takes_over() {
     seconds(18).await;
     assert!(*second.borrow());
     assert_eq!(api.object(LEASES, "lease")["spec"]["leaseTransitions"], 2);
+}
 
-    lease::release(api.client(), "own", "tegata", "third").await.unwrap();
-    assert_eq!(api.object(LEASES, "lease")["spec"]["holderIdentity"], "second");
-    lease::release(api.client(), "own", "tegata", "second").await.unwrap();
+#[tokio::test]
+async fn who_stops_gives_the_lease_up_if_it_is_theirs() {
+    let api = FakeApi::default();
+    let (stop_first, first_stops) = oneshot::channel::<()>();
+    let (first, first_task) = candidate(&api, "first", first_stops.map(drop));
+    seconds(1).await;
+    let (stop_other, other_stops) = oneshot::channel::<()>();
+    let (_, other_task) = candidate(&api, "other", other_stops.map(drop));
+    seconds(6).await;
+    drop(stop_other);
+    other_task.await.unwrap();
+    assert_eq!(api.object(LEASES, "lease")["spec"]["holderIdentity"], "first");
+
+    let (second, _second_task) = candidate(&api, "second", future::pending());
+    seconds(1).await;
+    assert_eq!((*first.borrow(), *second.borrow()), (true, false));
+    drop(stop_first);
+    first_task.await.unwrap();
+    assert!(!*first.borrow());
     assert_eq!(api.object(LEASES, "lease")["spec"]["holderIdentity"], "");
+    seconds(6).await;
+    assert!(*second.borrow(), "without waiting for the end of the lease");
+}
+
+#[tokio::test]
+async fn who_stops_does_not_wait_for_an_api_server_that_is_away() {
+    let api = FakeApi::default();
+    let (stop, stops) = oneshot::channel::<()>();
+    let (leading, task) = candidate(&api, "me", stops.map(drop));
+    seconds(1).await;
+    assert!(*leading.borrow());
+    api.away(true);
+    drop(stop);
+    timeout(Duration::from_secs(3), task).await.unwrap().unwrap();
+    assert!(!*leading.borrow());
 }
 
 #[tokio::test]
 async fn a_leader_that_cannot_renew_stops_before_another_begins() {
     let api = FakeApi::default();
-    let (leading, running) = lease::run(api.client(), "own", "tegata", "me", timing());
-    tokio::spawn(running);
+    let (leading, _task) = candidate(&api, "me", future::pending());
     seconds(12).await;
     assert!(*leading.borrow());
     api.away(true);
     seconds(13).await;
     assert!(!*leading.borrow());
     api.away(false);
-    seconds(8).await;
+    seconds(20).await;
     assert!(*leading.borrow());
 }

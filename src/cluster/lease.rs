@@ -36,18 +36,26 @@ impl Default for Timing {
     }
 }
 
+/// Longest time for giving the Lease up: whoever waits for it longer may as well wait for its end.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Takes part in the election for the Lease `namespace/name`, as `identity`, which must be another
-/// one for each process.
+/// one for each process, until `stop`. Then the Lease is given up, so that another process need not
+/// wait for its end.
 ///
-/// The receiver says whether this process holds the Lease. The future must be polled and never
-/// ends by itself; once it is dropped, the receiver keeps what it said last.
-pub fn run(
+/// The receiver says whether this process holds the Lease. The future must be polled, and ends
+/// within [`RELEASE_TIMEOUT`] after `stop`; if it is dropped, the receiver keeps what it said last.
+pub fn run<S>(
     client: Client,
     namespace: &str,
     name: &str,
     identity: &str,
     timing: Timing,
-) -> (watch::Receiver<bool>, impl Future<Output = ()> + Send + use<>) {
+    stop: S,
+) -> (watch::Receiver<bool>, impl Future<Output = ()> + Send + use<S>)
+where
+    S: Future<Output = ()> + Send,
+{
     let (sender, receiver) = watch::channel(false);
     let mut candidate = Candidate {
         leases: Api::namespaced(client, namespace),
@@ -56,46 +64,24 @@ pub fn run(
         timing,
         seen: None,
         renewed: None,
+        failing: false,
     };
     let running = async move {
-        let mut every = tokio::time::interval(timing.renew);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            every.tick().await;
-            let leading = candidate.attempt().await;
-            sender.send_if_modified(|held| {
-                let changed = *held != leading;
-                if changed {
-                    tracing::info!(leading, "Leadership changed");
-                }
-                *held = leading;
-                changed
-            });
+        tokio::select! {
+            () = candidate.run(&sender) => {}
+            () = stop => {}
+        }
+        // Whatever this process still does as the leader ends before another one begins.
+        if !sender.send_replace(false) {
+            return;
+        }
+        match tokio::time::timeout(RELEASE_TIMEOUT, candidate.release()).await {
+            Ok(Ok(())) => tracing::info!("Gave the lease up"),
+            Ok(Err(error)) => tracing::warn!(%error, "The lease could not be given up"),
+            Err(_) => tracing::warn!("The lease could not be given up in time"),
         }
     };
     (receiver, running)
-}
-
-/// Gives the Lease up if `identity` holds it, so that another process need not wait for its end.
-/// For the end of a process, after the future of [`run`] was dropped.
-///
-/// # Errors
-/// When the API server cannot be asked, or someone else was faster.
-pub async fn release(
-    client: Client,
-    namespace: &str,
-    name: &str,
-    identity: &str,
-) -> Result<(), kube::Error> {
-    let leases: Api<Lease> = Api::namespaced(client, namespace);
-    let Some(mut lease) = leases.get_opt(name).await? else { return Ok(()) };
-    if holder(&lease) != identity {
-        return Ok(());
-    }
-    let spec = lease.spec.get_or_insert_default();
-    spec.holder_identity = Some(String::new());
-    spec.renew_time = Some(MicroTime(server::now()));
-    leases.replace(name, &PostParams::default(), &lease).await.map(drop)
 }
 
 /// One process that wants the Lease.
@@ -108,9 +94,41 @@ struct Candidate {
     seen: Option<(String, Instant)>,
     /// When the Lease was renewed last, while it is held.
     renewed: Option<Instant>,
+    /// Whether the last attempt failed: told once, however long it lasts.
+    failing: bool,
 }
 
 impl Candidate {
+    /// Never ends by itself.
+    async fn run(&mut self, sender: &watch::Sender<bool>) {
+        let mut every = tokio::time::interval(self.timing.renew);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            let leading = self.attempt().await;
+            sender.send_if_modified(|held| {
+                let changed = *held != leading;
+                if changed {
+                    tracing::info!(leading, "Leadership changed");
+                }
+                *held = leading;
+                changed
+            });
+        }
+    }
+
+    /// Gives the Lease up, if it is still held.
+    async fn release(&self) -> Result<(), kube::Error> {
+        let Some(mut lease) = self.leases.get_opt(&self.name).await? else { return Ok(()) };
+        if holder(&lease) != self.identity {
+            return Ok(());
+        }
+        let spec = lease.spec.get_or_insert_default();
+        spec.holder_identity = Some(String::new());
+        spec.renew_time = Some(MicroTime(server::now()));
+        self.leases.replace(&self.name, &PostParams::default(), &lease).await.map(drop)
+    }
+
     /// Tries to get or to keep the Lease. Returns whether it is held.
     async fn attempt(&mut self) -> bool {
         let Timing { renew, give_up, .. } = self.timing;
@@ -118,12 +136,20 @@ impl Candidate {
         // Whoever holds the Lease must know in time that it could not be renewed.
         let until = self.renewed.map_or(start + renew, |renewed| renewed + give_up);
         let result = tokio::time::timeout_at(until, self.ask(start)).await;
-        match result {
-            Ok(Ok(true)) => self.renewed = Some(start),
-            Ok(Ok(false)) => self.renewed = None,
-            Ok(Err(error)) => tracing::warn!(%error, "The lease could not be asked for"),
-            Err(_) => tracing::warn!("The lease could not be asked for in time"),
+        let failed = match result {
+            Ok(Ok(held)) => {
+                self.renewed = held.then_some(start);
+                None
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        match (&failed, self.failing) {
+            (Some(error), false) => tracing::warn!(error, "The lease cannot be asked for"),
+            (None, true) => tracing::info!("The lease can be asked for again"),
+            (Some(_), true) | (None, false) => {}
         }
+        self.failing = failed.is_some();
         if self.renewed.is_some_and(|renewed| renewed.elapsed() >= give_up) {
             self.renewed = None;
         }

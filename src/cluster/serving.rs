@@ -60,10 +60,11 @@ pub struct ServingOptions {
 /// Reads or makes the certificate, brings `caBundle` in step, and goes on keeping both for as long
 /// as the future is polled. The future never ends by itself.
 ///
-/// `leader` says whether this replica is the elected one.
+/// `leader` says whether this replica is the elected one. While the API server cannot be asked, or
+/// refuses, this waits and tries again.
 ///
 /// # Errors
-/// When the Secret can neither be read nor made, or is not ours.
+/// When the Secret is not ours, or there is nothing to serve under.
 pub async fn start(
     client: Client,
     options: ServingOptions,
@@ -143,6 +144,18 @@ pub enum ServingError {
 }
 
 impl ServingError {
+    /// Whether trying again is of no use until somebody changes something.
+    const fn is_final(&self) -> bool {
+        match self {
+            Self::Foreign { .. } | Self::Issue { .. } | Self::Name { .. } | Self::NoName => true,
+            Self::Absent { .. }
+            | Self::Api { .. }
+            | Self::Contended { .. }
+            | Self::Damaged { .. }
+            | Self::Timeout { .. } => false,
+        }
+    }
+
     /// What an error of the API server comes to. An answer that cannot be read is not quoted: it
     /// may be a Secret.
     fn api(action: String, error: &kube::Error) -> Self {

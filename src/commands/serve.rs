@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::Handle;
+use futures::future;
 use futures::future::BoxFuture;
+use futures::future::OptionFuture;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
@@ -154,6 +156,7 @@ struct Running {
     parts: Parts,
     readiness: Readiness,
     webhook: Handle<SocketAddr>,
+    resign: Option<BoxFuture<'static, ()>>,
 }
 
 /// Of [`Running::parts`], the one that ends when drained.
@@ -193,7 +196,7 @@ async fn start(
         policies: args.policies.clone(),
         poll,
     };
-    let Feeds { snapshots, references, observer, tls } = origin.start(start).await?;
+    let Feeds { snapshots, references, observer, tls, resign } = origin.start(start).await?;
     let count = snapshots.borrow().policies().len();
 
     let source = tls.map_or_else(|| certificate(&args), Ok)?;
@@ -236,16 +239,18 @@ async fn start(
         // Whoever asked may have stopped waiting.
         let _ = listening.send(addresses);
     }
-    Ok(Running { parts, readiness, webhook })
+    Ok(Running { parts, readiness, webhook, resign })
 }
 
 impl Running {
-    /// Fails readiness, waits for it to be noticed, then finishes what is in flight.
+    /// Fails readiness and lets another replica lead, waits for both to be noticed, then finishes
+    /// what is in flight.
     async fn drain(&mut self, (delay, timeout): (Duration, Duration)) -> Result<(), ServeError> {
         tracing::info!(?delay, ?timeout, "Stopping");
         self.readiness.drain();
+        let resign = OptionFuture::from(self.resign.take());
         tokio::select! {
-            () = tokio::time::sleep(delay) => {}
+            _ = future::join(tokio::time::sleep(delay), resign) => {}
             stopped = self.parts.join_next() => return Err(stopped_early(stopped)),
         }
         self.webhook.graceful_shutdown(Some(timeout));

@@ -51,10 +51,9 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// for replicas that get in each other's way.
 const MAX_STEPS: usize = 8;
 
-/// Most looks for a certificate at the start, [`LOOK_AGAIN`] apart: API servers and what allows us
-/// to use them may come up together with us. After that the process ends, and a kubelet starts it
-/// again, ever less often.
-const START_LOOKS: usize = 5;
+/// The pause between two looks for a certificate at the start, for as long as there is none: API
+/// servers and what allows us to use them may come up together with us.
+const START_PAUSE: Duration = Duration::from_secs(2);
 
 /// The time, as an argument.
 pub(super) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -207,20 +206,19 @@ fn check_names(names: &[String]) -> Result<(), ServingError> {
     }
 }
 
-/// The certificate to begin with.
+/// The certificate to begin with, however long the API server takes. Only what it cannot change by
+/// itself is an error.
 async fn first(secret: &Keep, clock: &Clock) -> Result<Served, ServingError> {
-    let mut looks = 0;
     loop {
-        looks += 1;
         let timeout = ServingError::Timeout { seconds: LOOK_TIMEOUT.as_secs() };
         let ensured = tokio::time::timeout(LOOK_TIMEOUT, secret.ensure(true, clock())).await;
-        match ensured.unwrap_or(Err(timeout)) {
+        let error = match ensured.unwrap_or(Err(timeout)) {
             Ok((_, stored)) => return Ok(stored.served().clone()),
-            Err(error @ ServingError::Foreign { .. }) => return Err(error),
-            Err(error) if looks == START_LOOKS => return Err(error),
-            Err(error) => tracing::warn!(%error, "Trying again to read the serving certificate"),
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
+            Err(error) if error.is_final() => return Err(error),
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "Waiting for the serving certificate");
+        tokio::time::sleep(START_PAUSE).await;
     }
 }
 

@@ -3,6 +3,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future;
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 
 use super::Parts;
@@ -61,6 +65,8 @@ pub(super) struct Feeds {
     pub(super) references: Option<watch::Receiver<Arc<References>>>,
     pub(super) observer: Option<Arc<dyn Observe>>,
     pub(super) tls: Option<tls::Source>,
+    /// Lets another replica lead; to be awaited when this one stops.
+    pub(super) resign: Option<BoxFuture<'static, ()>>,
 }
 
 /// What an origin starts with.
@@ -93,7 +99,7 @@ async fn files(load: impl Load, start: Start<'_>) -> Result<Feeds, ServeError> {
         reloading.await;
         ("policy reload", Ok(()))
     });
-    Ok(Feeds { snapshots: received, references: None, observer: None, tls: None })
+    Ok(Feeds { snapshots: received, references: None, observer: None, tls: None, resign: None })
 }
 
 impl Cluster {
@@ -110,12 +116,22 @@ impl Cluster {
             validating_webhook,
             pull_secrets: _,
         } = args;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (gone, resigned) = oneshot::channel::<()>();
         let timing = lease::Timing::default();
-        let (leader, leading) = lease::run(client.clone(), &namespace, &lease, &identity, timing);
+        let (leader, leading) =
+            lease::run(client.clone(), &namespace, &lease, &identity, timing, stopped.map(drop));
         parts.spawn(async move {
             leading.await;
-            ("leader election", Ok(()))
+            drop(gone);
+            // A part that ends before the webhook does would stop the server.
+            future::pending().await
         });
+        let resign = async move {
+            drop(stop);
+            // Nothing is sent: what counts is the end.
+            let _ = resigned.await;
+        };
         let tls = match tls_secret {
             None => None,
             Some(secret_name) => {
@@ -159,6 +175,7 @@ impl Cluster {
             references: Some(watching.references),
             observer: Some(observer),
             tls,
+            resign: Some(resign.boxed()),
         })
     }
 }

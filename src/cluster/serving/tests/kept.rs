@@ -354,3 +354,25 @@ async fn says_what_it_could_not_do_and_nothing_of_keys() {
     cluster.api.put(SECRET, json!({ "metadata": {}, "data": { "tls.key": "!PRIVATE" } }));
     assert_eq!(error().await, "cannot read secret ns/tls: the answer is not a Secret");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_start_outlasts_an_api_server_that_is_away() {
+    let cluster = Cluster::new();
+    let read = format!("GET {SECRET}");
+    cluster.api.refuse(&read, Some(503));
+    let mut starting = std::pin::pin!(cluster.replica(false));
+    let an_hour = Duration::from_secs(3600);
+    assert!(tokio::time::timeout(an_hour, starting.as_mut()).await.is_err(), "it waits");
+    cluster.api.refuse(&read, None);
+    let (_, served, _elect) = starting.await.unwrap();
+    assert!(served.borrow().expires() > at(0));
+    assert!(cluster.in_step());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_does_not_wait_for_what_is_not_its_own() {
+    let cluster = Cluster::new();
+    cluster.api.put(SECRET, json!({ "metadata": {}, "data": { "tls.key": STANDARD.encode("k") } }));
+    let error = cluster.replica(true).await.err().unwrap();
+    assert!(matches!(error, ServingError::Foreign { .. }), "{error}");
+}
