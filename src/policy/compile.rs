@@ -30,6 +30,7 @@ mod service;
 mod signer;
 mod trust_root;
 
+pub use authority::patterns;
 pub use key::key_entry;
 pub use key::key_places;
 pub use read::read_spec;
