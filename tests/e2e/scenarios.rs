@@ -23,6 +23,8 @@ mod kinds;
 mod lifecycle;
 #[path = "scenarios/load.rs"]
 mod load;
+#[path = "scenarios/policies.rs"]
+mod policies;
 #[path = "scenarios/support.rs"]
 mod support;
 
@@ -62,6 +64,10 @@ pub const ALL: &[Scenario] = scenarios![
     false changes::of_a_namespaces_labels,
     false changes::of_a_tenants_policy,
     false invalid::policies_are_refused_at_apply_time,
+    false policies::of_the_examples_are_accepted_without_a_warning,
+    false policies::of_others_are_accepted_or_refused_by_a_named_field,
+    false policies::say_that_they_are_ready,
+    false policies::say_what_they_lack_until_it_comes,
     false faults::a_registry_that_is_down_admits_nothing_new,
     false faults::without_tegata_nothing_is_admitted,
     false faults::rotation_and_a_lost_replica_lose_no_request,
