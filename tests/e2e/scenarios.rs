@@ -29,6 +29,8 @@ mod load;
 mod modes;
 #[path = "scenarios/settings.rs"]
 mod settings;
+#[path = "scenarios/policies.rs"]
+mod policies;
 #[path = "scenarios/support.rs"]
 mod support;
 #[path = "scenarios/tenants.rs"]
@@ -81,6 +83,10 @@ pub const ALL: &[Scenario] = scenarios![
     false credentials::of_a_private_registry_stay_with_their_owners,
     false settings::no_match_and_mutate_do_what_they_say,
     false invalid::policies_are_refused_at_apply_time,
+    false policies::of_the_examples_are_accepted_without_a_warning,
+    false policies::of_others_are_accepted_or_refused_by_a_named_field,
+    false policies::say_that_they_are_ready,
+    false policies::say_what_they_lack_until_it_comes,
     false faults::a_registry_that_is_down_admits_nothing_new,
     false faults::without_tegata_nothing_is_admitted,
     false faults::rotation_and_a_lost_replica_lose_no_request,
