@@ -67,6 +67,7 @@ pub async fn kubectl_shows_the_columns(world: &mut World) -> Result<()> {
             })
             .await?;
     }
+    world.kubectl(&["delete", "imagepolicy", "columns", "-n", "columns"]).await?.success()?;
     Ok(())
 }
 

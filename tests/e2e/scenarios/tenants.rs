@@ -29,9 +29,9 @@ const CONTENT: &str = "the-content-of-a-secret-5f2c";
 /// `admin` of a namespace writes its ImagePolicies; nothing of another's, nothing of the cluster's.
 pub async fn an_administrator_of_a_namespace_tightens_it_alone(world: &mut World) -> Result<()> {
     prepare(world).await?;
-    let image = world.registries.push(REFERRERS, "alice/app").await?.tagged;
+    let image = world.registries.push(REFERRERS, "frozen/app").await?.tagged;
     let nobody = json!([{ "name": "nobody", "static": { "action": "fail" } }]);
-    let policy = image_policy("frozen", nobody.clone());
+    let policy = image_policy("frozen", "frozen", nobody.clone());
     world
         .eventually(SOON, async || as_alice(world, "create", "alice", &policy).await?.success())
         .await?;
@@ -46,7 +46,7 @@ pub async fn an_administrator_of_a_namespace_tightens_it_alone(world: &mut World
     let everywhere = "at the cluster scope";
     let others = as_alice(world, "create", "bob", &policy).await?;
     assert_refused(others, &[&cannot("create", "imagepolicies", "in the namespace \"bob\"")])?;
-    let of_cluster = cluster_policy("alices", "alice", nobody);
+    let of_cluster = cluster_policy("alices", "frozen", nobody);
     let of_cluster = as_alice(world, "create", "alice", &of_cluster).await?;
     assert_refused(of_cluster, &[&cannot("create", "clusterimagepolicies", everywhere)])?;
     let mut root = crate::sigstore::trust_root("alices", &world.sigstore.trusted_root()?);
@@ -71,7 +71,7 @@ pub async fn an_administrator_of_a_namespace_tightens_it_alone(world: &mut World
 pub async fn a_key_of_another_namespace_is_out_of_reach(world: &mut World) -> Result<()> {
     prepare(world).await?;
     let key = world.sigstore.key("bobs").await?;
-    let image = world.registries.push(REFERRERS, "alice/signed-by-bob").await?;
+    let image = world.registries.push(REFERRERS, "borrowed/signed-by-bob").await?;
     world.sigstore.sign_with_key(&image.pinned, "bobs").await?;
     for (namespace, name) in [("bob", "only-bobs"), (TEGATA, "only-tegatas")] {
         world.apply(&secret(namespace, name, &key)).await?.success()?;
@@ -79,21 +79,22 @@ pub async fn a_key_of_another_namespace_is_out_of_reach(world: &mut World) -> Re
     let authority =
         |name: &str| json!([{ "name": "team", "key": { "secretRef": { "name": name } } }]);
     // It is a good key, where it may be named.
-    let mut own = image_policy("own", authority("only-bobs"));
+    let mut own = image_policy("own", "borrowed", authority("only-bobs"));
     own["metadata"]["namespace"] = json!("bob");
     apply_ready(world, &own).await?;
     admitted(world, "bob", &image.tagged, EFFECT).await?;
     let mut elsewhere = authority("only-bobs");
     elsewhere[0]["key"]["secretRef"]["namespace"] = json!("bob");
     let elsewhere =
-        as_alice(world, "apply", "alice", &image_policy("elsewhere", elsewhere)).await?;
+        as_alice(world, "apply", "alice", &image_policy("elsewhere", "borrowed", elsewhere))
+            .await?;
     let texts = [
         "spec.authorities[0].key.secretRef.namespace",
         "`bob`, but an ImagePolicy reads from its own namespace, and from no other",
     ];
     assert_refused(elsewhere, &texts)?;
     for name in ["only-bobs", "only-tegatas"] {
-        let policy = image_policy("borrowed", authority(name));
+        let policy = image_policy("borrowed", "borrowed", authority(name));
         as_alice(world, "apply", "alice", &policy).await?.success()?;
         not_ready(world, "borrowed", &format!("there is no Secret alice/{name}")).await?;
         let texts = ["ImagePolicy alice/borrowed", &format!("alice/{name}"), "[policy-invalid]"];
@@ -107,14 +108,14 @@ pub async fn a_key_of_another_namespace_is_out_of_reach(world: &mut World) -> Re
 /// denial, an Event or a log.
 pub async fn a_secrets_content_is_never_shown(world: &mut World) -> Result<()> {
     prepare(world).await?;
-    let image = world.registries.push(REFERRERS, "alice/app").await?.tagged;
+    let image = world.registries.push(REFERRERS, "junk/app").await?.tagged;
     let encoded = BASE64_STANDARD.encode(CONTENT);
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{encoded}\n-----END PUBLIC KEY-----\n");
     let authority = json!([{ "name": "team", "key": { "secretRef": { "name": "junk" } } }]);
     let mut seen = String::new();
     for content in [CONTENT, &pem, &format!("-----BEGIN {CONTENT}-----")] {
         world.apply(&secret("alice", "junk", content)).await?.success()?;
-        let policy = image_policy("junk", authority.clone());
+        let policy = image_policy("junk", "junk", authority.clone());
         let Done { stdout, stderr, .. } = as_alice(world, "apply", "alice", &policy).await?;
         seen += &format!("{stdout}{stderr}");
         not_ready(world, "junk", "Secret alice/junk").await?;
@@ -184,9 +185,9 @@ fn secret(namespace: &str, name: &str, content: &str) -> Value {
     })
 }
 
-/// A policy of the namespace that it is written in.
-fn image_policy(name: &str, authorities: Value) -> Value {
-    let mut policy = cluster_policy(name, "alice", authorities);
+/// A policy, for images below a folder, of the namespace that it is written in.
+fn image_policy(name: &str, folder: &str, authorities: Value) -> Value {
+    let mut policy = cluster_policy(name, folder, authorities);
     policy["kind"] = json!("ImagePolicy");
     policy
 }

@@ -373,6 +373,7 @@ async fn a_start_outlasts_an_api_server_that_is_away() {
 async fn a_start_does_not_wait_for_what_is_not_its_own() {
     let cluster = Cluster::new();
     cluster.api.put(SECRET, json!({ "metadata": {}, "data": { "tls.key": STANDARD.encode("k") } }));
-    let error = cluster.replica(true).await.err().unwrap();
+    let started = tokio::time::timeout(Duration::from_secs(3600), cluster.replica(true)).await;
+    let error = started.unwrap().err().unwrap();
     assert!(matches!(error, ServingError::Foreign { .. }), "{error}");
 }
