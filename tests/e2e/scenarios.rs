@@ -27,10 +27,10 @@ mod lifecycle;
 mod load;
 #[path = "scenarios/modes.rs"]
 mod modes;
-#[path = "scenarios/settings.rs"]
-mod settings;
 #[path = "scenarios/policies.rs"]
 mod policies;
+#[path = "scenarios/settings.rs"]
+mod settings;
 #[path = "scenarios/support.rs"]
 mod support;
 #[path = "scenarios/tenants.rs"]
