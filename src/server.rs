@@ -40,6 +40,7 @@ use crate::trust_root::TrustRoot;
 
 mod body;
 mod denial;
+pub mod drain;
 pub mod health;
 pub mod listen;
 mod record;
