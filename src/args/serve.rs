@@ -106,7 +106,8 @@ pub struct ServeArgs {
     #[arg(long, env = "TEGATA_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = pause)]
     pub drain_delay: Duration,
 
-    /// How long requests in flight may take to end after that
+    /// How long after that clients may take to close their connections, in the first half of it, and
+    /// requests in flight to end
     #[arg(long, env = "TEGATA_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = pause)]
     pub drain_timeout: Duration,
 

@@ -49,6 +49,9 @@ use origin::Start;
 /// What `/readyz` waits for.
 const CERTIFICATE: &str = "the serving certificate";
 
+/// How often connections are counted while stopping: a tenth of a second more is not noticed.
+const CONNECTIONS_POLL: Duration = Duration::from_millis(100);
+
 /// Most connections to the probes and metrics: a kubelet and a few scrapers hold one each.
 const HEALTH_CONNECTIONS: usize = 32;
 
@@ -254,7 +257,15 @@ impl Running {
             _ = future::join(tokio::time::sleep(delay), resign) => {}
             stopped = self.parts.join_next() => return Err(stopped_early(stopped)),
         }
-        self.webhook.graceful_shutdown(Some(timeout));
+        // Clients have been asked to leave. Those that do so themselves lose no request; one that is
+        // sent just when an idle connection is closed for them would be lost.
+        let patience = timeout / 2;
+        tokio::select! {
+            () = left(&self.webhook) => {}
+            () = tokio::time::sleep(patience) => {}
+            stopped = self.parts.join_next() => return Err(stopped_early(stopped)),
+        }
+        self.webhook.graceful_shutdown(Some(timeout - patience));
         match self.parts.join_next().await {
             Some(Ok((WEBHOOK, Ok(())))) => {
                 tracing::info!("Stopped");
@@ -262,6 +273,13 @@ impl Running {
             }
             stopped => Err(stopped_early(stopped)),
         }
+    }
+}
+
+/// Until nobody is connected.
+async fn left(webhook: &Handle<SocketAddr>) {
+    while webhook.connection_count() > 0 {
+        tokio::time::sleep(CONNECTIONS_POLL).await;
     }
 }
 

@@ -58,7 +58,13 @@ async fn writes_metrics_as_open_metrics_text_with_closed_labels() {
 
 #[tokio::test]
 async fn drains_readiness_first_and_finishes_what_is_in_flight() {
-    let live = Arc::new(Live::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let out = format!("--tls-ca-out={}", ca.display());
+    let arguments = [out.as_str(), "--drain-timeout=4s"];
+    let limits = ConnectionLimits::default();
+    let live = Live::start_with(folder, &arguments, &ca, limits, no_policies).await;
+    let live = Arc::new(live);
     let waiting = tokio::spawn({
         let live = Arc::clone(&live);
         async move { live.review("wait").await }
@@ -74,9 +80,12 @@ async fn drains_readiness_first_and_finishes_what_is_in_flight() {
     // Within the delay it still answers: not everybody has noticed yet.
     let ca = live.folder.path().join("ca.pem");
     assert_eq!(live.review_with(&client(&ca), "good").await["allowed"], true);
+    // Nor are those shut out at once who keep a connection: half of the time-out is theirs.
     tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(live.review_with(&client(&ca), "good").await["allowed"], true);
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let refused = tokio::net::TcpStream::connect(live.addresses.webhook).await;
-    assert!(refused.is_err(), "still accepting after the delay");
+    assert!(refused.is_err(), "still accepting after the delay and half of the time-out");
     assert!(!live.server.is_finished(), "did not wait for the request in flight");
     live.fake.release.notify_waiters();
     assert_eq!(waiting.await.unwrap()["allowed"], true);

@@ -83,6 +83,6 @@ async fn ask(pods: &Api<Pod>, image: &str, is_good: bool) -> Option<String> {
         Ok(_) if is_good => None,
         Ok(_) => Some(format!("{image} was admitted")),
         Err(error) if !is_good && error.to_string().contains(REFUSAL) => None,
-        Err(error) => Some(format!("{image}: {error}")),
+        Err(error) => Some(format!("at {}: {image}: {error}", jiff::Timestamp::now())),
     }
 }
