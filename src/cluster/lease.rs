@@ -15,6 +15,7 @@ use kube::api::PostParams;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::one_line;
 use crate::server;
 
 /// The times of an election.
@@ -77,7 +78,9 @@ where
         }
         match tokio::time::timeout(RELEASE_TIMEOUT, candidate.release()).await {
             Ok(Ok(())) => tracing::info!("Gave the lease up"),
-            Ok(Err(error)) => tracing::warn!(%error, "The lease could not be given up"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = one_line(&error), "The lease could not be given up");
+            }
             Err(_) => tracing::warn!("The lease could not be given up in time"),
         }
     };
@@ -141,7 +144,7 @@ impl Candidate {
                 self.renewed = held.then_some(start);
                 None
             }
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(error)) => Some(one_line(&error)),
             Err(_) => Some("no answer in time".to_owned()),
         };
         match (&failed, self.failing) {

@@ -28,6 +28,7 @@ use super::configurations::Kept;
 use super::rotation;
 use super::rotation::Action;
 use super::secret::Keep;
+use crate::cluster::one_line;
 use crate::metrics::Metrics;
 use crate::metrics::Reload;
 use crate::server::tls::Served;
@@ -249,7 +250,7 @@ where
         .default_backoff()
         .map(move |event| {
             if let Err(error) = event {
-                let error = super::one_line(&error);
+                let error = one_line(&error);
                 tracing::warn!(error, kind, name, "Lost sight of an object; looking every minute");
             }
         })
