@@ -29,9 +29,12 @@ mod judge;
 mod outcome;
 pub mod policies;
 pub mod review;
+pub mod shares;
 
 pub use outcome::Consequence;
 pub use outcome::Outcome;
+
+use shares::Shares;
 
 /// What the API server asks, as far as Tegata looks at it.
 #[derive(Clone, Debug)]
@@ -180,7 +183,8 @@ pub struct FieldReport {
 const CONCURRENT_IMAGES: usize = 8;
 
 /// Images of all requests that are checked at once. What one check holds beside its evidence
-/// (connections, buffers, reports) adds up; those that wait do so until their deadline.
+/// (connections, buffers, reports) adds up; those that wait do so until their deadline. One
+/// namespace gets half of them: a few pods with slow registries would otherwise stop all others.
 const MAX_CHECKS: usize = 64;
 
 /// The pipeline with its I/O.
@@ -189,6 +193,7 @@ pub struct Admission<F> {
     fetch: F,
     settings: Settings,
     checking: Semaphore,
+    shares: Shares,
     verifying: Arc<Semaphore>,
 }
 
@@ -197,7 +202,8 @@ impl<F: FetchEvidence> Admission<F> {
     pub fn new(fetch: F, settings: Settings) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let checking = Semaphore::new(MAX_CHECKS);
-        Self { fetch, settings, checking, verifying: Arc::new(Semaphore::new(threads)) }
+        let shares = Shares::half_of(MAX_CHECKS);
+        Self { fetch, settings, checking, shares, verifying: Arc::new(Semaphore::new(threads)) }
     }
 
     /// Answers one request, by `deadline`, under one snapshot of the policies.

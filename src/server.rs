@@ -30,6 +30,7 @@ use crate::admission::Admission;
 use crate::admission::Decision;
 use crate::admission::Request;
 use crate::admission::review::Endpoint;
+use crate::admission::shares::Shares;
 use crate::evidence::FetchEvidence;
 use crate::metrics::Metrics;
 use crate::policy::PolicySnapshot;
@@ -39,6 +40,7 @@ use crate::trust_root::TrustRoot;
 
 mod body;
 mod denial;
+pub mod drain;
 pub mod health;
 pub mod listen;
 mod record;
@@ -102,7 +104,7 @@ pub fn now() -> Timestamp {
 pub struct Limits {
     /// The time that a request gets when it names none.
     pub default_timeout: Duration,
-    /// Most requests that are answered at once.
+    /// Most requests that are answered at once; half of them for one namespace.
     pub max_in_flight: usize,
 }
 
@@ -128,6 +130,7 @@ pub struct AppState<A> {
     metrics: Metrics,
     default_timeout: Duration,
     in_flight: Arc<Semaphore>,
+    shares: Arc<Shares>,
     shedding: Arc<Semaphore>,
     parsing: Arc<Semaphore>,
     reviewing: Arc<Semaphore>,
@@ -152,6 +155,7 @@ impl<A> AppState<A> {
             metrics,
             default_timeout,
             in_flight: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
+            shares: Arc::new(Shares::half_of(max_in_flight)),
             shedding: Arc::new(Semaphore::new(MAX_SHEDDING)),
             parsing: Arc::new(Semaphore::new(MAX_PARSING)),
             reviewing: Arc::new(Semaphore::new(MAX_POLICIES)),
@@ -191,6 +195,7 @@ impl<A> Clone for AppState<A> {
             metrics: self.metrics.clone(),
             default_timeout: self.default_timeout,
             in_flight: Arc::clone(&self.in_flight),
+            shares: Arc::clone(&self.shares),
             shedding: Arc::clone(&self.shedding),
             parsing: Arc::clone(&self.parsing),
             reviewing: Arc::clone(&self.reviewing),

@@ -13,6 +13,8 @@ use tegata::trust_root::TrustRoot;
 
 #[path = "crds/applied.rs"]
 mod applied;
+#[path = "support/invalid_policies.rs"]
+mod invalid_policies;
 
 fn package(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -66,6 +68,7 @@ fn names_scopes_and_columns_are_those_of_the_documentation() {
 
 /// Kubernetes, "Specifying a structural schema": a type at every level or free form said so, no
 /// `additionalProperties: false` beside properties, no `$ref`, no composition with structure in it.
+/// And no format that it does not know, of which `kubectl` warns.
 fn check_structural(schema: &Value, path: &str) {
     let free = schema["x-kubernetes-preserve-unknown-fields"] == Value::Bool(true)
         || schema["x-kubernetes-int-or-string"] == Value::Bool(true);
@@ -82,6 +85,9 @@ fn check_structural(schema: &Value, path: &str) {
         "not",
     ] {
         assert!(schema.get(word).is_none(), "{path} has {word}: {schema}");
+    }
+    if let Some(format) = schema.get("format") {
+        assert!(["date-time", "int32", "int64"].contains(&format.as_str().unwrap()), "{path}");
     }
     if schema.get("properties").is_some() {
         assert!(schema.get("additionalProperties").is_none(), "{path}");

@@ -21,6 +21,12 @@ use std::process::ExitCode;
 
 #[path = "e2e/cluster.rs"]
 mod cluster;
+#[path = "support/collection.rs"]
+mod collection;
+#[path = "support/foreign_policies.rs"]
+mod foreign_policies;
+#[path = "support/invalid_policies.rs"]
+mod invalid_policies;
 #[path = "e2e/isolation.rs"]
 mod isolation;
 #[path = "e2e/kubelet.rs"]

@@ -121,23 +121,7 @@ impl Cluster {
     }
 
     fn admit_under(self, settings: Settings, time: Duration) -> Decision {
-        let review = json!({
-            "apiVersion": "admission.k8s.io/v1",
-            "kind": "AdmissionReview",
-            "request": {
-                "uid": "705ab4f5",
-                "operation": "CREATE",
-                "namespace": "team",
-                "kind": {"group": "", "version": "v1", "kind": "Pod"},
-                "resource": {"group": "", "version": "v1", "resource": "pods"},
-                "object": {
-                    "apiVersion": "v1",
-                    "kind": "Pod",
-                    "metadata": {"name": "p"},
-                    "spec": {"containers": [{"name": "c", "image": IMAGE}]},
-                },
-            },
-        });
+        let review = pod("team", &[IMAGE.to_owned()]);
         let request = review::parse(review.to_string().as_bytes()).unwrap();
         let snapshot = PolicySnapshot::new(self.policies);
         let admission = Admission::new(self.fake, settings);
@@ -145,6 +129,29 @@ impl Cluster {
         let now = start() + 24.hours();
         runtime.block_on(admission.admit(&request, &snapshot, now, Instant::now() + time))
     }
+}
+
+/// A review of a new pod with these images.
+fn pod(namespace: &str, images: &[String]) -> Value {
+    let container = |image: &String| json!({"name": "c", "image": image});
+    let containers: Vec<Value> = images.iter().map(container).collect();
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "705ab4f5",
+            "operation": "CREATE",
+            "namespace": namespace,
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "object": {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "p"},
+                "spec": {"containers": containers},
+            },
+        },
+    })
 }
 
 fn policy(authority: Value, more: Value) -> Value {
@@ -278,4 +285,31 @@ fn nothing_is_called_verified_by_its_tag_that_is_only_audited() {
     let decision = audited.admit_under(settings, LONG);
     assert!(decision.allowed, "{}", decision.message);
     assert_eq!(decision.warnings, [] as [&str; 0]);
+}
+
+/// Requests that take all the checks there are, eight images each.
+const FLOOD: usize = 16;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_with_slow_registries_leaves_the_others_their_checks() {
+    let cluster = Cluster::signed();
+    let signer = cluster.signer();
+    let Cluster { policies, fake, .. } =
+        cluster.cluster_policy("signed", policy(signer, json!({})));
+    let snapshot = Arc::new(PolicySnapshot::new(policies));
+    let admission = Arc::new(Admission::new(fake, Settings::default()));
+    let admit = |namespace: &str, images: Vec<String>, time: Duration| {
+        let request = review::parse(pod(namespace, &images).to_string().as_bytes()).unwrap();
+        let (admission, snapshot) = (Arc::clone(&admission), Arc::clone(&snapshot));
+        let (now, deadline) = (start() + 24.hours(), Instant::now() + time);
+        tokio::spawn(async move { admission.admit(&request, &snapshot, now, deadline).await })
+    };
+    let slow = |pod: usize| (0..8).map(move |c| format!("registry.example/slow:{pod}-{c}"));
+    let flood: Vec<_> = (0..FLOOD).map(|pod| admit("team", slow(pod).collect(), LONG)).collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let other = admit("other", vec![IMAGE.to_owned()], Duration::from_secs(10));
+    let decision = tokio::time::timeout(Duration::from_secs(10), other).await;
+    let decision = decision.expect("another namespace's check never began").unwrap();
+    assert!(decision.allowed, "{}", decision.message);
+    flood.iter().for_each(tokio::task::JoinHandle::abort);
 }

@@ -153,6 +153,17 @@ async fn nothing_is_published_before_everything_has_been_listed() {
 }
 
 #[tokio::test]
+async fn a_key_that_may_not_be_read_denies_and_is_no_lost_contact() {
+    let api = FakeApi::default();
+    api.put(NAMESPACED, Some("team"), "p", keyed());
+    api.put(SECRETS, Some("team"), "signer", secret(KEY));
+    api.forbid("/secrets", true);
+    let started = Cluster::new(api).started().await;
+    assert_eq!(started.states(), ["ImagePolicy team/p invalid"]);
+    assert_eq!(started.readiness.notes(Instant::now()), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn keys_are_looked_up_before_the_first_snapshot() {
     let api = FakeApi::default();
     api.put(NAMESPACED, Some("team"), "p", keyed());

@@ -63,6 +63,8 @@ impl<F: FetchEvidence> Admission<F> {
         if selected.is_empty() {
             return uncovered(image);
         }
+        // Its own share first: whoever waits for that takes nothing from others.
+        let _share = self.shares.wait(&workload.namespace).await;
         let _permit = self.checking.acquire().await;
         let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
         let digest = if selected.iter().any(|state| needs_digest(state, image)) {

@@ -28,6 +28,11 @@ pub(super) const WANTED: &str =
 /// The subresource that only conditions are written to.
 const STATUS: &str = "status";
 
+/// Where `kubectl apply` keeps what it was given, as JSON. It leaves fields without a value out of
+/// what it sends, so that `ctlog:` with nothing after it arrives here as no `ctlog` at all, which
+/// asks for less; in this annotation it can still be seen.
+const APPLIED: &str = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
+
 /// The kinds of our own resources.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
@@ -77,6 +82,8 @@ pub struct PolicyRequest {
 struct Change {
     kind: Kind,
     spec: Value,
+    /// The spec that `kubectl apply` was given, where it asks for this change.
+    applied: Option<Value>,
     /// Whether it is an update that leaves the spec as it was.
     unchanged: bool,
     /// Whether it is for the status alone.
@@ -110,11 +117,26 @@ fn change(request: &Value, operation: Operation) -> Result<Change, ReviewProblem
     let resource = Triple { name: kind.resource(), ..found };
     let object = review::object(request, &resource, kind.name())?;
     let spec = |object: &Value| object.get("spec").cloned().unwrap_or_default();
-    let old = request.get("oldObject").filter(|old| old.is_object());
-    let unchanged =
-        operation == Operation::Update && old.is_some_and(|old| spec(old) == spec(object));
+    let old = request.get("oldObject").filter(|_| operation == Operation::Update);
+    let old = old.filter(|old| old.is_object());
+    let unchanged = old.is_some_and(|old| spec(old) == spec(object));
     let status = review::text_at(request, "/subResource") == STATUS;
-    Ok(Change { kind, spec: spec(object), unchanged, status })
+    // The content of a trust root is another format, in which `null` has a meaning.
+    let applied = match kind {
+        Kind::ClusterImagePolicy | Kind::ImagePolicy if !unchanged => applied(object, old),
+        Kind::ClusterImagePolicy | Kind::ImagePolicy | Kind::TrustRoot => None,
+    };
+    Ok(Change { kind, spec: spec(object), applied, unchanged, status })
+}
+
+/// The spec that `kubectl apply` was given, unless it is what an earlier one was given.
+fn applied(object: &Value, old: Option<&Value>) -> Option<Value> {
+    let annotation = |object: &Value| object.pointer(APPLIED)?.as_str().map(str::to_owned);
+    let text = annotation(object)?;
+    if old.and_then(annotation).as_ref() == Some(&text) {
+        return None;
+    }
+    serde_json::from_str::<Value>(&text).ok()?.get("spec").cloned()
 }
 
 impl PolicyRequest {
@@ -125,11 +147,16 @@ impl PolicyRequest {
     /// its labels and finalisers can still be changed. Either denies what it matches.
     pub fn judge(&self, references: &References) -> Decision {
         let Some(change) = &self.change else { return admit(Vec::new()) };
-        let Change { kind, spec, unchanged, status } = change;
+        let Change { kind, spec, applied, unchanged, status } = change;
         if *unchanged && *status {
             return admit(Vec::new());
         }
         let (error, hints) = self.look_over(*kind, spec, references);
+        let empty = applied.as_ref().and_then(|spec| compile::refuse_empty_fields(spec).err());
+        let error = match error {
+            Some(error) if !error.missing => Some(error),
+            missing => empty.or(missing),
+        };
         let hints = hints.iter().filter(|_| !unchanged).map(ToString::to_string);
         match error {
             None => admit(hints.collect()),

@@ -236,7 +236,12 @@ impl Watcher {
             }
             Err(error) => {
                 let cause = contact::cause(&error);
-                self.contacts.failed(source, &cause);
+                if matches!(source, Source::Key(_)) && is_forbidden(&error) {
+                    // An answer: whoever may write a policy may name what Tegata may not read.
+                    self.contacts.made(source);
+                } else {
+                    self.contacts.failed(source, &cause);
+                }
                 if let watcher::Error::WatchFailed(kube::Error::SerdeError(_)) = error {
                     // The event that could not be read is lost: only a list brings it back.
                     self.run(source.clone(), RESTART_PAUSE);
@@ -348,4 +353,13 @@ fn events(client: Client, source: Source) -> impl Stream<Item = Item> + Send + '
         }
     };
     watcher(api, config).default_backoff().map(move |item| (source.clone(), item))
+}
+
+/// Whether the API server answered that we may not.
+fn is_forbidden(error: &watcher::Error) -> bool {
+    use watcher::Error;
+    let (Error::InitialListFailed(error) | Error::WatchStartFailed(error)) = error else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if status.code == 403)
 }

@@ -30,6 +30,7 @@ use crate::server;
 use crate::server::Admit;
 use crate::server::AppState;
 use crate::server::Limits;
+use crate::server::drain;
 use crate::server::health;
 use crate::server::health::Readiness;
 use crate::server::listen;
@@ -219,7 +220,7 @@ async fn start(
         Some(references) => state.with_references(references),
         None => state,
     };
-    let router = server::router(state);
+    let router = drain::closing(server::router(state), readiness.clone());
     let webhook = Handle::new();
     let serving =
         listen::tls(webhook_listener, acceptor, router, webhook.clone(), connections, metrics);

@@ -30,9 +30,11 @@ mod service;
 mod signer;
 mod trust_root;
 
+pub use authority::patterns;
 pub use key::key_entry;
 pub use key::key_places;
 pub use read::read_spec;
+pub use read::refuse_empty_fields;
 pub use trust_root::TrustRootSource;
 pub use trust_root::compile_trust_root;
 pub use trust_root::trust_root_source;

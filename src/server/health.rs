@@ -79,6 +79,11 @@ impl Readiness {
         self.state().draining = true;
     }
 
+    /// Whether the server is about to stop.
+    pub fn is_draining(&self) -> bool {
+        self.state().draining
+    }
+
     /// Nothing when ready.
     ///
     /// # Errors

@@ -161,11 +161,23 @@ impl<A: Admit> Exchange<A> {
         match self.parse(bytes, held, deadlines, parse).await {
             Ok((request, (place, _share))) => {
                 let request = Arc::new(request);
-                let outcome = self.admit(Arc::clone(&request), place, deadlines).await;
+                let Some(share) = self.state.shares.take(&request.workload.namespace) else {
+                    return self.crowded_out(request);
+                };
+                let outcome = self.admit(Arc::clone(&request), (place, share), deadlines).await;
                 self.respond(&request.uid, &outcome)
             }
             Err(response) => response,
         }
+    }
+
+    /// Turns a request away whose namespace has all the places that it may have.
+    fn crowded_out(&self, request: Arc<Request>) -> Response {
+        self.state.metrics.shed(Shed::Request);
+        let found = "too many requests of this namespace are under way";
+        let (decision, own) = own(Reason::Overloaded, found, &request);
+        let uid = request.uid.clone();
+        self.respond(&uid, &Outcome { request: Some(request), decision, own })
     }
 
     /// Answers for one of our own resources, which is compiled where it is parsed.
@@ -240,7 +252,7 @@ impl<A: Admit> Exchange<A> {
     async fn admit(
         &self,
         request: Arc<Request>,
-        place: OwnedSemaphorePermit,
+        place: (OwnedSemaphorePermit, OwnedSemaphorePermit),
         deadlines: Deadlines,
     ) -> Outcome {
         let admitting = Instant::now();

@@ -70,24 +70,30 @@ impl Cluster {
         self.folder.join("admin.kubeconfig")
     }
 
-    /// Stops the API server, waits, and starts it again.
-    pub async fn restart_api_server(&mut self, pause: Duration) -> Result<()> {
-        self.api_server.stop().await?;
-        tokio::time::sleep(pause).await;
+    /// Stops the API server.
+    pub async fn stop_api_server(&mut self) -> Result<()> {
+        self.api_server.stop().await
+    }
+
+    /// Starts the API server again, and waits until it is ready.
+    pub async fn start_api_server(&mut self) -> Result<()> {
         self.api_server.start_again()?;
         self.ready().await
     }
 
-    /// Stops the whole control plane, runs what is to happen meanwhile, and starts it again.
-    pub async fn cold_start(&mut self, meanwhile: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+    /// Stops the whole control plane.
+    pub async fn stop(&mut self) -> Result<()> {
         for process in [&mut self.controllers, &mut self.api_server, &mut self.etcd] {
             process.stop().await?;
         }
-        meanwhile().await?;
+        Ok(())
+    }
+
+    /// Starts the whole control plane again.
+    pub async fn start_again(&mut self) -> Result<()> {
         self.etcd.start_again()?;
         self.etcd.listens("127.0.0.1:2379").await?;
-        self.api_server.start_again()?;
-        self.ready().await?;
+        self.start_api_server().await?;
         self.controllers.start_again()
     }
 

@@ -1,5 +1,5 @@
-//! Two registries: one that answers the referrers API, and one that does not, so that clients use
-//! the fallback tag.
+//! Three registries: one that answers the referrers API, one that does not, so that clients use the
+//! fallback tag, and one of the latter kind that asks for a password.
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use serde_json::json;
 use sha2::Digest as _;
 
 use super::isolation::add_address;
+use super::parts;
 use super::process::Process;
 use super::process::Program;
 
@@ -22,29 +23,50 @@ pub const REFERRERS: &str = "10.244.0.2:5000";
 /// The registry without.
 pub const PLAIN: &str = "10.244.0.3:5000";
 
-/// Both registries.
+/// The registry that asks for a password.
+pub const PRIVATE: &str = "10.244.0.4:5000";
+
+/// Who may read and write the private registry, and the password.
+pub const USER: &str = "robot";
+pub const PASSWORD: &str = "e2e-password";
+
+/// The same user in the form of an `htpasswd` file: bcrypt, at the lowest cost that is customary.
+const HTPASSWD: &str = "robot:$2b$05$K3x0nUq8bVvE1dYwRtZsOe8SsLJTKkYql7dAaFULKX/WMHl8/XSFe\n";
+
+/// All registries.
 pub struct Registries {
     referrers: Process,
     plain: Process,
+    private: Process,
     client: Client,
 }
 
 impl Registries {
     /// Starts them.
     pub async fn start(folder: &Path, logs: &Path) -> Result<Self> {
-        for address in [REFERRERS, PLAIN] {
+        for address in [REFERRERS, PLAIN, PRIVATE] {
             add_address(address.trim_end_matches(":5000"))?;
         }
         let config = folder.join("registry.yaml");
-        std::fs::write(&config, settings(folder).to_string())?;
+        std::fs::write(&config, settings(&folder.join("registry"), PLAIN).to_string())?;
+        let private_config = folder.join("private.yaml");
+        let mut private = settings(&folder.join("private"), PRIVATE);
+        let passwords = folder.join("htpasswd");
+        std::fs::write(&passwords, HTPASSWD)?;
+        private["auth"] = json!({ "htpasswd": { "realm": "e2e", "path": passwords } });
+        std::fs::write(&private_config, private.to_string())?;
         let mut referrers = Program::part("referrers")?.args(["-listen", REFERRERS]).start(logs)?;
         let mut plain = Program::part("docker-registry")?
             .args(["serve".into(), config.display().to_string()])
             .start(logs)?;
+        let mut private = Program::new("private-registry", parts::path("docker-registry")?)
+            .args(["serve".into(), private_config.display().to_string()])
+            .start(logs)?;
+        private.listens(PRIVATE).await?;
         referrers.listens(REFERRERS).await?;
         plain.listens(PLAIN).await?;
         let client = Client::builder().timeout(Duration::from_secs(10)).build()?;
-        Ok(Self { referrers, plain, client })
+        Ok(Self { referrers, plain, private, client })
     }
 
     /// Stops a registry without losing what the plain one holds. The other forgets all.
@@ -88,7 +110,7 @@ impl Registries {
         self.put_blob(registry, repository, layer).await?;
         self.put_blob(registry, repository, config).await?;
         let url = format!("http://{registry}/v2/{repository}/manifests/v1");
-        let request = self.client.put(&url).body(manifest);
+        let request = self.client.put(&url).basic_auth(USER, Some(PASSWORD)).body(manifest);
         let request = request.header(CONTENT_TYPE, "application/vnd.oci.image.manifest.v1+json");
         let answer = request.send().await?;
         ensure!(answer.status().is_success(), "PUT {url}: {}", answer.status());
@@ -97,17 +119,22 @@ impl Registries {
 
     async fn put_blob(&self, registry: &str, repository: &str, bytes: Vec<u8>) -> Result<()> {
         let url = format!("http://{registry}/v2/{repository}/blobs/uploads/");
-        let answer = self.client.post(&url).send().await?.error_for_status()?;
+        let request = self.client.post(&url).basic_auth(USER, Some(PASSWORD));
+        let answer = request.send().await?.error_for_status()?;
         let location = answer.headers().get(LOCATION).context("an upload has no location")?;
         let mut url = answer.url().join(location.to_str()?)?;
         url.query_pairs_mut().append_pair("digest", &digest(&bytes));
         let request = self.client.put(url).header(CONTENT_TYPE, "application/octet-stream");
-        request.body(bytes).send().await?.error_for_status()?;
+        request.basic_auth(USER, Some(PASSWORD)).body(bytes).send().await?.error_for_status()?;
         Ok(())
     }
 
     fn process(&mut self, registry: &str) -> &mut Process {
-        if registry == PLAIN { &mut self.plain } else { &mut self.referrers }
+        match registry {
+            PLAIN => &mut self.plain,
+            PRIVATE => &mut self.private,
+            _ => &mut self.referrers,
+        }
     }
 }
 
@@ -126,11 +153,16 @@ fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(sha2::Sha256::digest(bytes)))
 }
 
-fn settings(folder: &Path) -> serde_json::Value {
+/// A Docker `config.json` with the private registry's password.
+pub fn docker_config() -> serde_json::Value {
+    json!({ "auths": { PRIVATE: { "username": USER, "password": PASSWORD } } })
+}
+
+fn settings(folder: &Path, address: &str) -> serde_json::Value {
     json!({
         "version": 0.1,
         "log": { "accesslog": { "disabled": true }, "level": "warn" },
-        "storage": { "filesystem": { "rootdirectory": folder.join("registry") } },
-        "http": { "addr": PLAIN },
+        "storage": { "filesystem": { "rootdirectory": folder } },
+        "http": { "addr": address },
     })
 }

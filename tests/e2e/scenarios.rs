@@ -13,6 +13,8 @@ use super::world::World;
 mod basics;
 #[path = "scenarios/changes.rs"]
 mod changes;
+#[path = "scenarios/credentials.rs"]
+mod credentials;
 #[path = "scenarios/faults.rs"]
 mod faults;
 #[path = "scenarios/invalid.rs"]
@@ -23,8 +25,18 @@ mod kinds;
 mod lifecycle;
 #[path = "scenarios/load.rs"]
 mod load;
+#[path = "scenarios/modes.rs"]
+mod modes;
+#[path = "scenarios/policies.rs"]
+mod policies;
+#[path = "scenarios/settings.rs"]
+mod settings;
 #[path = "scenarios/support.rs"]
 mod support;
+#[path = "scenarios/tenants.rs"]
+mod tenants;
+#[path = "scenarios/updates.rs"]
+mod updates;
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
@@ -61,12 +73,27 @@ pub const ALL: &[Scenario] = scenarios![
     false changes::of_a_key_in_a_secret,
     false changes::of_a_namespaces_labels,
     false changes::of_a_tenants_policy,
+    false modes::warn_warns_and_audit_only_records,
+    false modes::a_dry_run_is_refused_alike_and_leaves_no_event,
+    false modes::denied_pods_are_told_at_their_replica_set,
+    false updates::what_runs_can_change_in_all_but_its_image,
+    false tenants::an_administrator_of_a_namespace_tightens_it_alone,
+    false tenants::a_key_of_another_namespace_is_out_of_reach,
+    false tenants::a_secrets_content_is_never_shown,
+    false credentials::of_a_private_registry_stay_with_their_owners,
+    false settings::no_match_and_mutate_do_what_they_say,
     false invalid::policies_are_refused_at_apply_time,
+    false policies::of_the_examples_are_accepted_without_a_warning,
+    false policies::of_others_are_accepted_or_refused_by_a_named_field,
+    false policies::say_that_they_are_ready,
+    false policies::say_what_they_lack_until_it_comes,
     false faults::a_registry_that_is_down_admits_nothing_new,
     false faults::without_tegata_nothing_is_admitted,
     false faults::rotation_and_a_lost_replica_lose_no_request,
     false faults::the_api_server_restarts,
     false faults::the_control_plane_starts_cold,
+    false lifecycle::helm_test_passes,
+    false lifecycle::kubectl_shows_the_columns,
     false lifecycle::helm_upgrades_without_a_lost_request,
     // The last one: nothing is left to test after it.
     false lifecycle::helm_uninstalls_and_keeps_the_policies,

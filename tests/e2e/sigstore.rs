@@ -12,6 +12,7 @@ use super::process::Done;
 use super::process::Process;
 use super::process::Program;
 use super::process::run;
+use super::registries::docker_config;
 
 #[path = "sigstore/issuer.rs"]
 mod issuer;
@@ -48,6 +49,8 @@ impl Sigstore {
     pub async fn start(folder: &Path, logs: &Path) -> Result<Self> {
         let pki = Pki::new(folder.to_owned())?;
         keys(&pki)?;
+        std::fs::create_dir_all(pki.path(".docker"))?;
+        std::fs::write(pki.path(".docker/config.json"), docker_config().to_string())?;
         let issuer = Issuer::start().await?;
         // The comment keeps Fulcio from reading it as JSON, for which it has other names of fields.
         let settings = format!("# YAML\n{}\n", issuer::fulcio_settings());

@@ -1,4 +1,4 @@
-//! What a run has: a cluster with a node, two registries, a private Sigstore, and the commands of
+//! What a run has: a cluster with a node, three registries, a private Sigstore, and the commands of
 //! an administrator.
 use std::path::PathBuf;
 use std::time::Duration;

@@ -120,3 +120,30 @@ async fn ends_a_drain_that_takes_too_long() {
     // Without an answer the API server goes by its failure policy.
     assert!(request.await.unwrap().is_err());
 }
+
+/// An API server keeps connections over HTTP/1.1: it must leave before they are closed for it.
+#[tokio::test]
+async fn asks_for_connections_to_be_closed_while_it_drains() {
+    let live = Live::start().await;
+    let ca = std::fs::read(live.folder.path().join("ca.pem")).unwrap();
+    let ca = reqwest::Certificate::from_pem(&ca).unwrap();
+    let client = || reqwest::Client::builder().tls_certs_only([ca.clone()]).no_proxy();
+    let url = format!("https://localhost:{}/validate", live.addresses.webhook.port());
+    let connection = async |client: reqwest::Client| {
+        let body = review("good").to_string();
+        let request = client.post(&url).header("content-type", "application/json").body(body);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.headers().get("connection").map(|value| value.to_str().unwrap().to_owned())
+    };
+    let old = client().http1_only().build().unwrap();
+    assert_eq!(connection(old.clone()).await, None);
+    live.signals.send(()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(connection(old).await.as_deref(), Some("close"));
+    assert_eq!(
+        connection(client().build().unwrap()).await,
+        None,
+        "over HTTP/2 there is no such field"
+    );
+}

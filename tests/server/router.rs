@@ -213,12 +213,43 @@ async fn denies_an_admission_that_leaves_images_out() {
 }
 
 #[tokio::test]
-async fn sheds_at_once_what_is_beyond_the_most_in_flight() {
-    let app = app(2);
+async fn leaves_places_to_other_namespaces() {
+    let app = app(4);
     let waiting: Vec<_> = (0..2)
         .map(|_| {
             let router = app.router.clone();
             let request = post("/validate", review("wait").to_string());
+            tokio::spawn(async move { router.oneshot(request).await.unwrap().status() })
+        })
+        .collect();
+    while app.fake.asked.load(Ordering::SeqCst) < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let refused = app.review("/validate", "good").await;
+    assert_indeterminate(&refused, "overloaded");
+    let message = refused["status"]["message"].as_str().unwrap();
+    assert!(message.contains("too many requests of this namespace"), "{message}");
+    let mut other = review("good");
+    other["request"]["namespace"] = json!("team-b");
+    let (_, text) = app.send(post("/validate", other.to_string())).await;
+    assert_eq!(response_of(&text, "good")["allowed"], true);
+    app.fake.release.notify_waiters();
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap(), StatusCode::OK);
+    }
+    assert_eq!(app.review("/validate", "good").await["allowed"], true);
+}
+
+#[tokio::test]
+async fn sheds_at_once_what_is_beyond_the_most_in_flight() {
+    let app = app(2);
+    let waiting: Vec<_> = ["team-a", "team-b"]
+        .into_iter()
+        .map(|namespace| {
+            let router = app.router.clone();
+            let mut review = review("wait");
+            review["request"]["namespace"] = json!(namespace);
+            let request = post("/validate", review.to_string());
             tokio::spawn(async move { router.oneshot(request).await.unwrap().status() })
         })
         .collect();

@@ -155,6 +155,48 @@ fn admits_an_invalid_policy_whose_spec_stays() {
     assert_eq!(judge(&update(spec("ghcr.io/*"), spec("ghcr.io/*"))).warnings, [] as [&str; 0]);
 }
 
+/// A review of what `kubectl apply` makes of a spec: what it was given is in an annotation.
+fn applied(mut review: Value, place: &str, given: &Value) -> Value {
+    let given = json!({"kind": "ClusterImagePolicy", "spec": given}).to_string();
+    let annotations = json!({"kubectl.kubernetes.io/last-applied-configuration": given});
+    review["request"][place]["metadata"]["annotations"] = annotations;
+    review
+}
+
+#[test]
+fn rejects_an_empty_field_that_kubectl_apply_left_out() {
+    let mut given = spec("ghcr.io/org/**");
+    given["authorities"][0]["ctlog"] = Value::Null;
+    let message = "spec.authorities[0].ctlog: it has no value, wanted a value, or no such field";
+    let changed = update(spec("**"), spec("ghcr.io/org/**"));
+    for review in [
+        applied(cluster(spec("ghcr.io/org/**")), "object", &given),
+        applied(cluster(pending("ghcr.io/org/**")), "object", &given),
+        applied(changed.clone(), "object", &given),
+        // A creation has no earlier version, whatever it says.
+        applied(applied(cluster(spec("**")), "object", &given), "oldObject", &given),
+    ] {
+        let decision = judge(&review);
+        assert!(!decision.allowed && !decision.retry, "{review}");
+        assert_eq!(decision.message, message);
+    }
+    // What is wrong in the object itself comes first.
+    let decision = judge(&applied(cluster(spec("ghcr.io/Org/**")), "object", &given));
+    assert!(decision.message.starts_with("spec.images[0].glob: "), "{}", decision.message);
+    // An annotation that another change leaves as it was says nothing about that change.
+    let later = applied(applied(changed, "object", &given), "oldObject", &given);
+    let same = update(spec("ghcr.io/org/**"), spec("ghcr.io/org/**"));
+    let labels = applied(same, "object", &given);
+    let complete = applied(cluster(spec("ghcr.io/org/**")), "object", &spec("ghcr.io/org/**"));
+    for review in [later, labels, complete] {
+        let decision = judge(&review);
+        assert!(decision.allowed, "{}", decision.message);
+        assert_eq!(decision.warnings, [] as [&str; 0]);
+    }
+    let waits = applied(cluster(pending("ghcr.io/org/**")), "object", &spec("ghcr.io/org/**"));
+    assert_eq!(judge(&waits).warnings.len(), 1, "a trust root that is missing is still told");
+}
+
 #[test]
 fn admits_deletions_without_a_look() {
     for operation in ["DELETE", "CONNECT"] {

@@ -75,13 +75,17 @@ struct Version {
     keys: BTreeSet<KeyPlace>,
     roots: BTreeSet<String>,
     authorities: Option<usize>,
+    /// How many regular expressions and globs are compiled for it.
+    patterns: usize,
 }
 
 impl Version {
     fn new(id: &PolicyId, spec: &Arc<str>, own_namespace: &str) -> Self {
-        let authorities = authorities(id, spec);
+        let parts = parts(id, spec);
+        let (authorities, images) = parts.map_or((None, 0), |(a, images)| (Some(a), images));
         let named = authorities.as_deref().unwrap_or_default();
         Self {
+            patterns: images + compile::patterns(named),
             spec: Arc::clone(spec),
             keys: compile::key_places(id, named, own_namespace),
             roots: named.iter().flat_map(root_names).map(str::to_owned).collect(),
@@ -101,6 +105,8 @@ pub(super) struct PolicyEntry {
     current: Arc<Version>,
     good: Option<Arc<Version>>,
     compiled: Option<(PolicyState, Outcome)>,
+    /// Whether it is not compiled because its namespace has too many patterns without it.
+    refused: bool,
 }
 
 impl PolicyEntry {
@@ -123,7 +129,17 @@ impl PolicyEntry {
             PolicyKind::Namespaced => PolicyId::Namespaced { namespace, name },
         };
         let current = Arc::new(Version::new(&id, &object.spec, own_namespace));
-        Self { seen, id, current, good, compiled: None }
+        Self { seen, id, current, good, compiled: None, refused: false }
+    }
+
+    /// Its namespace; empty for a `ClusterImagePolicy`.
+    pub(super) fn namespace(&self) -> &str {
+        &self.seen.namespace
+    }
+
+    /// How many regular expressions and globs it has compiled at a time, at most.
+    pub(super) fn patterns(&self) -> usize {
+        self.versions().map(|version| version.patterns).max().unwrap_or_default()
     }
 
     fn versions(&self) -> impl Iterator<Item = &Version> {
@@ -147,9 +163,10 @@ impl PolicyEntry {
 
     /// Compiles it unless that is done. Returns whether it was to be done.
     pub(super) fn compile(&mut self, references: &References) -> bool {
-        if self.compiled.is_some() {
+        if self.compiled.is_some() && !self.refused {
             return false;
         }
+        self.refused = false;
         let compiled = match compile(&self.id, &self.current.spec, references) {
             Ok(policy) => {
                 self.good = Some(Arc::clone(&self.current));
@@ -167,6 +184,19 @@ impl PolicyEntry {
             }
         };
         self.compiled = Some(compiled);
+        true
+    }
+
+    /// Denies in its whole reach instead of being compiled. Returns whether that is new.
+    pub(super) fn refuse(&mut self, error: CompileError) -> bool {
+        if self.compiled.is_some() && self.refused {
+            return false;
+        }
+        self.refused = true;
+        // Its own globs are among what must not be compiled.
+        let invalid = compile::invalid(self.id.clone(), &Value::Null, &error);
+        let state = PolicyState::Invalid(Arc::new(invalid));
+        self.compiled = Some((state, Outcome::Invalid { error, last_good: false }));
         true
     }
 
@@ -216,12 +246,18 @@ fn root_names(authority: &api::AuthoritySpec) -> impl Iterator<Item = &str> {
     [keyless, ctlog, timestamp].into_iter().flatten()
 }
 
-/// The authorities of a policy, where its spec can be read.
-fn authorities(id: &PolicyId, spec: &str) -> Option<Vec<api::AuthoritySpec>> {
+/// The authorities of a policy and the number of its image globs, where its spec can be read.
+fn parts(id: &PolicyId, spec: &str) -> Option<(Vec<api::AuthoritySpec>, usize)> {
     let read = || {
         Ok(match id {
-            PolicyId::Cluster { .. } => parse::<api::ClusterImagePolicySpec>(spec)?.authorities,
-            PolicyId::Namespaced { .. } => parse::<api::ImagePolicySpec>(spec)?.authorities,
+            PolicyId::Cluster { .. } => {
+                let spec: api::ClusterImagePolicySpec = parse(spec)?;
+                (spec.authorities, spec.images.len())
+            }
+            PolicyId::Namespaced { .. } => {
+                let spec: api::ImagePolicySpec = parse(spec)?;
+                (spec.authorities, spec.images.len())
+            }
         })
     };
     guarded(read).ok()

@@ -14,10 +14,17 @@ use super::keys::KeyObjects;
 use super::object::Object;
 use super::report::Report;
 use crate::policy::PolicySnapshot;
+use crate::policy::compile::CompileError;
 use crate::policy::compile::KeyPlace;
 use crate::policy::compile::Keys;
 use crate::policy::compile::References;
 use crate::trust_root::TrustRoot;
+
+/// Most regular expressions and globs, those of images among them, in all `ImagePolicy` resources
+/// of one namespace: what one policy may have. Each may take the memory of
+/// [`crate::policy::pattern::MAX_REGEX_BYTES`] and milliseconds to compile, so that without a sum a
+/// tenant's few large policies would take the memory of all, and their time at every start.
+pub const MAX_PATTERNS_PER_NAMESPACE: usize = 512;
 
 /// What is watched.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -132,8 +139,20 @@ impl Index {
     pub fn refresh(&mut self) -> View {
         let mut compiled = self.refresh_references();
         let references = &self.view.references;
-        for policy in self.cluster_policies.values_mut().chain(self.policies.values_mut()) {
+        for policy in self.cluster_policies.values_mut() {
             compiled |= policy.compile(references);
+        }
+        // In the order of namespaces, and of names within each.
+        let mut used: BTreeMap<String, usize> = BTreeMap::new();
+        for policy in self.policies.values_mut() {
+            let used = used.entry(policy.namespace().to_owned()).or_default();
+            let with = used.saturating_add(policy.patterns());
+            compiled |= if with <= MAX_PATTERNS_PER_NAMESPACE {
+                *used = with;
+                policy.compile(references)
+            } else {
+                policy.refuse(crowded(with))
+            };
         }
         if compiled || self.stale {
             let cluster_policies = self.cluster_policies.held().values();
@@ -185,6 +204,15 @@ impl Index {
         self.view.references = Arc::new(References { default, named, keys });
         true
     }
+}
+
+/// Why a policy is not compiled although it could be.
+fn crowded(patterns: usize) -> CompileError {
+    CompileError::new(
+        "spec",
+        format!("with it the namespace's policies hold {patterns} globs and regular expressions"),
+        format!("at most {MAX_PATTERNS_PER_NAMESPACE}, those of `images` included"),
+    )
 }
 
 /// The names whose value is not the same in both.

@@ -43,7 +43,7 @@ pub(super) fn compile_all(
     roots: &References,
 ) -> Result<Vec<Authority>, CompileError> {
     count("spec.authorities", specs.len(), api::MAX_AUTHORITIES)?;
-    let patterns = specs.iter().map(patterns).sum::<usize>();
+    let patterns = patterns(specs);
     if patterns > MAX_PATTERNS {
         let problem = format!("{patterns} regular expressions and globs in identities");
         let wanted = format!("at most {MAX_PATTERNS}, or several policies");
@@ -71,14 +71,15 @@ pub(super) fn compile_all(
     missing.map_or(Ok(authorities), Err)
 }
 
-/// How many texts of the authority's identities have to be compiled.
-fn patterns(spec: &api::AuthoritySpec) -> usize {
+/// How many regular expressions and globs the identities of these authorities hold.
+pub fn patterns(specs: &[api::AuthoritySpec]) -> usize {
     let of_identity = |identity: &api::IdentitySpec| {
         let claims = identity.claims.values().filter(|claim| claim.exact.is_none()).count();
         let issuer = usize::from(identity.issuer_reg_exp.is_some());
         issuer + usize::from(identity.subject_reg_exp.is_some()) + claims
     };
-    spec.keyless.iter().flat_map(|keyless| &keyless.identities).map(of_identity).sum()
+    let keyless = specs.iter().filter_map(|spec| spec.keyless.as_ref());
+    keyless.flat_map(|keyless| &keyless.identities).map(of_identity).sum()
 }
 
 fn compile(

@@ -25,12 +25,35 @@ pub fn read_spec<T: DeserializeOwned>(spec: &Value) -> Result<T, CompileError> {
                 let wanted = suggest::wanted(field, &known);
                 CompileError::new(format!("{parent}.{field}"), problem, wanted)
             }
-            None if text.starts_with("invalid type: null") => {
-                CompileError::new(path, "it has no value", "a value, or no such field")
-            }
+            None if text.starts_with("invalid type: null") => no_value(path),
             None => CompileError::new(path, text, ""),
         }
     })
+}
+
+/// Refuses a field anywhere in a spec that is there and has no value.
+///
+/// # Errors
+/// The first such field, with its path.
+pub fn refuse_empty_fields(spec: &Value) -> Result<(), CompileError> {
+    fn find(value: &Value, path: String) -> Result<(), CompileError> {
+        match value {
+            Value::Null => Err(no_value(path)),
+            Value::Array(list) => {
+                let mut items = list.iter().enumerate();
+                items.try_for_each(|(index, item)| find(item, format!("{path}[{index}]")))
+            }
+            Value::Object(map) => {
+                map.iter().try_for_each(|(name, field)| find(field, format!("{path}.{name}")))
+            }
+            Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+        }
+    }
+    find(spec, "spec".to_owned())
+}
+
+fn no_value(path: String) -> CompileError {
+    CompileError::new(path, "it has no value", "a value, or no such field")
 }
 
 /// The field and the known ones, of serde's "unknown field `x`, expected one of `a`, `b`".
@@ -68,5 +91,15 @@ mod tests {
             let error = read_spec::<api::ClusterImagePolicySpec>(&spec).unwrap_err();
             assert_eq!(error.to_string(), wanted);
         }
+    }
+
+    #[test]
+    fn rejects_a_field_without_a_value_wherever_it_is() {
+        let wanted = "spec.authorities[1].ctlog: it has no value, wanted a value, or no such field";
+        let mut spec = json!({"images": [], "authorities": [{}, {"ctlog": null}]});
+        assert_eq!(refuse_empty_fields(&spec).unwrap_err().to_string(), wanted);
+        spec["authorities"][1]["ctlog"] = json!({});
+        assert_eq!(refuse_empty_fields(&spec), Ok(()));
+        assert_eq!(refuse_empty_fields(&Value::Null).unwrap_err().path, "spec");
     }
 }

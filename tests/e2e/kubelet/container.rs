@@ -14,9 +14,12 @@ use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::api::core::v1::EnvVarSource;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::discovery::v1::Endpoint;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 use kube::Client;
 use kube::ResourceExt as _;
+use kube::api::ListParams;
 
 use super::NODE;
 use super::NODE_ADDRESS;
@@ -37,7 +40,11 @@ pub async fn program(client: &Client, pod: &Pod, address: &str, folder: &Path) -
     let mut script = String::from("set -eu\n");
     let root = folder.join("root");
     let root = root.display();
-    writeln!(script, "mkdir -p {root}/etc {root}/tmp\nmount --bind {root} {root}")?;
+    let etc = folder.join("root/etc");
+    fs::create_dir_all(&etc)?;
+    fs::write(etc.join("hosts"), hosts(client).await?)?;
+    fs::write(etc.join("nsswitch.conf"), "hosts: files\n")?;
+    writeln!(script, "mkdir -p {root}/tmp\nmount --bind {root} {root}")?;
     for path in OF_THE_MACHINE {
         writeln!(script, "[ ! -e {path} ] || {{ {} }}", bind(path, &format!("{root}{path}")))?;
     }
@@ -75,6 +82,24 @@ pub async fn program(client: &Client, pod: &Pod, address: &str, folder: &Path) -
         "sh",
         &file.display().to_string(),
     ]))
+}
+
+/// A `hosts` file in place of cluster DNS and kube-proxy: the name of each Service, at its ready
+/// pods.
+async fn hosts(client: &Client) -> Result<String> {
+    let mut lines = String::from("127.0.0.1 localhost\n");
+    let slices: Api<EndpointSlice> = Api::all(client.clone());
+    for slice in slices.list(&ListParams::default()).await? {
+        let service = slice.labels().get("kubernetes.io/service-name").cloned();
+        let (Some(service), Some(namespace)) = (service, slice.namespace()) else { continue };
+        let is_ready = |endpoint: &&Endpoint| {
+            endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+        };
+        for address in slice.endpoints.iter().filter(is_ready).flat_map(|e| &e.addresses) {
+            writeln!(lines, "{address} {service}.{namespace}.svc")?;
+        }
+    }
+    Ok(lines)
 }
 
 /// Shell commands that put a file or folder into the root folder.

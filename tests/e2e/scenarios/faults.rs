@@ -9,6 +9,7 @@ use super::support::RELEASE;
 use super::support::admitted;
 use super::support::apply_ready;
 use super::support::ask;
+use super::support::assert_refused;
 use super::support::cluster_policy;
 use super::support::keyless;
 use super::support::refused;
@@ -17,6 +18,8 @@ use crate::registries::PLAIN;
 use crate::registries::REFERRERS;
 use crate::tegata::NAMESPACE as TEGATA;
 use crate::tegata::READY;
+use crate::tegata::RELEASE as HELM_RELEASE;
+use crate::tegata::read_health;
 use crate::world::World;
 
 const NAMESPACE: &str = "faults";
@@ -27,6 +30,10 @@ const RATE: u64 = 50;
 /// How soon a fault is noticed, or forgotten.
 const SOON: Duration = Duration::from_secs(15);
 
+/// How `/readyz` begins where Tegata works with what it last heard.
+const LOST: &str =
+    "ok, but: the watch on clusterimagepolicies has had no contact with the API server";
+
 /// A registry that is down: what was not seen before is not admitted, and the answer says that it
 /// may be tried again.
 pub async fn a_registry_that_is_down_admits_nothing_new(world: &mut World) -> Result<()> {
@@ -34,7 +41,13 @@ pub async fn a_registry_that_is_down_admits_nothing_new(world: &mut World) -> Re
     let image = world.registries.push(PLAIN, "faults/new").await?;
     world.sigstore.sign_keyless(&image.pinned, &RELEASE).await?;
     world.registries.stop(PLAIN).await?;
-    refused(world, NAMESPACE, &image.tagged, SOON, &["[registry-unreachable]"]).await?;
+    let texts = [
+        "spec.containers[0].image",
+        "could not be decided by ClusterImagePolicy faults",
+        "check that the registry is up and reachable, then retry",
+        "[registry-unreachable]",
+    ];
+    refused(world, NAMESPACE, &image.tagged, SOON, &texts).await?;
     world.registries.start_again(PLAIN).await?;
     admitted(world, NAMESPACE, &image.tagged, SOON).await
 }
@@ -45,11 +58,14 @@ pub async fn without_tegata_nothing_is_admitted(world: &mut World) -> Result<()>
     prepare(world).await?;
     let image = signed(world, "faults/stopped", &RELEASE).await?.tagged;
     admitted(world, NAMESPACE, &image, SOON).await?;
-    scale(world, "0").await?;
+    world.scale_tegata(0).await?;
     let texts = ["failed calling webhook"];
     refused(world, NAMESPACE, &image, SOON, &texts).await?;
     ask(world, "kube-system", &image).await?.success()?;
-    scale(world, "2").await?;
+    let test = world.helm(&["test", HELM_RELEASE, "-n", TEGATA, "--timeout=60s"]).await?;
+    assert_refused(test, &["tegata-test failed"])?;
+    world.kubectl(&["delete", "pod", "tegata-test", "-n", TEGATA]).await?.success()?;
+    world.scale_tegata(2).await?;
     world.tegata_is_ready().await?;
     admitted(world, NAMESPACE, &image, SOON).await
 }
@@ -86,8 +102,13 @@ pub async fn rotation_and_a_lost_replica_lose_no_request(world: &mut World) -> R
 pub async fn the_api_server_restarts(world: &mut World) -> Result<()> {
     prepare(world).await?;
     let image = signed(world, "faults/restart", &RELEASE).await?.tagged;
-    world.cluster.restart_api_server(Duration::from_secs(3)).await?;
+    let replicas = world.tegata_addresses().await?;
+    all_say(world, &replicas, "ok\n").await?;
+    world.cluster.stop_api_server().await?;
+    all_say(world, &replicas, LOST).await?;
+    world.cluster.start_api_server().await?;
     admitted(world, NAMESPACE, &image, SOON).await?;
+    all_say(world, &replicas, "ok\n").await?;
     let refuse = json!([{ "name": "nobody", "static": { "action": "fail" } }]);
     world.apply(&cluster_policy("faults", "faults", refuse)).await?.success()?;
     refused(world, NAMESPACE, &image, SOON, &["[static-fail]"]).await
@@ -97,33 +118,34 @@ pub async fn the_api_server_restarts(world: &mut World) -> Result<()> {
 pub async fn the_control_plane_starts_cold(world: &mut World) -> Result<()> {
     prepare(world).await?;
     let image = signed(world, "faults/cold", &RELEASE).await?.tagged;
-    let World { cluster, kubelet, .. } = &mut *world;
-    cluster
-        .cold_start(async || {
-            kubelet.stop_all();
+    let replicas = world.tegata_addresses().await?;
+    world.cluster.stop().await?;
+    all_say(world, &replicas, LOST).await?;
+    world.kubelet.stop_all();
+    world.cluster.start_again().await?;
+    world.tegata_is_ready().await?;
+    admitted(world, NAMESPACE, &image, READY).await?;
+    all_say(world, &world.tegata_addresses().await?, "ok\n").await
+}
+
+/// Waits until `/readyz` of each replica, which stays ready, begins with a text.
+async fn all_say(world: &World, replicas: &[String], text: &str) -> Result<()> {
+    ensure!(!replicas.is_empty(), "there is no replica");
+    world
+        .eventually(SOON, async || {
+            for replica in replicas {
+                let said = read_health(replica, "readyz").await?;
+                ensure!(said.starts_with(text), "{replica} says {said:?}, not {text:?}");
+            }
             Ok(())
         })
-        .await?;
-    world.tegata_is_ready().await?;
-    admitted(world, NAMESPACE, &image, READY).await
+        .await
 }
 
 async fn prepare(world: &World) -> Result<()> {
     world.namespace(NAMESPACE, &[]).await?;
     let policy = cluster_policy("faults", "faults", json!([keyless(world, &RELEASE)]));
     apply_ready(world, &policy).await
-}
-
-async fn scale(world: &World, replicas: &str) -> Result<()> {
-    let replicas = format!("--replicas={replicas}");
-    world.kubectl(&["scale", "deployment", "-n", TEGATA, "--all", &replicas]).await?.success()?;
-    world
-        .eventually(READY, async || {
-            let pods = world.tegata_pods().await?;
-            ensure!(format!("--replicas={}", pods.len()) == replicas, "there are {pods:?}");
-            Ok(())
-        })
-        .await
 }
 
 async fn ca_bundle(world: &World) -> Result<String> {

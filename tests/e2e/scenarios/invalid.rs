@@ -1,35 +1,46 @@
-//! Policies that cannot be meant: `kubectl apply` refuses each and names the field.
-use std::path::Path;
-
-use anyhow::Context as _;
+//! Policies that cannot be meant: `kubectl apply` refuses each, and names the field and what to do.
 use anyhow::Result;
 use anyhow::ensure;
-use serde_json::Value;
 
 use super::support::assert_refused;
+use crate::invalid_policies;
+use crate::invalid_policies::By;
+use crate::invalid_policies::Invalid;
 use crate::world::World;
 
-/// At least so many are tried.
-const AT_LEAST: usize = 40;
+/// What `kubectl` prints when the webhook for policies refuses.
+pub const BY_WEBHOOK: &str = "admission webhook \"policies.tegata.dev\" denied the request: ";
 
-/// Every row of `tests/e2e/invalid_policies.yaml` is refused, with the texts that it names.
+/// What it prints when an object does not fit the schema.
+const BY_SCHEMA: &str = " is invalid: ";
+
+/// Every row of `tests/e2e/invalid_policies.yaml` is refused, by the one that it names and with the
+/// texts that it names.
 pub async fn policies_are_refused_at_apply_time(world: &mut World) -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/invalid_policies.yaml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
-    let rows: Vec<Value> = serde_saphyr::from_str(&text)?;
-    ensure!(rows.len() >= AT_LEAST, "there are {} rows, wanted {AT_LEAST}", rows.len());
-    let mut wrong = vec![];
-    for row in &rows {
-        let expected = &row["expected"];
-        let expected: Vec<&str> = match expected.as_array() {
-            Some(texts) => texts.iter().filter_map(Value::as_str).collect(),
-            None => expected.as_str().into_iter().collect(),
+    let rows = invalid_policies::rows();
+    let (mut by_schema, mut wrong) = (0, vec![]);
+    for Invalid { name, by, expect, policy } in &rows {
+        let said_by = match by {
+            By::Schema => BY_SCHEMA,
+            By::Webhook => BY_WEBHOOK,
         };
-        ensure!(!expected.is_empty(), "{} expects nothing", row["name"]);
-        if let Err(error) = assert_refused(world.apply(&row["policy"]).await?, &expected) {
-            wrong.push(format!("{}: {error:#}", row["name"]));
+        by_schema += usize::from(*by == By::Schema);
+        let mut expected = vec![said_by];
+        expected.extend(expect.iter().map(String::as_str));
+        let mut ways = vec![&["apply", "-f", "-"][..]];
+        if *by == By::Webhook {
+            // The server merges here, and is sent the fields without a value, too.
+            ways.push(&["apply", "--server-side", "-f", "-"]);
+        }
+        for way in ways {
+            let done = world.kubectl_with(way, &policy.to_string()).await?;
+            if let Err(error) = assert_refused(done, &expected) {
+                wrong.push(format!("{name}: {error:#}"));
+            }
         }
     }
     ensure!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+    let by_webhook = rows.len() - by_schema;
+    print!("({} refused: {by_schema} by the schema, {by_webhook} by the webhook) ", rows.len());
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Every kind that holds a pod spec, and every field of one that names an image.
 use anyhow::Result;
+use anyhow::ensure;
 use serde_json::Value;
 use serde_json::json;
 
@@ -28,7 +29,14 @@ pub async fn refuses_every_kind_at_its_own_path(world: &mut World) -> Result<()>
     let debug =
         ["debug", "debugged", "-n", NAMESPACE, "--image", &unsigned.tagged, "--attach=false"];
     let texts = ["spec.ephemeralContainers[0].image", "[signature-absent]"];
-    assert_refused(world.kubectl(&debug).await?, &texts)
+    assert_refused(world.kubectl(&debug).await?, &texts)?;
+    let debug = ["debug", "debugged", "-n", NAMESPACE, "--image", &good.tagged, "--attach=false"];
+    world.kubectl(&debug).await?.success()?;
+    let pod = world.get(&["pod", "debugged", "-n", NAMESPACE]).await?;
+    let image = &pod["spec"]["ephemeralContainers"][0]["image"];
+    let pinned = format!("{}@{}", good.tagged, good.digest);
+    ensure!(*image == json!(pinned), "wanted {pinned}, the debug container's image is {image}");
+    Ok(())
 }
 
 /// A Deployment of a signed image gets its pods.

@@ -58,6 +58,24 @@ pub fn pod(name: &str, image: &str) -> Value {
     })
 }
 
+/// A Deployment of such pods.
+pub fn deployment(name: &str, image: &str, replicas: u32) -> Value {
+    let labels = json!({ "app": name });
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": name },
+        "spec": {
+            "replicas": replicas,
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": { "containers": [{ "name": "app", "image": image }] },
+            },
+        },
+    })
+}
+
 /// Pushes an image to the registry with the referrers API and has it signed.
 pub async fn signed(world: &World, repository: &str, identity: &Identity) -> Result<Image> {
     let image = world.registries.push(REFERRERS, repository).await?;

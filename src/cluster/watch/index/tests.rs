@@ -435,3 +435,35 @@ fn an_object_named_like_another_kind_is_another_object() {
     cluster.delete(&Source::ImagePolicies, "team/p");
     assert_eq!(cluster.states(), ["ClusterImagePolicy p ready a/**"]);
 }
+
+#[test]
+fn a_namespace_has_its_share_of_patterns_and_what_is_beyond_denies() {
+    let globs = |count: usize| {
+        let mut spec = keyless("a");
+        let glob = |index| json!({"glob": format!("registry.example/{index}/**")});
+        spec["images"] = (0..count).map(glob).collect();
+        spec
+    };
+    let mut matching = keyless("c/**");
+    let identity = json!({"issuerRegExp": "a+", "subjectRegExp": "b+"});
+    matching["authorities"][0]["keyless"]["identities"] = json!([identity]);
+    let mut cluster = Cluster::new();
+    for name in ["all", "team/a", "team/b"] {
+        cluster.policy(name, globs(MAX_PATTERNS_PER_NAMESPACE / 2));
+    }
+    cluster.policy("team/c", matching);
+    cluster.policy("zeal/d", keyless("d/**"));
+    let refused = "ImagePolicy team/c invalid spec: with it the namespace's policies hold 515 globs \
+                   and regular expressions, wanted at most 512, those of `images` included";
+    let states = cluster.states();
+    assert_eq!(states[3], refused);
+    assert!([0, 1, 2, 4].iter().all(|index| states[*index].contains(" ready ")), "{states:?}");
+    let view = cluster.index.refresh();
+    let PolicyState::Invalid(policy) = &view.snapshot.policies()[3] else { panic!("{states:?}") };
+    let other: ImageRef = "elsewhere.example/x:1".parse().unwrap();
+    assert!(policy.scope.covers_image(&other), "it denies in its whole reach");
+    // What is refused is not looked at again and again, and has its place once there is one.
+    assert!(Arc::ptr_eq(&view.snapshot, &cluster.index.refresh().snapshot));
+    cluster.delete(&Source::ImagePolicies, "team/a");
+    assert_eq!(cluster.states()[2], "ImagePolicy team/c ready c/**");
+}
