@@ -45,7 +45,7 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// wait for its end.
 ///
 /// The receiver says whether this process holds the Lease. The future must be polled, and ends
-/// within [`RELEASE_TIMEOUT`] after `stop`; if it is dropped, the receiver keeps what it said last.
+/// within two seconds after `stop`; if it is dropped, the receiver keeps what it said last.
 pub fn run<S>(
     client: Client,
     namespace: &str,
