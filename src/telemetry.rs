@@ -16,24 +16,23 @@ pub enum LogFormat {
     Json,
 }
 
-/// What the client of the Kubernetes API logs: each failure that we tell of, once more and again with
-/// every attempt, and at times what an answer said.
-const KUBE_CLIENT: &str = "kube_client";
+/// The client of the Kubernetes API and its watches. They log each failure that we tell of, once more
+/// and again with every attempt, and at times what an answer said.
+const KUBE: [&str; 2] = ["kube_client", "kube_runtime"];
 
 /// Which log lines are written, in the syntax of `tracing`: `info`, `info,tegata=debug`. Lines of the
-/// Kubernetes client are left out unless the filter names it.
+/// Kubernetes client and of its watches are left out unless the filter names them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogFilter(String);
 
 impl LogFilter {
     fn directives(&self) -> String {
         let Self(text) = self;
-        let target = |directive: &str| directive.split(['=', '[']).next().map(str::to_owned);
-        let mut targets = text.split(',').filter_map(|directive| target(directive.trim()));
-        if targets.any(|target| target.starts_with(KUBE_CLIENT)) {
-            return text.clone();
-        }
-        format!("{text},{KUBE_CLIENT}=off")
+        let target =
+            |directive: &str| directive.split(['=', '[']).next().unwrap_or_default().to_owned();
+        let named: Vec<String> = text.split(',').map(target).collect();
+        let silent = KUBE.iter().filter(|kube| !named.iter().any(|name| name.starts_with(**kube)));
+        silent.fold(text.clone(), |all, kube| format!("{all},{kube}=off"))
     }
 }
 
@@ -143,12 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn the_kubernetes_client_is_silent_unless_the_filter_names_it() {
+    fn the_kubernetes_client_is_silent_where_the_filter_does_not_name_it() {
         for (filter, wanted) in [
-            ("info", "ours watcher"),
-            ("warn,tegata=debug", "ours watcher"),
-            ("info,kube_client=warn", "ours client watcher"),
-            ("kube_client::client=error,tegata=info", "ours client"),
+            ("info", "ours"),
+            ("warn,tegata=debug", "ours"),
+            ("info,kube_client=warn", "ours client"),
+            ("kube_client::client=error,kube_runtime=warn,tegata=info", "ours client watcher"),
             ("off", ""),
         ] {
             assert_eq!(written(filter), wanted, "{filter}");

@@ -12,7 +12,8 @@ pub struct RegistryArgs {
     #[arg(long, env = "TEGATA_REGISTRY_CONFIG", value_name = "FILE")]
     pub registry_config: Option<PathBuf>,
 
-    /// YAML file with settings by registry: mirrors, certificate authorities, private addresses
+    /// YAML file with settings by registry: mirrors, certificate authorities, budgets, private
+    /// addresses; and proxies
     #[arg(long, env = "TEGATA_REGISTRIES", value_name = "FILE")]
     pub registries: Option<PathBuf>,
 

@@ -15,6 +15,7 @@ use kube::api::PostParams;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::one_line;
 use crate::server;
 
 /// The times of an election.
@@ -44,7 +45,7 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// wait for its end.
 ///
 /// The receiver says whether this process holds the Lease. The future must be polled, and ends
-/// within [`RELEASE_TIMEOUT`] after `stop`; if it is dropped, the receiver keeps what it said last.
+/// within two seconds after `stop`; if it is dropped, the receiver keeps what it said last.
 pub fn run<S>(
     client: Client,
     namespace: &str,
@@ -77,7 +78,9 @@ where
         }
         match tokio::time::timeout(RELEASE_TIMEOUT, candidate.release()).await {
             Ok(Ok(())) => tracing::info!("Gave the lease up"),
-            Ok(Err(error)) => tracing::warn!(%error, "The lease could not be given up"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = one_line(&error), "The lease could not be given up");
+            }
             Err(_) => tracing::warn!("The lease could not be given up in time"),
         }
     };
@@ -141,7 +144,7 @@ impl Candidate {
                 self.renewed = held.then_some(start);
                 None
             }
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(error)) => Some(one_line(&error)),
             Err(_) => Some("no answer in time".to_owned()),
         };
         match (&failed, self.failing) {

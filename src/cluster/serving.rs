@@ -31,6 +31,7 @@ use std::future::Future;
 use kube::Client;
 use tokio::sync::watch;
 
+use super::one_line;
 use crate::metrics::Metrics;
 use crate::server;
 use crate::server::tls::Source;
@@ -174,20 +175,6 @@ impl From<server::tls::issue::IssueError> for ServingError {
     fn from(error: server::tls::issue::IssueError) -> Self {
         Self::Issue { problem: error.to_string() }
     }
-}
-
-/// An error with its causes, those left out that were quoted already.
-fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ mod tests {
             unpinned: false,
             consequence: match verdict {
                 Verdict::Verified => Consequence::Admit,
-                verdict => Consequence::Deny(verdict),
+                Verdict::Indeterminate | Verdict::Rejected => Consequence::Deny(verdict),
             },
             report: ImageReport {
                 image: "app\n".to_owned(),

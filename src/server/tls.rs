@@ -80,7 +80,7 @@ impl Served {
         self.expires
     }
 
-    /// For the acceptor; later pairs are put in with [`watch`].
+    /// For the acceptor; later pairs are put in with [`watch()`].
     pub fn acceptor_config(&self) -> RustlsConfig {
         RustlsConfig::from_config(Arc::clone(&self.config))
     }

@@ -282,13 +282,13 @@ fn late() -> Unreadable {
 
 /// The error's own text is left out: it may quote what was read.
 fn unreadable(error: &kube::Error) -> Unreadable {
-    match error {
-        kube::Error::Api(status) => match status.code {
-            403 => Unreadable::Forbidden,
-            404 => Unreadable::NotFound,
-            code => Unreadable::Unavailable(format!("answered with status {code}")),
-        },
-        _ => Unreadable::Unavailable("cannot be reached".to_owned()),
+    let kube::Error::Api(status) = error else {
+        return Unreadable::Unavailable("cannot be reached".to_owned());
+    };
+    match status.code {
+        403 => Unreadable::Forbidden,
+        404 => Unreadable::NotFound,
+        code => Unreadable::Unavailable(format!("answered with status {code}")),
     }
 }
 

@@ -200,10 +200,8 @@ fn note(namespace: &str, name: &str, message: &str) -> Note {
 }
 
 fn created(noted: Noted) -> String {
-    match noted {
-        Noted::New(Write::Create { name, .. }) => name,
-        other => panic!("{other:?}"),
-    }
+    let Noted::New(Write::Create { name, .. }) = noted else { panic!("{noted:?}") };
+    name
 }
 
 #[test]
@@ -299,8 +297,11 @@ fn remembers_a_bounded_number_and_forgets_the_longest_unseen() {
     created(ledger.note(nth(1), when(most + 50)));
 }
 
+/// Method and path of each request, with its body.
+type Asked = Arc<Mutex<Vec<(String, Value)>>>;
+
 /// A client of an API server that answers so, and what it was asked.
-fn api_server(status: u16) -> (Client, Arc<Mutex<Vec<(String, Value)>>>) {
+fn api_server(status: u16) -> (Client, Asked) {
     let log = Arc::new(Mutex::new(Vec::new()));
     let asked = Arc::clone(&log);
     let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {

@@ -17,6 +17,7 @@ use kube::Resource;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher;
+use kube::runtime::watcher::Event;
 use rustls::pki_types::DnsName;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -28,6 +29,7 @@ use super::configurations::Kept;
 use super::rotation;
 use super::rotation::Action;
 use super::secret::Keep;
+use crate::cluster::one_line;
 use crate::metrics::Metrics;
 use crate::metrics::Reload;
 use crate::server::tls::Served;
@@ -67,6 +69,8 @@ pub(super) struct Keeper {
     changes: BoxStream<'static, ()>,
     metrics: Metrics,
     clock: Clock,
+    /// What was last told to be wrong, and is told once however often it is met.
+    wrong: Option<String>,
 }
 
 /// What a step came to.
@@ -95,7 +99,9 @@ impl Keeper {
         let served = first(&secret, &clock).await?;
         let configurations = Configurations::new(client, mutating, validating);
         let (serving, receiver) = watch::channel(served);
-        let mut keeper = Self { secret, configurations, leader, serving, changes, metrics, clock };
+        let wrong = None;
+        let mut keeper =
+            Self { secret, configurations, leader, serving, changes, metrics, clock, wrong };
         if let Err(error) = keeper.look(true).await {
             keeper.failed(&error);
         }
@@ -109,6 +115,9 @@ impl Keeper {
             let pause = match self.look(false).await {
                 Ok(pause) => {
                     failures = 0;
+                    if self.wrong.take().is_some() {
+                        tracing::info!("The serving certificate is kept again");
+                    }
                     pause.clamp(SPACING, LOOK)
                 }
                 Err(error) => {
@@ -189,10 +198,14 @@ impl Keeper {
         self.serving.borrow().expires().duration_since(now) < rotation::URGENT
     }
 
-    fn failed(&self, error: &ServingError) {
+    fn failed(&mut self, error: &ServingError) {
         self.metrics.reload_failed(Reload::Certificate);
-        let expires = self.serving.borrow().expires();
-        tracing::error!(%error, %expires, "Cannot keep the serving certificate");
+        let error = error.to_string();
+        if self.wrong.as_ref() != Some(&error) {
+            let expires = self.serving.borrow().expires();
+            tracing::error!(error, %expires, "Cannot keep the serving certificate");
+            self.wrong = Some(error);
+        }
     }
 }
 
@@ -245,13 +258,24 @@ where
 {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let (kind, name) = (K::kind(&()).into_owned(), name.to_owned());
+    let mut lost = false;
     watcher(api, config)
         .default_backoff()
-        .map(move |event| {
-            if let Err(error) = event {
-                let error = super::one_line(&error);
+        .map(move |event| match event {
+            // A watch that is about to begin has seen nothing yet.
+            Ok(Event::Init) => {}
+            // The API server is there, and forgot where the watch was: a list follows.
+            Err(watcher::Error::WatchError(status)) if status.code == 410 => {}
+            Ok(_) if lost => {
+                lost = false;
+                tracing::info!(kind, name, "An object is in sight again");
+            }
+            Err(error) if !lost => {
+                lost = true;
+                let error = one_line(&error);
                 tracing::warn!(error, kind, name, "Lost sight of an object; looking every minute");
             }
+            Ok(_) | Err(_) => {}
         })
         .boxed()
 }

@@ -8,10 +8,10 @@ use kube::api::PostParams;
 use kube::core::Request;
 
 use super::ServingError;
-use super::one_line;
 use super::stored;
 use super::stored::MANAGED_BY;
 use super::stored::Stored;
+use crate::cluster::one_line;
 
 /// Who the API server writes down for our changes.
 pub(super) const FIELD_MANAGER: &str = "tegata";

@@ -236,7 +236,7 @@ fn authorities_that_decide_nothing_or_cannot_be_met() {
             "spec.threshold",
             "1 distinct signers at most",
         ),
-        (2, vec![keyless(&[person("a")]), keyless(&[anyone.clone()])], "", ""),
+        (2, vec![keyless(&[person("a")]), keyless(std::slice::from_ref(&anyone))], "", ""),
         (
             1,
             vec![keyless(&[person("a"), person("b"), person("a")])],

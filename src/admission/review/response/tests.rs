@@ -31,7 +31,7 @@ fn field(pointer: &str, pinned: Option<String>, failure: Option<Failure>) -> Fie
         unpinned: false,
         consequence: match verdict {
             Verdict::Verified => Consequence::Admit,
-            verdict => Consequence::Deny(verdict),
+            Verdict::Indeterminate | Verdict::Rejected => Consequence::Deny(verdict),
         },
         report: ImageReport {
             image: "r.io/a:1".to_owned(),
