@@ -375,3 +375,14 @@ async fn a_leader_that_cannot_renew_stops_before_another_begins() {
     seconds(20).await;
     assert!(*leading.borrow());
 }
+
+/// A server that stops gives the lease up first, and must go on answering without a leader.
+#[tokio::test]
+async fn the_status_writer_outlives_the_election() {
+    let started = Cluster::new(FakeApi::default()).started().await;
+    let (_reports, reports) = tokio::sync::watch::channel(Arc::default());
+    let (leader, leading) = tokio::sync::watch::channel(true);
+    drop(leader);
+    let writing = status::run(started.api.client(), reports, leading);
+    assert!(timeout(Duration::from_millis(200), writing).await.is_err());
+}

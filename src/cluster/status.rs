@@ -48,7 +48,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_MESSAGE: usize = 2048;
 
 /// Writes the status of every object that is reported on, while `leader` says that this replica
-/// does. Never ends by itself, unless the senders of both are gone.
+/// does. Never ends by itself.
 pub async fn run(
     client: Client,
     mut reports: watch::Receiver<Arc<Vec<Report>>>,
@@ -82,7 +82,8 @@ pub async fn run(
             changed = leader.changed() => changed.is_ok(),
         };
         if !open {
-            return;
+            // The process is stopping, and what told of it has ended before us.
+            std::future::pending::<()>().await;
         }
     }
 }
