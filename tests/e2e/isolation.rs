@@ -32,7 +32,7 @@ pub fn run_isolated() -> Result<ExitCode> {
         .args(env::args_os().skip(1))
         .env(INSIDE, "1");
     let status = command.status().context("cannot start `unshare` (of util-linux)")?;
-    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
