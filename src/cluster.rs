@@ -14,17 +14,3 @@ pub mod lease;
 pub mod serving;
 pub mod status;
 pub mod watch;
-
-/// An error with its causes, those left out that were quoted already.
-pub(crate) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
-}

@@ -53,7 +53,7 @@ pub type CommandError = Box<dyn Error + Send + Sync>;
 /// Runs the command.
 ///
 /// # Errors
-/// When its usage or configuration is wrong; for people in one line by [`one_line`].
+/// When its usage or configuration is wrong; for people in one line by [`crate::error::one_line`].
 pub async fn run(args: Args) -> Result<Exit, CommandError> {
     match args.command {
         Command::Verify(args) => Ok(verify::run(&args).await?),
@@ -62,8 +62,8 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
             let mut options = serve::Options::default();
             let (_, metrics) = options.metrics.clone();
             let root = inputs::trust_root(registry.trusted_root.as_deref())?;
-            let client = inputs::registry(&registry, &metrics)?;
-            options.background.push(inputs::keep_registry(registry, client.clone(), metrics));
+            let (client, keeping) = inputs::registry(registry, metrics)?;
+            options.background.push(keeping);
             if args.policies.is_empty() {
                 let scope = cluster.pull_secrets.clone();
                 let cluster = inputs::cluster(*cluster, root).await?;
@@ -100,26 +100,6 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// The error and its causes in one line, outermost first. A cause that the text before it says
-/// already is not said again.
-pub fn one_line(error: &(dyn Error + 'static)) -> String {
-    let mut line = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        let words: Vec<_> = text.split_whitespace().collect();
-        let words = words.join(" ");
-        if !line.ends_with(&words) {
-            if !line.is_empty() {
-                line.push_str(": ");
-            }
-            line.push_str(&words);
-        }
-        next = error.source();
-    }
-    line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 /// A usage error of clap's in one line, without its usage text.
 pub fn usage_line(error: &clap::Error) -> String {
     let text = error.to_string();
@@ -136,30 +116,11 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, thiserror::Error)]
-    #[error("{text}")]
-    struct Told {
-        text: &'static str,
-        source: Option<Box<Self>>,
-    }
-
-    fn told(texts: &[&'static str]) -> Told {
-        let (first, rest) = texts.split_first().unwrap();
-        let source = (!rest.is_empty()).then(|| Box::new(told(rest)));
-        Told { text: first, source }
-    }
-
-    #[test]
-    fn joins_causes_in_one_line() {
-        let error = told(&["cannot read key `k`", "no such\n   file", "no such file", "\u{1b}[1m"]);
-        assert_eq!(one_line(&error), "cannot read key `k`: no such file: \u{fffd}[1m");
-    }
-
     #[test]
     fn tells_what_failed_while_serving_from_wrong_configuration() {
         assert_eq!(exit_of(&serve::ServeError::Interrupted), Exit::Rejected);
         assert_eq!(exit_of(&serve::ServeError::HalfPair), Exit::Usage);
-        assert_eq!(exit_of(&told(&["x"])), Exit::Usage);
+        assert_eq!(exit_of(&io::Error::other("x")), Exit::Usage);
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn run(args: Args) -> Exit {
     match result {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("tegata: {}", commands::one_line(error.as_ref()));
+            eprintln!("tegata: {}", tegata::error::one_line(error.as_ref()));
             commands::exit_of(error.as_ref())
         }
     }

@@ -37,16 +37,17 @@ const IO_NAMES: [&str; 13] = [
 ];
 
 /// What the I/O layer may import from: itself and all below.
-const IO_USES: &str = "admission api cluster evidence files image json metrics policy registry server \
+const IO_USES: &str = "admission api cluster error evidence files image json metrics policy registry server \
                        telemetry trust_root verdict verify workload";
 
 /// What composes the program may import from: everything.
-const ALL: &str = "admission api args cluster commands evidence files image json metrics policy registry \
+const ALL: &str = "admission api args cluster commands error evidence files image json metrics policy registry \
                    server telemetry trust_root verdict verify workload";
 
 /// Each module of the crate: its layer, and which others it may import from.
-const MODULES: [(&str, Layer, &str); 18] = [
+const MODULES: [(&str, Layer, &str); 19] = [
     ("api", Layer::Pure, ""),
+    ("error", Layer::Pure, ""),
     ("verdict", Layer::Pure, "policy"),
     ("image", Layer::Pure, "verdict"),
     ("json", Layer::Pure, "verdict"),

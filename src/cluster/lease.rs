@@ -15,7 +15,7 @@ use kube::api::PostParams;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::one_line;
+use crate::error::one_line;
 use crate::server;
 
 /// The times of an election.

@@ -31,7 +31,7 @@ use std::future::Future;
 use kube::Client;
 use tokio::sync::watch;
 
-use super::one_line;
+use crate::error::one_line;
 use crate::metrics::Metrics;
 use crate::server;
 use crate::server::tls::Source;

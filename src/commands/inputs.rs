@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
-use super::one_line;
 use super::serve::Background;
 use super::serve::Cluster;
 use crate::args::ClusterArgs;
 use crate::args::RegistryArgs;
+use crate::error::one_line;
 use crate::files;
 use crate::files::Loaded;
 use crate::metrics::Metrics;
@@ -97,86 +97,120 @@ pub(super) fn trust_root(path: Option<&Path>) -> Result<Arc<TrustRoot>, InputErr
     root.map(Arc::new).map_err(|error| InputError::file(FLAG, path, &error))
 }
 
+const REGISTRIES: &str = "--registries";
+const REGISTRY_CONFIG: &str = "--registry-config";
+
 /// The credentials of a Docker `config.json`.
 pub(super) fn keychain(path: &Path) -> Result<Keychain, InputError> {
-    const FLAG: &str = "--registry-config";
-    let text = read(FLAG, path)?;
+    parse_keychain(path, &read(REGISTRY_CONFIG, path)?)
+}
+
+fn parse_keychain(path: &Path, text: &str) -> Result<Keychain, InputError> {
     Keychain::from_docker_config(text.as_bytes())
-        .map_err(|error| InputError::file(FLAG, path, &error))
+        .map_err(|error| InputError::file(REGISTRY_CONFIG, path, &error))
 }
 
 /// The settings in a file of `--registries`; the usual ones without it.
 pub(super) fn registry_options(path: Option<&Path>) -> Result<RegistryOptions, InputError> {
-    const FLAG: &str = "--registries";
     let Some(path) = path else { return Ok(RegistryOptions::default()) };
-    serde_saphyr::from_str(&read(FLAG, path)?).map_err(|error| {
+    parse_registry_options(path, &read(REGISTRIES, path)?)
+}
+
+fn parse_registry_options(path: &Path, text: &str) -> Result<RegistryOptions, InputError> {
+    serde_saphyr::from_str(text).map_err(|error| {
         // What follows the first line draws the place in the file.
         let text = error.to_string();
         let first = text.lines().next().unwrap_or_default();
         let problem = first.strip_prefix("error: ").unwrap_or(first).to_owned();
-        InputError::File { flag: FLAG, path: path.to_owned(), problem }
+        InputError::File { flag: REGISTRIES, path: path.to_owned(), problem }
     })
 }
 
-/// The registry client of these flags.
-pub(super) fn registry(args: &RegistryArgs, metrics: &Metrics) -> Result<Registry, InputError> {
-    let (options, keychain) = registry_settings(args)?;
+/// The registry client of these flags, and what keeps its settings and credentials as their files
+/// say.
+pub(super) fn registry(
+    args: RegistryArgs,
+    metrics: Metrics,
+) -> Result<(Registry, Background), InputError> {
+    let files = RegistryFiles::read(&args)?;
+    let (options, keychain) = files.settings(&args)?;
     let registry =
         Registry::new(options, keychain).map_err(|error| InputError::Registry(one_line(&error)))?;
-    Ok(registry.with_metrics(metrics.registry.clone()))
+    let registry = registry.with_metrics(metrics.registry.clone());
+    let keeping = keep_registry(args, files, registry.clone(), metrics);
+    Ok((registry, Background { name: "registry settings", task: keeping.boxed() }))
 }
 
-fn registry_settings(args: &RegistryArgs) -> Result<(RegistryOptions, Keychain), InputError> {
-    let RegistryArgs { http_registry, registry_config, registries, trusted_root: _ } = args;
-    let mut options = registry_options(registries.as_deref())?;
-    options.allow_http.extend(http_registry.iter().cloned());
-    let keychain = match registry_config {
-        None => Keychain::anonymous(),
-        Some(path) => keychain(path)?,
-    };
-    Ok((options, keychain))
+/// What is in the files of `--registries` and `--registry-config`.
+#[derive(Debug, Eq, PartialEq)]
+struct RegistryFiles {
+    registries: Option<String>,
+    config: Option<String>,
+}
+
+impl RegistryFiles {
+    fn read(args: &RegistryArgs) -> Result<Self, InputError> {
+        let text = |flag, path: &Option<PathBuf>| path.as_ref().map(|path| read(flag, path));
+        Ok(Self {
+            registries: text(REGISTRIES, &args.registries).transpose()?,
+            config: text(REGISTRY_CONFIG, &args.registry_config).transpose()?,
+        })
+    }
+
+    fn settings(&self, args: &RegistryArgs) -> Result<(RegistryOptions, Keychain), InputError> {
+        let options = args.registries.as_deref().zip(self.registries.as_deref());
+        let options = options.map(|(path, text)| parse_registry_options(path, text)).transpose()?;
+        let mut options = options.unwrap_or_default();
+        options.allow_http.extend(args.http_registry.iter().cloned());
+        let keychain = args.registry_config.as_deref().zip(self.config.as_deref());
+        let keychain = keychain.map(|(path, text)| parse_keychain(path, text)).transpose()?;
+        Ok((options, keychain.unwrap_or_else(Keychain::anonymous)))
+    }
 }
 
 /// How often the files of `--registries` and `--registry-config` are looked at. A kubelet brings a
 /// changed ConfigMap or Secret within a minute or so.
 const REGISTRIES_POLL: Duration = Duration::from_secs(5);
 
-/// Keeps a registry client's settings and credentials as its files say. What cannot be read is
-/// reported once, and what was there before stays.
-pub(super) fn keep_registry(
+/// Applies what the files say whenever that changes. What cannot be used is reported once, and what
+/// was there before stays.
+async fn keep_registry(
     args: RegistryArgs,
+    files: RegistryFiles,
     registry: Registry,
     metrics: Metrics,
-) -> Background {
-    let content = |args: &RegistryArgs| {
-        [&args.registries, &args.registry_config]
-            .map(|path| path.as_ref().map(|path| read("", path).map_err(|error| error.to_string())))
-    };
-    let task = async move {
-        let mut seen = content(&args);
-        loop {
-            tokio::time::sleep(REGISTRIES_POLL).await;
-            let found = content(&args);
-            if found == seen {
-                continue;
+) {
+    let mut seen = Some(files);
+    loop {
+        tokio::time::sleep(REGISTRIES_POLL).await;
+        let reloaded = match RegistryFiles::read(&args) {
+            Ok(files) if seen.as_ref() == Some(&files) => continue,
+            Err(_) if seen.is_none() => continue,
+            Ok(files) => {
+                let settings = files.settings(&args);
+                seen = Some(files);
+                settings.and_then(|(options, keychain)| {
+                    registry
+                        .reload(options)
+                        .map_err(|error| InputError::Registry(one_line(&error)))?;
+                    registry.reload_keychain(keychain);
+                    Ok(())
+                })
             }
-            seen = found;
-            let reloaded = registry_settings(&args).and_then(|(options, keychain)| {
-                registry.reload(options).map_err(|error| InputError::Registry(one_line(&error)))?;
-                registry.reload_keychain(keychain);
-                Ok(())
-            });
-            match reloaded {
-                Ok(()) => tracing::info!("Reloaded the settings of registries"),
-                Err(error) => {
-                    metrics.reload_failed(Reload::Registries);
-                    let error = one_line(&error);
-                    tracing::error!(error, "Keeping the settings of registries as they were");
-                }
+            Err(error) => {
+                seen = None;
+                Err(error)
+            }
+        };
+        match reloaded {
+            Ok(()) => tracing::info!("Reloaded the settings of registries"),
+            Err(error) => {
+                metrics.reload_failed(Reload::Registries);
+                let error = one_line(&error);
+                tracing::error!(error, "Keeping the settings of registries as they were");
             }
         }
-    };
-    Background { name: "registry settings", task: task.boxed() }
+    }
 }
 
 /// Longest wait for a connection to the API server, which is near.

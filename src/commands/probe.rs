@@ -1,8 +1,8 @@
 //! `tegata probe`: what `curl --fail` does, where there is no other program in the image.
 use super::Exit;
-use super::one_line;
 use super::print;
 use crate::args::ProbeArgs;
+use crate::error::one_line;
 
 /// Most of an answer that is printed, in bytes: what `/readyz` says is far shorter.
 const MAX_TEXT: usize = 4096;

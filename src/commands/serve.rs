@@ -204,6 +204,7 @@ async fn start(
     let count = snapshots.borrow().policies().len();
 
     let source = tls.map_or_else(|| certificate(&args), Ok)?;
+    let self_signed = matches!(source, tls::Source::SelfSigned(_));
     let served = source.load(server::now()).await?;
     let (expires, acceptor) = (served.expires(), served.acceptor_config());
     readiness.ready(CERTIFICATE);
@@ -235,7 +236,7 @@ async fn start(
         health = %health_address,
         policies = count,
         certificate_expires = %expires,
-        self_signed = args.tls_cert.is_none(),
+        self_signed,
         "Serving"
     );
     if let Some(listening) = listening {
@@ -353,7 +354,7 @@ pub enum ServeError {
     #[error("--tls-cert and --tls-key belong together: found one of them")]
     HalfPair,
     /// A second signal came, or one before the server had started.
-    #[error("stopped by a signal before requests in flight had ended")]
+    #[error("stopped by a signal before it had started, or before requests in flight had ended")]
     Interrupted,
     /// The policies cannot be loaded.
     #[error("cannot load the policies: {0}")]

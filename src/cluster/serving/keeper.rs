@@ -29,7 +29,7 @@ use super::configurations::Kept;
 use super::rotation;
 use super::rotation::Action;
 use super::secret::Keep;
-use crate::cluster::one_line;
+use crate::error::one_line;
 use crate::metrics::Metrics;
 use crate::metrics::Reload;
 use crate::server::tls::Served;

@@ -11,7 +11,7 @@ use super::ServingError;
 use super::stored;
 use super::stored::MANAGED_BY;
 use super::stored::Stored;
-use crate::cluster::one_line;
+use crate::error::one_line;
 
 /// Who the API server writes down for our changes.
 pub(super) const FIELD_MANAGER: &str = "tegata";

@@ -269,13 +269,7 @@ fn parse<T: DeserializeOwned>(spec: &str) -> Result<T, CompileError> {
     if value.is_null() {
         return Err(CompileError::new("spec", "it is missing", "the specification"));
     }
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = match error.path().to_string() {
-            root if root == "." => "spec".to_owned(),
-            path => format!("spec.{path}"),
-        };
-        CompileError::new(path, error.inner(), "")
-    })
+    compile::read_spec(&value)
 }
 
 fn compile(id: &PolicyId, spec: &str, references: &References) -> Result<Policy, CompileError> {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::inputs;
-use super::super::one_line;
 use super::VerifyError;
 use crate::args::VerifyArgs;
 use crate::args::verify::ImageArg;
+use crate::error::one_line;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
