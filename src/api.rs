@@ -3,6 +3,7 @@
 //! Field names follow `policy.sigstore.dev/v1beta1 ClusterImagePolicy`. Fields of that resource
 //! which are not supported yet are part of the types, so that they are refused by name: a field
 //! that the API server pruned, or that a parser skipped, would weaken a policy silently.
+mod attestation;
 mod authority;
 mod image_policy;
 mod selector;
@@ -10,6 +11,7 @@ mod status;
 mod trust_root;
 mod unsupported;
 
+pub use attestation::AttestationSpec;
 pub use authority::AuthoritySpec;
 pub use authority::ClaimSpec;
 pub use authority::CtLogSpec;
@@ -69,6 +71,10 @@ pub const MAX_CLAIMS: usize = 32;
 
 /// Most sources in one authority: each costs a look-up at a registry for every image.
 pub const MAX_SOURCES: usize = 8;
+
+/// Most attestations that one authority asks for: each is a search of its own through what is
+/// attached. Builds make fewer than ten kinds.
+pub const MAX_ATTESTATIONS: usize = 32;
 
 /// A field that is there has a value: `ctlog:` with nothing after it would otherwise mean the same
 /// as no `ctlog`, and ask for less than its author thinks.

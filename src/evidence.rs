@@ -23,11 +23,15 @@ pub struct EvidenceQuery {
     pub digest: Digest,
     /// A policy's `source.tagPrefix`: put before `sha256-<hex>.sig`. Empty in most cases.
     pub tag_prefix: String,
+    /// Whether attestations are looked for as well, in the places that hold nothing else.
+    pub attestations: bool,
 }
 
 /// A place in which signatures may be attached to an image.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Place {
+    /// cosign's tag `sha256-<hex>.att`.
+    AttestationTag,
     /// cosign's tag `sha256-<hex>.sig`.
     SignatureTag,
     /// The OCI 1.1 referrers API.
@@ -40,6 +44,7 @@ impl Place {
     /// The name used in explanations.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AttestationTag => "attestation tag",
             Self::SignatureTag => "signature tag",
             Self::Referrers => "referrers",
             Self::FallbackTag => "fallback tag",
@@ -96,7 +101,8 @@ pub struct Candidate {
 /// The format of a signature, as policies name it in `signatureFormat`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Format {
-    /// cosign's classic format: a simple-signing payload with annotations.
+    /// cosign's classic format: a simple-signing payload, or the envelope of an attestation, with
+    /// annotations.
     Legacy,
     /// A Sigstore bundle.
     Bundle,
@@ -117,6 +123,13 @@ impl Format {
 pub enum Content {
     /// A Sigstore bundle's JSON.
     Bundle(Bytes),
+    /// A classic attestation with the annotations of its layer.
+    Envelope {
+        /// The DSSE envelope's JSON; the statement and its signature are in it.
+        envelope: Bytes,
+        /// The layer's annotations, among them certificate, log entry and timestamp.
+        annotations: BTreeMap<String, String>,
+    },
     /// A classic payload with the annotations of its layer.
     SimpleSigning {
         /// The payload: the exact bytes that were signed.
@@ -142,6 +155,9 @@ pub mod annotation {
 
 /// Media type of a classic signature's payload.
 pub const SIMPLE_SIGNING_MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+
+/// Media type of a classic attestation: a DSSE envelope.
+pub const ENVELOPE_MEDIA_TYPE: &str = "application/vnd.dsse.envelope.v1+json";
 
 /// On whose behalf a registry is asked: whose credentials may be used.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]

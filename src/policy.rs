@@ -169,8 +169,17 @@ pub struct Authority {
     pub demands: Demands,
     /// The trust root for certificates, log entries and timestamps.
     pub trust_root: Arc<TrustRoot>,
-    /// What the signed payload must be.
-    pub payload: PayloadKind,
+    /// The attestations that must be there, all of them. Where empty, a signature must be.
+    pub attestations: Vec<Attestation>,
+}
+
+/// An attestation that an authority asks for.
+#[derive(Clone, Debug)]
+pub struct Attestation {
+    /// Its name, for explanations.
+    pub name: String,
+    /// The predicate type of the statement, exactly.
+    pub predicate_type: String,
 }
 
 /// Whose signature an authority accepts.

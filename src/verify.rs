@@ -52,6 +52,7 @@ use key::Scheme;
 #[derive(Clone, Debug)]
 pub struct VerifiedSignature {
     signer: VerifiedSigner,
+    statement: Option<Vec<u8>>,
     signing_times: Vec<Timestamp>,
 }
 
@@ -71,6 +72,11 @@ impl VerifiedSignature {
     /// Who signed.
     pub const fn signer(&self) -> &VerifiedSigner {
         &self.signer
+    }
+
+    /// The statement, where one was signed: the very bytes that were verified.
+    pub fn statement(&self) -> Option<&[u8]> {
+        self.statement.as_deref()
     }
 
     /// Every authenticated signing time; empty for a key without log entry and timestamp.
@@ -113,6 +119,8 @@ struct Parsed {
     /// signature over the image manifest itself, of which only the digest is known.
     message: Option<Vec<u8>>,
     signature: Vec<u8>,
+    /// The statement in the envelope that `message` encodes, where it is one.
+    statement: Option<Vec<u8>>,
 }
 
 impl Parsed {
@@ -129,6 +137,7 @@ impl Parsed {
 /// What a successful verification found, for the explanation.
 struct Found {
     signer: VerifiedSigner,
+    statement: Option<Vec<u8>>,
     times: Vec<Timestamp>,
     certificate: StepReport,
     signature: String,
@@ -144,14 +153,14 @@ struct Found {
 pub fn verify(candidate: &Candidate, question: &Question<'_>) -> Examined {
     let mut steps = Vec::new();
     let result = examine(candidate, question, &mut steps).map(|found| {
-        let Found { signer, times, certificate, signature } = found;
+        let Found { signer, statement, times, certificate, signature } = found;
         steps.push(certificate);
         steps.push(StepReport::passed(Step::Signature, signature));
         steps.push(match times.as_slice() {
             [] => StepReport::not_required(Step::Time, "a key needs no signing time"),
             [first, ..] => StepReport::passed(Step::Time, format!("signed at {first}")),
         });
-        VerifiedSignature { signer, signing_times: times }
+        VerifiedSignature { signer, statement, signing_times: times }
     });
     if let Err(failure) = &result {
         steps.retain(|step| step.step != failure.step());
@@ -173,6 +182,16 @@ fn examine(
     let content = candidate.content.as_ref().map_err(Clone::clone)?;
     let parsed = match content {
         Content::Bundle(bytes) => bundle::parse(bytes, question.payload, question.digest)?,
+        Content::Envelope { envelope, annotations } => {
+            let keyed = question.key.is_some();
+            classic::parse_envelope(
+                envelope,
+                annotations,
+                keyed,
+                question.payload,
+                question.digest,
+            )?
+        }
         Content::SimpleSigning { payload, annotations } => {
             let keyed = question.key.is_some();
             classic::parse(payload, annotations, keyed, question.payload, question.digest)?
@@ -273,6 +292,7 @@ fn examine_keyless(
         certificate: StepReport::passed(Step::Certificate, "chain, usage and SCT"),
         signature: "under the certificate's key, over this image".to_owned(),
         signer: VerifiedSigner::Certificate(identity),
+        statement: parsed.statement.clone(),
         times,
     })
 }
@@ -313,6 +333,7 @@ fn examine_keyed(
     let fingerprint = key.fingerprint().to_owned();
     Ok(Found {
         signer: VerifiedSigner::Key { fingerprint },
+        statement: parsed.statement.clone(),
         times,
         certificate: StepReport::not_required(Step::Certificate, "a key, no certificate"),
         signature: format!("{scheme}, under the policy's key, over this image"),
@@ -379,6 +400,7 @@ fn brought(bundle: &Bundle) -> Vec<Vec<u8>> {
 fn describe(parsed: &Parsed, content: &Content) -> String {
     let kind = match content {
         Content::Bundle(_) => "bundle",
+        Content::Envelope { .. } => "attestation",
         Content::SimpleSigning { .. } => "simple signing",
     };
     match parsed.timestamps() {

@@ -23,6 +23,7 @@ use tegata::evidence::Format;
 use tegata::evidence::SIMPLE_SIGNING_MEDIA_TYPE;
 use tegata::evidence::Tenant;
 use tegata::image::Digest;
+use tegata::policy::Attestation;
 use tegata::policy::Authority;
 use tegata::policy::Demands;
 use tegata::policy::IdentityMatcher;
@@ -30,7 +31,6 @@ use tegata::policy::ImageGlob;
 use tegata::policy::LogDemand;
 use tegata::policy::Mode;
 use tegata::policy::OnUnavailable;
-use tegata::policy::PayloadKind;
 use tegata::policy::Policy;
 use tegata::policy::PolicyId;
 use tegata::policy::PolicySnapshot;
@@ -54,6 +54,9 @@ mod collection;
 mod fake_registry;
 
 const VERIFIED: &str = "verified";
+
+/// In place of a predicate type: no attestation, a signature.
+const SIGNATURE: &str = "signature";
 
 /// Classic signatures that are refused, with step and reason; the others are verified.
 const REFUSED: [(&str, &str); 11] = [
@@ -85,7 +88,12 @@ fn identity(issuer: &str, subject: &str) -> Signer {
     Signer::Identities(vec![matcher])
 }
 
-fn policy(signer: Signer, log: LogDemand, payload: PayloadKind) -> PolicySnapshot {
+/// A policy that asks for an attestation of this predicate type, or for a signature.
+fn policy(signer: Signer, log: LogDemand, predicate_type: Option<&str>) -> PolicySnapshot {
+    let attestation = |predicate_type: &str| Attestation {
+        name: "vector".to_owned(),
+        predicate_type: predicate_type.to_owned(),
+    };
     let authority = Authority {
         name: "vector".to_owned(),
         signer,
@@ -93,7 +101,7 @@ fn policy(signer: Signer, log: LogDemand, payload: PayloadKind) -> PolicySnapsho
         formats: vec![Format::Legacy, Format::Bundle],
         demands: Demands { log, timestamp: false },
         trust_root: Arc::new(TrustRoot::public_good()),
-        payload,
+        attestations: predicate_type.map(attestation).into_iter().collect(),
     };
     let policy = Policy {
         id: PolicyId::Cluster { name: "vectors".to_owned() },
@@ -188,7 +196,7 @@ async fn classic_signatures_of_others_get_the_verdict_of_their_index() {
             Signer::Identities(_) => LogDemand::Entry,
             Signer::Keys(_) | Signer::StaticPass | Signer::StaticFail { .. } => LogDemand::Optional,
         };
-        let snapshot = policy(signer, log, PayloadKind::Signature);
+        let snapshot = policy(signer, log, None);
         let registry = FakeRegistry::start().await.unwrap();
         let digest = push_signatures(&registry, &case);
         let found = answer(&registry, &digest, &snapshot).await;
@@ -230,8 +238,6 @@ fn push_bundle(registry: &FakeRegistry, bundle: &[u8], digest: &Digest) {
 async fn image_bundles_of_others_get_the_verdict_of_their_index() {
     let Some(folder) = folder("image-bundles") else { return };
     let github = "https://github.com/login/oauth";
-    let statement =
-        |predicate: &str| PayloadKind::Statement { predicate_type: Some(predicate.to_owned()) };
     let key = std::fs::read_to_string(folder.join("cosign-v3-keyed-sign-v1.pub")).unwrap();
     let ringo = "thomas.grininger@ringodev.com";
     let cases = [
@@ -246,7 +252,7 @@ async fn image_bundles_of_others_get_the_verdict_of_their_index() {
             "cosign-oci-attestation",
             identity(github, "cody@soyland.com"),
             LogDemand::Proof,
-            Some(PayloadKind::Signature),
+            Some(SIGNATURE),
             "evidence: predicate-type-unexpected",
         ),
         (
@@ -261,21 +267,15 @@ async fn image_bundles_of_others_get_the_verdict_of_their_index() {
             "trivy-sbom",
             identity(github, ringo),
             LogDemand::Proof,
-            Some(statement("https://slsa.dev/provenance/v1")),
+            Some("https://slsa.dev/provenance/v1"),
             "evidence: predicate-type-unexpected",
         ),
-        (
-            "cosign-v3-keyed-sign-v1",
-            keyed(&key),
-            LogDemand::Optional,
-            Some(PayloadKind::Signature),
-            VERIFIED,
-        ),
+        ("cosign-v3-keyed-sign-v1", keyed(&key), LogDemand::Optional, Some(SIGNATURE), VERIFIED),
         (
             "cosign-v3-keyed-sign-v1",
             keyed(&key),
             LogDemand::Entry,
-            Some(PayloadKind::Signature),
+            Some(SIGNATURE),
             "log-lookup: log-entry-absent",
         ),
     ];
@@ -287,11 +287,14 @@ async fn image_bundles_of_others_get_the_verdict_of_their_index() {
             serde_json::from_slice(&STANDARD.decode(payload_text).unwrap()).unwrap();
         let hex = signed["subject"][0]["digest"]["sha256"].as_str().unwrap();
         let digest: Digest = format!("sha256:{hex}").parse().unwrap();
-        let payload =
-            payload.unwrap_or_else(|| statement(signed["predicateType"].as_str().unwrap()));
+        let predicate_type = match payload {
+            Some(SIGNATURE) => None,
+            Some(other) => Some(other),
+            None => signed["predicateType"].as_str(),
+        };
         let registry = FakeRegistry::start().await.unwrap();
         push_bundle(&registry, &bundle, &digest);
-        let found = answer(&registry, &digest, &policy(signer, log, payload)).await;
+        let found = answer(&registry, &digest, &policy(signer, log, predicate_type)).await;
         assert_eq!(found, wanted, "{name}");
     }
 }

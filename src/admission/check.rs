@@ -1,5 +1,6 @@
 //! One image: which policies apply, what is attached to it, and what each policy says of that.
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -106,6 +107,7 @@ impl<F: FetchEvidence> Admission<F> {
                 .shared()
         };
         // Authorities and policies that look in the same place share what is found there.
+        let attested = attested(&policies, image, digest);
         let mut fetches = BTreeMap::new();
         let judged: Vec<_> =
             policies
@@ -115,7 +117,8 @@ impl<F: FetchEvidence> Admission<F> {
                         let own = own_credentials(&policy.id, authority);
                         let queries = queries(authority, image, digest).into_iter();
                         join_all(queries.map(|query| {
-                            let asked = (query, own);
+                            let attestations = attested.contains(&(query.clone(), own));
+                            let asked = (EvidenceQuery { attestations, ..query }, own);
                             fetches.entry(asked.clone()).or_insert_with(|| fetch(asked)).clone()
                         }))
                     });
@@ -172,12 +175,30 @@ const fn own_credentials(policy: &PolicyId, authority: &Authority) -> OwnCredent
     }
 }
 
+/// The places in which one of the policies looks for attestations, too.
+fn attested(
+    policies: &[Arc<Policy>],
+    image: &ImageRef,
+    digest: &Digest,
+) -> BTreeSet<(EvidenceQuery, OwnCredentials)> {
+    let of_policy = |policy: &Arc<Policy>| {
+        let asking = policy.authorities.iter().filter(|one| !one.attestations.is_empty());
+        let places = asking.flat_map(|authority| {
+            let own = own_credentials(&policy.id, authority);
+            queries(authority, image, digest).into_iter().map(move |query| (query, own))
+        });
+        places.collect::<Vec<_>>()
+    };
+    policies.iter().flat_map(of_policy).collect()
+}
+
 /// Where the signatures for an authority may be.
 fn queries(authority: &Authority, image: &ImageRef, digest: &Digest) -> Vec<EvidenceQuery> {
     let query = |repository: &crate::image::Repository, tag_prefix: &str| EvidenceQuery {
         repository: repository.clone(),
         digest: digest.clone(),
         tag_prefix: tag_prefix.to_owned(),
+        attestations: false,
     };
     if is_static(authority) {
         return Vec::new();

@@ -1,16 +1,13 @@
 //! One policy against the evidence for one image: pure.
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::evidence::Candidate;
 use crate::evidence::Evidence;
-use crate::evidence::Format;
-use crate::evidence::Place;
-use crate::evidence::Problem;
 use crate::image::Digest;
 use crate::policy::Authority;
 use crate::policy::Policy;
@@ -22,14 +19,12 @@ use crate::verdict::PolicyReport;
 use crate::verdict::Reason;
 use crate::verdict::SignatureReport;
 use crate::verdict::SignerReport;
-use crate::verdict::Step;
-use crate::verdict::StepReport;
 use crate::verdict::Verdict;
-use crate::verify;
-use crate::verify::Examined;
-use crate::verify::PublicKey;
-use crate::verify::Question;
-use crate::verify::VerifiedSigner;
+
+mod search;
+
+use search::Search;
+use search::Wanted;
 
 /// What a judgement is made on, besides policy and evidence.
 #[derive(Clone, Copy)]
@@ -52,7 +47,7 @@ pub(super) fn judge(
     let mut signers = BTreeMap::new();
     for (index, authority) in policy.authorities.iter().enumerate() {
         let found = evidence.get(index).map_or(&[][..], Vec::as_slice);
-        let (report, verified) = judge_authority(authority, found, case);
+        let (report, verified) = judge_authority(authority, found, case, policy.threshold);
         if report.verdict == Verdict::Verified {
             signers.insert(index, verified);
         }
@@ -106,6 +101,7 @@ fn judge_authority(
     authority: &Authority,
     evidence: &[Arc<Evidence>],
     case: Case<'_>,
+    threshold: NonZeroUsize,
 ) -> (AuthorityReport, BTreeSet<SignerReport>) {
     let report = |verdict, failure, signatures| AuthorityReport {
         name: authority.name.clone(),
@@ -125,162 +121,44 @@ fn judge_authority(
         Signer::Keys(_) | Signer::Identities(_) => {}
     }
     let mut signatures = Vec::new();
+    let judged = if authority.attestations.is_empty() {
+        Search { authority, wanted: Wanted::Signature, case }.judge(evidence, &mut signatures)
+    } else {
+        judge_attestations(authority, evidence, case, &mut signatures).map(|made| {
+            let all = made.iter().cloned().reduce(|all, by| &all & &by).unwrap_or_default();
+            // Towards a threshold only those count who made all of them; several who made one each
+            // are not several who vouch for the whole.
+            let shared = all.is_empty() && threshold == NonZeroUsize::MIN;
+            if shared { made.into_iter().flatten().collect() } else { all }
+        })
+    };
+    match judged {
+        Ok(signers) => (report(Verdict::Verified, None, signatures), signers),
+        Err(failure) => (report(failure.verdict(), Some(failure), signatures), BTreeSet::new()),
+    }
+}
+
+/// Who made each of the attestations that an authority asks for, or why one of them is not there.
+fn judge_attestations(
+    authority: &Authority,
+    evidence: &[Arc<Evidence>],
+    case: Case<'_>,
+    signatures: &mut Vec<SignatureReport>,
+) -> Result<Vec<BTreeSet<SignerReport>>, Failure> {
+    let mut made = Vec::new();
     let mut failures = Vec::new();
-    let mut signers = BTreeSet::new();
-    for candidate in evidence.iter().flat_map(|evidence| &evidence.candidates) {
-        if !authority.formats.contains(&candidate.format) {
-            continue;
-        }
-        if Instant::now() >= case.deadline {
-            failures.push(Failure::new(
-                Reason::DeadlineExceeded,
-                "the time was up before every signature was verified",
-            ));
-            break;
-        }
-        let (signature, outcome) = judge_candidate(authority, candidate, case);
-        signatures.push(signature);
-        match outcome {
-            Ok(signer) => drop(signers.insert(signer)),
+    for attestation in &authority.attestations {
+        let search = Search { authority, wanted: Wanted::Attestation(attestation), case };
+        match search.judge(evidence, signatures) {
+            Ok(signers) => made.push(signers),
             Err(failure) => failures.push(failure),
         }
     }
-    if !signers.is_empty() {
-        return (report(Verdict::Verified, None, signatures), signers);
-    }
-    let problems = problems(authority, evidence);
-    let failure = explain_authority(authority, evidence, &problems, &failures);
-    (report(failure.verdict(), Some(failure), signatures), BTreeSet::new())
-}
-
-/// Why no signature satisfies an authority. What was not read comes first: an error is not "none
-/// there", whatever else was found.
-fn explain_authority(
-    authority: &Authority,
-    evidence: &[Arc<Evidence>],
-    problems: &[&Problem],
-    failures: &[Failure],
-) -> Failure {
-    let all = || problems.iter().map(|problem| &problem.failure).chain(failures);
-    let open = all().filter(|failure| failure.verdict() == Verdict::Indeterminate);
-    if let Some(failure) = furthest(open).or_else(|| furthest(all())) {
-        return failure.clone();
-    }
-    let formats: BTreeSet<&str> = evidence
-        .iter()
-        .flat_map(|evidence| &evidence.candidates)
-        .map(|candidate| candidate.format.as_str())
-        .collect();
-    if formats.is_empty() {
-        return Failure::new(Reason::SignatureAbsent, "no signature is attached")
-            .wanted(wanted(&authority.signer));
-    }
-    let formats: Vec<&str> = formats.into_iter().collect();
-    let found = format!("signatures in the format {}", formats.join(" and "));
-    Failure::new(Reason::SignatureFormatRefused, found).wanted(
-        authority.formats.iter().map(|format| format.as_str()).collect::<Vec<_>>().join(" or "),
-    )
-}
-
-/// The listing errors of places in which a format that the authority accepts could stand.
-fn problems<'a>(authority: &Authority, evidence: &'a [Arc<Evidence>]) -> Vec<&'a Problem> {
-    let relevant = |problem: &&Problem| match problem.place {
-        Place::SignatureTag => authority.formats.contains(&Format::Legacy),
-        Place::Referrers | Place::FallbackTag => true,
-    };
-    evidence.iter().flat_map(|evidence| &evidence.problems).filter(relevant).collect()
-}
-
-fn judge_candidate(
-    authority: &Authority,
-    candidate: &Candidate,
-    case: Case<'_>,
-) -> (SignatureReport, Result<SignerReport, Failure>) {
-    let ask = |key: Option<&PublicKey>| {
-        verify::verify(
-            candidate,
-            &Question {
-                digest: case.digest,
-                key,
-                demands: authority.demands,
-                payload: &authority.payload,
-                trust_root: &authority.trust_root,
-                now: case.now,
-            },
-        )
-    };
-    let Examined { mut steps, result } = match &authority.signer {
-        Signer::Keys(keys) => first_good(keys.iter().map(|key| ask(Some(key)))),
-        Signer::Identities(_) | Signer::StaticPass | Signer::StaticFail { .. } => ask(None),
-    };
-    let mut signer = None;
-    let outcome = result.and_then(|verified| {
-        let report = evaluate::signer(verified.signer());
-        signer = Some(report.clone());
-        match (verified.signer(), &authority.signer) {
-            (VerifiedSigner::Certificate(identity), Signer::Identities(identities)) => {
-                let index = evaluate::identity(identities, identity)?;
-                steps.push(StepReport::passed(Step::Identity, format!("identities[{index}]")));
-                Ok(report)
-            }
-            (VerifiedSigner::Key { .. }, Signer::Keys(_)) => {
-                steps.push(StepReport::passed(Step::Identity, "the policy's key"));
-                Ok(report)
-            }
-            _ => Err(Failure::new(Reason::InternalError, "a signer that was not asked for")),
-        }
-    });
-    if let Err(failure) = &outcome
-        && failure.step() == Step::Identity
-    {
-        steps.push(StepReport::failed(failure));
-    }
-    let source = format!("{} {}", candidate.place, short(&candidate.manifest));
-    let signature = SignatureReport {
-        source,
-        format: candidate.format.as_str(),
-        verdict: outcome.as_ref().map_or_else(Failure::verdict, |_| Verdict::Verified),
-        signer,
-        steps,
-    };
-    (signature, outcome)
-}
-
-/// The first good one of several keys' outcomes, or the one that got furthest.
-fn first_good(outcomes: impl Iterator<Item = Examined>) -> Examined {
-    let mut best: Option<Examined> = None;
-    let progress = |examined: &Examined| match &examined.result {
-        Ok(_) => u8::MAX,
-        Err(failure) => failure.step().progress(),
-    };
-    for outcome in outcomes {
-        if outcome.result.is_ok() {
-            return outcome;
-        }
-        if best.as_ref().is_none_or(|best| progress(&outcome) > progress(best)) {
-            best = Some(outcome);
-        }
-    }
-    best.unwrap_or_else(|| Examined {
-        steps: Vec::new(),
-        result: Err(Failure::new(Reason::InternalError, "an authority without a key")),
-    })
-}
-
-fn wanted(signer: &Signer) -> String {
-    match signer {
-        Signer::Keys(keys) => {
-            let fingerprint = keys.first().map_or("", PublicKey::fingerprint);
-            format!("a signature by the key with SHA-256 {fingerprint}")
-        }
-        Signer::Identities(identities) => {
-            let first = identities.first().map(ToString::to_string).unwrap_or_default();
-            match identities.len() {
-                0 | 1 => format!("a signature by {first}"),
-                many => format!("a signature by {first} or {} others", many - 1),
-            }
-        }
-        Signer::StaticPass | Signer::StaticFail { .. } => String::new(),
+    // One that is refused for good decides, whatever may become of the others.
+    let rejected = failures.iter().filter(|failure| failure.verdict() == Verdict::Rejected);
+    match furthest(rejected).or_else(|| failures.first()) {
+        Some(failure) => Err(failure.clone()),
+        None => Ok(made),
     }
 }
 
@@ -291,8 +169,4 @@ pub(super) fn furthest<'a>(failures: impl Iterator<Item = &'a Failure>) -> Optio
             if next.step().progress() > best.step().progress() { next } else { best }
         },
     )
-}
-
-fn short(digest: &Digest) -> String {
-    digest.to_string().chars().take("sha256:".len() + 12).collect()
 }

@@ -12,6 +12,7 @@ use schemars::json_schema;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::AttestationSpec;
 use super::Unsupported;
 
 /// One way to meet a policy: exactly one of `key`, `keyless` and `static`.
@@ -20,10 +21,8 @@ use super::Unsupported;
 #[x_kube(
     validation = Rule::new("(has(self.key) ? 1 : 0) + (has(self.keyless) ? 1 : 0) + (has(self.static) ? 1 : 0) == 1")
         .message("an authority needs exactly one of `key`, `keyless` and `static`"),
-    validation = Rule::new("!has(self.attestations)")
-        .message("`attestations` is not supported yet: leave it out, signatures alone are checked"),
-    validation = Rule::new("!has(self.static) || (!has(self.ctlog) && !has(self.rfc3161timestamp) && !has(self.source) && !has(self.signatureFormat))")
-        .message("a `static` authority looks at no signature: leave out `ctlog`, `rfc3161timestamp`, `source` and `signatureFormat`"),
+    validation = Rule::new("!has(self.static) || (!has(self.ctlog) && !has(self.rfc3161timestamp) && !has(self.source) && !has(self.signatureFormat) && !has(self.attestations))")
+        .message("a `static` authority looks at no signature: leave out `ctlog`, `rfc3161timestamp`, `source`, `signatureFormat` and `attestations`"),
     validation = Rule::new("!has(self.key) || !has(self.key.data) || !self.key.data.contains('PRIVATE KEY')")
         .message("`key.data` holds a private key: take it out of here and replace it, and give the public key that `cosign public-key` prints")
         .field_path(".key.data"),
@@ -64,10 +63,10 @@ pub struct AuthoritySpec {
     /// log entry.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub rfc3161timestamp: Option<TimestampSpec>,
-    /// Attestations that must be there. Not supported yet.
+    /// Attestations that must be there, all of them, instead of a signature.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
-    pub attestations: Option<Vec<Unsupported>>,
+    #[schemars(length(min = 1, max = 32))]
+    pub attestations: Option<Vec<AttestationSpec>>,
     /// Which formats of signature count; both where absent.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub signature_format: Option<SignatureFormatSpec>,

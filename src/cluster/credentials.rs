@@ -177,7 +177,8 @@ impl FetchEvidence for TenantRegistry {
         {
             let failure = Failure::new(Reason::RegistryUnauthorised, "nothing is to be seen");
             let failure = explain(failure, unread);
-            evidence.problems.push(Problem { place: Place::SignatureTag, failure });
+            // Every kind of signature and of attestation may stand there.
+            evidence.problems.push(Problem { place: Place::Referrers, failure });
         }
         evidence
     }

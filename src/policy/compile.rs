@@ -23,6 +23,7 @@ use crate::api;
 use crate::trust_root::TrustRoot;
 use crate::verdict::printable;
 
+mod attestation;
 mod authority;
 mod key;
 mod read;

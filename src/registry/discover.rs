@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::evidence::Candidate;
 use crate::evidence::Content;
+use crate::evidence::ENVELOPE_MEDIA_TYPE;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::Format;
@@ -39,6 +40,9 @@ use super::manifest::parse_index;
 
 /// Artifact and configuration type of classic signatures that are attached as referrers.
 const COSIGN_SIGNATURE_TYPE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
+
+/// Artifact and configuration type of classic attestations that are attached as referrers.
+const COSIGN_ATTESTATION_TYPE: &str = "application/vnd.dev.cosign.artifact.att.v1+json";
 
 /// What every Sigstore bundle's media type starts with, whatever its version.
 const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
@@ -91,9 +95,10 @@ pub(super) async fn discover<S: Store>(store: &S, query: &EvidenceQuery) -> Evid
         manifests: Mutex::default(),
         spent: AtomicUsize::new(0),
     };
-    // Three chains that do not wait for each other: a place that hangs takes down itself only.
-    let (classic, (referrers, supported), fallback) = futures::join!(
-        Box::pin(finder.classic()),
+    // Chains that do not wait for each other: a place that hangs takes down itself only.
+    let (signatures, attestations, (referrers, supported), fallback) = futures::join!(
+        Box::pin(finder.classic(Place::SignatureTag, "sig")),
+        Box::pin(finder.attestations()),
         Box::pin(finder.referrers()),
         Box::pin(finder.fallback()),
     );
@@ -101,10 +106,10 @@ pub(super) async fn discover<S: Store>(store: &S, query: &EvidenceQuery) -> Evid
         (true, false) => Found::default(),
         _ => fallback,
     };
-    assemble(query, [classic, referrers, fallback])
+    assemble(query, [signatures, attestations, referrers, fallback])
 }
 
-fn assemble(query: &EvidenceQuery, places: [Found; 3]) -> Evidence {
+fn assemble(query: &EvidenceQuery, places: [Found; 4]) -> Evidence {
     let (mut candidates, mut problems) = (Vec::new(), Vec::new());
     let mut seen: BTreeSet<Digest> = BTreeSet::new();
     for found in places {
@@ -158,10 +163,16 @@ struct Finder<'a, S> {
 }
 
 impl<S: Store> Finder<'_, S> {
-    async fn classic(&self) -> Found {
+    async fn attestations(&self) -> Found {
+        if !self.query.attestations {
+            return Found::default();
+        }
+        self.classic(Place::AttestationTag, "att").await
+    }
+
+    async fn classic(&self, place: Place, suffix: &str) -> Found {
         let EvidenceQuery { digest, tag_prefix, .. } = self.query;
-        let place = Place::SignatureTag;
-        let tag = format!("{tag_prefix}{}.sig", digest.tag_form());
+        let tag = format!("{tag_prefix}{}.{suffix}", digest.tag_form());
         match self.store.tag(&tag).await {
             Ok(None) => Found::default(),
             Ok(Some((digest, bytes))) => match self.charge(bytes) {
@@ -212,7 +223,7 @@ impl<S: Store> Finder<'_, S> {
         let mut seen = BTreeSet::new();
         let possible: Vec<Descriptor> = descriptors
             .into_iter()
-            .filter(|descriptor| may_be_signature(descriptor.artifact_type.as_deref()))
+            .filter(|descriptor| self.is_possible(descriptor.artifact_type.as_deref()))
             .filter(|descriptor| seen.insert(descriptor.digest.clone()))
             .collect();
         let kept = possible.iter().take(MAX_CANDIDATES);
@@ -239,7 +250,7 @@ impl<S: Store> Finder<'_, S> {
             Err(error) => {
                 let failure = error.failure(Subject::Evidence);
                 let format = match descriptor.artifact_type.as_deref() {
-                    Some(COSIGN_SIGNATURE_TYPE) => Format::Legacy,
+                    Some(COSIGN_SIGNATURE_TYPE | COSIGN_ATTESTATION_TYPE) => Format::Legacy,
                     _ => Format::Bundle,
                 };
                 Found { candidates: vec![failed(place, digest, format, failure)], problems: vec![] }
@@ -250,12 +261,12 @@ impl<S: Store> Finder<'_, S> {
     /// Turns one manifest into candidates.
     async fn examine(&self, place: Place, digest: &Digest, bytes: &[u8]) -> Found {
         let document = parse_document(bytes);
-        let classic = place == Place::SignatureTag;
+        let classic = is_classic(place);
         let manifest = match document {
             Ok(Document::Manifest(manifest)) => manifest,
             Ok(Document::Index(_)) if !classic => return Found::default(),
             Ok(Document::Index(_)) => {
-                let found = "the signature tag names an index";
+                let found = format_args!("the {place} names an index");
                 let failure = Failure::new(Reason::EvidenceUnsupported, found);
                 return single(failed(place, digest, Format::Legacy, failure));
             }
@@ -293,16 +304,23 @@ impl<S: Store> Finder<'_, S> {
         expected: Format,
         layer: &Descriptor,
     ) -> Candidate {
-        let (format, content) = match layer_format(&layer.media_type) {
-            Some(format) => {
+        let (format, content) = match layer_kind(&layer.media_type).filter(|kind| kind.fits(place))
+        {
+            Some(kind) => {
                 let blob = self.blob(layer).await;
                 let content = blob.map_err(|error| error.failure(Subject::Evidence));
-                (format, content.map(|bytes| content_of(format, bytes, layer)))
+                (kind.format(), content.map(|bytes| kind.content(bytes, layer)))
             }
             None => {
                 let found = format_args!("a layer of type {}", layer.media_type);
                 let failure = Failure::new(Reason::EvidenceUnsupported, found);
-                let wanted = format_args!("{SIMPLE_SIGNING_MEDIA_TYPE} or a Sigstore bundle");
+                let classic = match place {
+                    Place::AttestationTag => ENVELOPE_MEDIA_TYPE,
+                    Place::SignatureTag | Place::Referrers | Place::FallbackTag => {
+                        SIMPLE_SIGNING_MEDIA_TYPE
+                    }
+                };
+                let wanted = format_args!("{classic} or a Sigstore bundle");
                 (expected, Err(failure.wanted(wanted)))
             }
         };
@@ -336,6 +354,16 @@ impl<S: Store> Finder<'_, S> {
         cell.get_or_init(|| read).await.clone()
     }
 
+    /// Whether a listed manifest is worth reading: all but those that clearly are something else.
+    /// The type in a list is a hint; only the manifest says what it is.
+    fn is_possible(&self, artifact_type: Option<&str>) -> bool {
+        artifact_type.is_none_or(|artifact_type| match artifact_type {
+            COSIGN_SIGNATURE_TYPE => true,
+            COSIGN_ATTESTATION_TYPE | ENVELOPE_MEDIA_TYPE => self.query.attestations,
+            _ => UNCLEAR_TYPES.contains(&artifact_type) || artifact_type.starts_with(BUNDLE_PREFIX),
+        })
+    }
+
     /// Counts bytes toward the limit for the whole image.
     fn charge(&self, bytes: Bytes) -> Result<Bytes, RegistryError> {
         let spent = self.spent.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
@@ -363,23 +391,45 @@ fn failed(place: Place, manifest: &Digest, format: Format, failure: Failure) -> 
     Candidate { place, manifest, layer, format, content: Err(failure) }
 }
 
-fn content_of(format: Format, bytes: Bytes, layer: &Descriptor) -> Content {
-    match format {
-        Format::Bundle => Content::Bundle(bytes),
-        Format::Legacy => {
-            Content::SimpleSigning { payload: bytes, annotations: layer.annotations.clone() }
+/// What a layer holds, by its media type.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum LayerKind {
+    Bundle,
+    Envelope,
+    SimpleSigning,
+}
+
+impl LayerKind {
+    const fn format(self) -> Format {
+        match self {
+            Self::Bundle => Format::Bundle,
+            Self::Envelope | Self::SimpleSigning => Format::Legacy,
+        }
+    }
+
+    /// Whether it belongs there: of the tags, each is for one kind of payload.
+    const fn fits(self, place: Place) -> bool {
+        match self {
+            Self::Bundle => true,
+            Self::Envelope => !matches!(place, Place::SignatureTag),
+            Self::SimpleSigning => !matches!(place, Place::AttestationTag),
+        }
+    }
+
+    fn content(self, bytes: Bytes, layer: &Descriptor) -> Content {
+        let annotations = || layer.annotations.clone();
+        match self {
+            Self::Bundle => Content::Bundle(bytes),
+            Self::Envelope => Content::Envelope { envelope: bytes, annotations: annotations() },
+            Self::SimpleSigning => {
+                Content::SimpleSigning { payload: bytes, annotations: annotations() }
+            }
         }
     }
 }
 
-/// Whether a listed manifest is worth reading: all but those that clearly are something else. The
-/// type in a list is a hint; only the manifest says what it is.
-fn may_be_signature(artifact_type: Option<&str>) -> bool {
-    artifact_type.is_none_or(|artifact_type| {
-        UNCLEAR_TYPES.contains(&artifact_type)
-            || artifact_type == COSIGN_SIGNATURE_TYPE
-            || artifact_type.starts_with(BUNDLE_PREFIX)
-    })
+const fn is_classic(place: Place) -> bool {
+    matches!(place, Place::AttestationTag | Place::SignatureTag)
 }
 
 /// What a manifest holds; `None` when it is no signature.
@@ -389,15 +439,21 @@ fn manifest_format(manifest: &Manifest, classic: bool) -> Option<Format> {
     if types.iter().flatten().any(|text| text.starts_with(BUNDLE_PREFIX)) {
         return Some(Format::Bundle);
     }
-    if classic || types.contains(&Some(COSIGN_SIGNATURE_TYPE)) {
+    let cosign = [Some(COSIGN_SIGNATURE_TYPE), Some(COSIGN_ATTESTATION_TYPE)];
+    if classic || types.iter().any(|text| cosign.contains(text)) {
         return Some(Format::Legacy);
     }
     layers.iter().find_map(|layer| layer_format(&layer.media_type))
 }
 
 fn layer_format(media_type: &str) -> Option<Format> {
-    if media_type.starts_with(BUNDLE_PREFIX) {
-        return Some(Format::Bundle);
+    layer_kind(media_type).map(LayerKind::format)
+}
+
+fn layer_kind(media_type: &str) -> Option<LayerKind> {
+    match media_type {
+        ENVELOPE_MEDIA_TYPE => Some(LayerKind::Envelope),
+        SIMPLE_SIGNING_MEDIA_TYPE => Some(LayerKind::SimpleSigning),
+        _ => media_type.starts_with(BUNDLE_PREFIX).then_some(LayerKind::Bundle),
     }
-    (media_type == SIMPLE_SIGNING_MEDIA_TYPE).then_some(Format::Legacy)
 }

@@ -50,6 +50,9 @@ use choose::is_kind;
 /// What signatures are, as `cosign save` writes it in the annotation `kind`.
 const KIND_SIGNATURES: &str = "dev.cosignproject.cosign/sigs";
 
+/// What attestations are, as `cosign save` writes it in the annotation `kind`.
+const KIND_ATTESTATIONS: &str = "dev.cosignproject.cosign/atts";
+
 /// Largest `oci-layout` file, in bytes; it holds a version.
 const MAX_MARKER_BYTES: usize = 4 << 10;
 
@@ -179,8 +182,12 @@ impl FetchEvidence for Layout {
 
 impl Store for Layout {
     async fn tag(&self, tag: &str) -> Result<Option<(Digest, Bytes)>, RegistryError> {
-        let of_image = tag == format!("{}.sig", self.digest.tag_form());
-        let saved = |entry: &&Descriptor| of_image && is_kind(entry, &[KIND_SIGNATURES]);
+        let kind = match tag.strip_prefix(&self.digest.tag_form()) {
+            Some(".sig") => Some(KIND_SIGNATURES),
+            Some(".att") => Some(KIND_ATTESTATIONS),
+            Some(_) | None => None,
+        };
+        let saved = |entry: &&Descriptor| kind.is_some_and(|kind| is_kind(entry, &[kind]));
         let named = self.entries.iter().find(|entry| has_tag(entry, tag));
         let Some(entry) = named.or_else(|| self.entries.iter().find(saved)) else {
             return Ok(None);

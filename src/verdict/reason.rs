@@ -78,6 +78,8 @@ reasons! {
         "too many requests are under way" "retry; if it stays, add replicas";
     InternalError "internal-error" Subject Indeterminate
         "a defect in Tegata stopped the check" "report it with the log of this request";
+    AttestationAbsent "attestation-absent" Evidence Rejected
+        "no attestation that the policy asks for is attached to the image" "attest the image, or check that the policy looks where the attestations are";
     SignatureAbsent "signature-absent" Evidence Rejected
         "no signature is attached to the image" "sign the image, for example with `cosign sign`";
     SignatureFormatRefused "signature-format-refused" Evidence Rejected

@@ -91,6 +91,9 @@ pub enum SignerReport {
 pub struct SignatureReport {
     /// Where it was found, for a person: place and digest.
     pub source: String,
+    /// The attestation of the policy that it was checked for, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<String>,
     /// The format, as `signatureFormat` names it: `legacy` or `bundle`.
     pub format: &'static str,
     /// The answer for this signature.

@@ -257,8 +257,12 @@ fn authority_node(report: &AuthorityReport) -> Node {
 }
 
 fn signature_node(report: &SignatureReport) -> Node {
-    let SignatureReport { source, format, verdict, signer, steps } = report;
-    let mut node = Node::new(Mark::Answer(*verdict), format!("{format} signature at {source}"));
+    let SignatureReport { source, attestation, format, verdict, signer, steps } = report;
+    let what = match attestation {
+        Some(name) => format!("{format} attestation at {source}, for {name}"),
+        None => format!("{format} signature at {source}"),
+    };
+    let mut node = Node::new(Mark::Answer(*verdict), what);
     match signer {
         Some(SignerReport::Certificate { issuer, subject }) => {
             node.details.push(("signer", subject.clone()));

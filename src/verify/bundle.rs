@@ -48,30 +48,40 @@ pub(super) fn parse(bytes: &[u8], kind: &PayloadKind, digest: &Digest) -> Result
     if bytes.len() > MAX_BUNDLE_BYTES {
         return Err(too_large("bytes", bytes.len(), MAX_BUNDLE_BYTES));
     }
-    let mut document = crate::json::parse(bytes)
+    let document = crate::json::parse(bytes)
         .map_err(|error| malformed(format!("the bundle is not JSON: {error}")))?;
+    parse_document(document, kind, digest)
+}
+
+/// [`parse`] for a bundle that is JSON already.
+pub(super) fn parse_document(
+    mut document: Value,
+    kind: &PayloadKind,
+    digest: &Digest,
+) -> Result<Parsed, Failure> {
     check_versions(&document)?;
     check_alternatives(&document)?;
     check_limits(&mut document)?;
     check_checkpoints(&document)?;
     let bundle: Bundle = serde_json::from_value(document)
         .map_err(|error| malformed(format!("the bundle cannot be parsed: {error}")))?;
-    let (message, signature) = match &bundle.content {
+    let (message, signature, statement) = match &bundle.content {
         SignatureContent::DsseEnvelope(envelope) => {
             let body = envelope.payload.as_bytes();
             payload::check_statement(&envelope.payload_type, body, kind, digest)?;
-            (Some(envelope.pae()), envelope.signature.sig.as_bytes().to_vec())
+            let signature = envelope.signature.sig.as_bytes().to_vec();
+            (Some(envelope.pae()), signature, Some(body.to_vec()))
         }
         SignatureContent::MessageSignature(message) => {
             check_message(message.message_digest.as_ref(), kind, digest)?;
-            (None, message.signature.as_bytes().to_vec())
+            (None, message.signature.as_bytes().to_vec(), None)
         }
         _ => {
             return Err(unsupported("the bundle holds neither a message nor an envelope"));
         }
     };
     check_certificates(&bundle)?;
-    Ok(Parsed { bundle, message, signature })
+    Ok(Parsed { bundle, message, signature, statement })
 }
 
 fn check_message(

@@ -14,6 +14,7 @@ use x509_cert::der::DecodePem as _;
 use x509_cert::der::Encode as _;
 
 use super::Parsed;
+use super::bundle;
 use super::bundle::MAX_BUNDLE_BYTES;
 use super::certificate::MAX_CHAIN;
 use super::payload;
@@ -26,6 +27,9 @@ use crate::verdict::printable;
 
 /// Most bytes of a classic payload. cosign writes some 300, plus the user's annotations.
 pub const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
+
+/// Kinds of log entries for classic attestations.
+const ATTESTATION_KINDS: [(&str, &str); 2] = [("dsse", "0.0.1"), ("intoto", "0.0.2")];
 
 const SET_BUNDLE: &str = "application/vnd.dev.sigstore.bundle+json;version=0.1";
 const PLAIN_BUNDLE: &str = "application/vnd.dev.sigstore.bundle+json;version=0.2";
@@ -40,7 +44,7 @@ pub(super) fn parse(
     kind: &PayloadKind,
     digest: &Digest,
 ) -> Result<Parsed, Failure> {
-    check_size(bytes, annotations)?;
+    check_size(bytes, MAX_PAYLOAD_BYTES, annotations)?;
     if let PayloadKind::Statement { .. } = kind {
         let found = "a simple signing payload, not a statement";
         return Err(Failure::new(Reason::PredicateTypeUnexpected, found).wanted("a statement"));
@@ -53,6 +57,45 @@ pub(super) fn parse(
         return Err(malformed("the layer has no signature annotation"));
     }
     payload::check_simple_signing(bytes, digest)?;
+    let (media_type, material) = material(annotations, keyed, &[("hashedrekord", "0.0.1")])?;
+    let document = json!({
+        "mediaType": media_type,
+        "verificationMaterial": material,
+        "messageSignature": { "signature": STANDARD.encode(&signature) },
+    });
+    let bundle: Bundle = serde_json::from_value(document)
+        .map_err(|error| malformed(format!("the annotations cannot be used: {error}")))?;
+    Ok(Parsed { bundle, message: Some(bytes.to_vec()), signature, statement: None })
+}
+
+/// Parses a classic attestation and checks that it is about `digest`: the bundle of the same
+/// envelope, with what the annotations say of certificate, log entry and time.
+pub(super) fn parse_envelope(
+    bytes: &[u8],
+    annotations: &BTreeMap<String, String>,
+    keyed: bool,
+    kind: &PayloadKind,
+    digest: &Digest,
+) -> Result<Parsed, Failure> {
+    check_size(bytes, MAX_BUNDLE_BYTES, annotations)?;
+    let envelope = crate::json::parse(bytes)
+        .map_err(|error| malformed(format!("the envelope is not JSON: {error}")))?;
+    let (media_type, material) = material(annotations, keyed, &ATTESTATION_KINDS)?;
+    let document = json!({
+        "mediaType": media_type,
+        "verificationMaterial": material,
+        "dsseEnvelope": envelope,
+    });
+    bundle::parse_document(document, kind, digest)
+}
+
+/// What proves signer, log inclusion and time, as a bundle of `media type` holds it.
+fn material(
+    annotations: &BTreeMap<String, String>,
+    keyed: bool,
+    kinds: &[(&str, &str)],
+) -> Result<(&'static str, serde_json::Map<String, Value>), Failure> {
+    let value = |name: &str| annotations.get(name).map(|text| text.trim()).unwrap_or_default();
     let mut material = serde_json::Map::new();
     let certificates = if keyed { Vec::new() } else { certificates(annotations)? };
     if certificates.is_empty() {
@@ -62,27 +105,24 @@ pub(super) fn parse(
             certificates.iter().map(|der| json!({ "rawBytes": STANDARD.encode(der) })).collect();
         material.insert("x509CertificateChain".to_owned(), json!({ "certificates": list }));
     }
-    let entry = entry(value(annotation::BUNDLE))?;
+    let entry = entry(value(annotation::BUNDLE), kinds)?;
     let media_type = if entry.is_some() { SET_BUNDLE } else { PLAIN_BUNDLE };
     material.insert("tlogEntries".to_owned(), Value::Array(entry.into_iter().collect()));
     if let Some(token) = timestamp(value(annotation::TIMESTAMP))? {
         let list = json!({ "rfc3161Timestamps": [{ "signedTimestamp": token }] });
         material.insert("timestampVerificationData".to_owned(), list);
     }
-    let document = json!({
-        "mediaType": media_type,
-        "verificationMaterial": material,
-        "messageSignature": { "signature": STANDARD.encode(&signature) },
-    });
-    let bundle: Bundle = serde_json::from_value(document)
-        .map_err(|error| malformed(format!("the annotations cannot be used: {error}")))?;
-    Ok(Parsed { bundle, message: Some(bytes.to_vec()), signature })
+    Ok((media_type, material))
 }
 
-fn check_size(bytes: &[u8], annotations: &BTreeMap<String, String>) -> Result<(), Failure> {
+fn check_size(
+    bytes: &[u8],
+    most: usize,
+    annotations: &BTreeMap<String, String>,
+) -> Result<(), Failure> {
     let total = annotations.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
     for (what, size, limit) in
-        [("payload", bytes.len(), MAX_PAYLOAD_BYTES), ("annotations", total, MAX_BUNDLE_BYTES)]
+        [("payload", bytes.len(), most), ("annotations", total, MAX_BUNDLE_BYTES)]
     {
         if size > limit {
             return Err(Failure::new(Reason::EvidenceTooLarge, format!("{size} bytes of {what}"))
@@ -129,7 +169,7 @@ fn certificates(annotations: &BTreeMap<String, String>) -> Result<Vec<Vec<u8>>, 
 }
 
 /// The log entry in cosign's `bundle` annotation, as a bundle's log entry with a SET alone.
-fn entry(annotation: &str) -> Result<Option<Value>, Failure> {
+fn entry(annotation: &str, kinds: &[(&str, &str)]) -> Result<Option<Value>, Failure> {
     if annotation.is_empty() {
         return Ok(None);
     }
@@ -156,9 +196,11 @@ fn entry(annotation: &str) -> Result<Option<Value>, Failure> {
     let (kind, version) = body_kind(&decoded)?;
     let log_id = hex::decode(text("/Payload/logID")?)
         .map_err(|error| bad(format!("/Payload/logID is not hexadecimal: {error}")))?;
-    if !matches!((kind.as_str(), version.as_str()), ("hashedrekord", "0.0.1")) {
+    if !kinds.contains(&(kind.as_str(), version.as_str())) {
         let found = format!("a log entry of kind {} {}", printable(&kind), printable(&version));
-        return Err(Failure::new(Reason::EvidenceUnsupported, found).wanted("hashedrekord 0.0.1"));
+        let wanted: Vec<String> =
+            kinds.iter().map(|(kind, version)| format!("{kind} {version}")).collect();
+        return Err(Failure::new(Reason::EvidenceUnsupported, found).wanted(wanted.join(" or ")));
     }
     Ok(Some(json!({
         "logIndex": number("/Payload/logIndex")?.to_string(),

@@ -54,7 +54,7 @@ async fn two_layers_of_one_digest_are_two_candidates_and_one_request() {
         .iter()
         .map(|candidate| match candidate.content.as_ref().unwrap() {
             Content::SimpleSigning { annotations, .. } => annotations.get("a").cloned(),
-            Content::Bundle(_) => panic!("{candidate:?}"),
+            Content::Bundle(_) | Content::Envelope { .. } => panic!("{candidate:?}"),
         })
         .collect();
     assert_eq!(found, [Some("1".to_owned()), Some("2".to_owned()), None]);

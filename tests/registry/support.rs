@@ -68,7 +68,12 @@ impl Fixture {
 
     pub fn query(&self) -> EvidenceQuery {
         let repository = self.image().repository().clone();
-        EvidenceQuery { repository, digest: self.digest.clone(), tag_prefix: String::new() }
+        EvidenceQuery {
+            repository,
+            digest: self.digest.clone(),
+            tag_prefix: String::new(),
+            attestations: false,
+        }
     }
 
     pub fn client(&self) -> Registry {

@@ -14,7 +14,6 @@ use crate::policy::Demands;
 use crate::policy::LogDemand;
 use crate::policy::Mode;
 use crate::policy::OnUnavailable;
-use crate::policy::PayloadKind;
 use crate::policy::Policy;
 use crate::policy::PolicyId;
 use crate::policy::PolicySnapshot;
@@ -42,7 +41,7 @@ pub(super) fn snapshot(
         formats: vec![Format::Legacy, Format::Bundle],
         demands,
         trust_root: root,
-        payload: PayloadKind::Signature,
+        attestations: Vec::new(),
     };
     let policy = Policy {
         id: PolicyId::Cluster { name: "of-the-command-line".to_owned() },

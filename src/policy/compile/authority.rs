@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::CompileError;
 use super::References;
+use super::attestation;
 use super::count;
 use super::key;
 use super::service;
@@ -15,7 +16,6 @@ use crate::image::Repository;
 use crate::policy::Authority;
 use crate::policy::Demands;
 use crate::policy::LogDemand;
-use crate::policy::PayloadKind;
 use crate::policy::PolicyId;
 use crate::policy::Signer;
 use crate::policy::Source;
@@ -99,10 +99,8 @@ fn compile(
         attestations,
         signature_format,
     } = spec;
-    if attestations.is_some() {
-        let advice = "leave it out, signatures alone are checked";
-        return Err(unsupported(format!("{path}.attestations"), advice));
-    }
+    let attestations =
+        attestation::compile_all(attestations.as_deref(), &format!("{path}.attestations"))?;
     service::check_addresses(spec, path, &roots.default)?;
     let sources = compile_sources(source, path)?;
     // What is missing comes last, so that it hides nothing else.
@@ -137,7 +135,7 @@ fn compile(
             Some(api::SignatureFormatSpec::Both) | None => vec![Format::Legacy, Format::Bundle],
         },
         trust_root: trust_root?,
-        payload: PayloadKind::Signature,
+        attestations,
     })
 }
 
@@ -166,6 +164,7 @@ fn compile_static(
         ("ctlog", spec.ctlog.is_some()),
         ("rfc3161timestamp", spec.rfc3161timestamp.is_some()),
         ("signatureFormat", spec.signature_format.is_some()),
+        ("attestations", spec.attestations.is_some()),
     ] {
         if there {
             let problem = "a `static` authority looks at no signature";

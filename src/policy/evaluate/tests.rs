@@ -8,7 +8,6 @@ use crate::policy::ImageGlob;
 use crate::policy::LogDemand;
 use crate::policy::Mode;
 use crate::policy::OnUnavailable;
-use crate::policy::PayloadKind;
 use crate::policy::PolicyId;
 use crate::policy::Scope;
 use crate::policy::TextMatcher;
@@ -23,7 +22,7 @@ fn policy(threshold: usize, signers: Vec<Signer>) -> Policy {
         formats: vec![Format::Legacy, Format::Bundle],
         demands: Demands { log: LogDemand::Optional, timestamp: false },
         trust_root: Arc::clone(&trust_root),
-        payload: PayloadKind::Signature,
+        attestations: Vec::new(),
     });
     Policy {
         id: PolicyId::Cluster { name: "p".to_owned() },

@@ -68,7 +68,8 @@ fn bundle(folder: &Folder, subject: &Digest) -> Value {
 async fn fetch(layout: &Layout) -> Evidence {
     let repository = layout.image().repository().clone();
     let digest = layout.image().digest().unwrap().clone();
-    let query = EvidenceQuery { repository, digest, tag_prefix: String::new() };
+    let query =
+        EvidenceQuery { repository, digest, tag_prefix: String::new(), attestations: false };
     layout.fetch(&query, Instant::now()).await
 }
 

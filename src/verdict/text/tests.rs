@@ -8,7 +8,7 @@ fn step_passed(step: Step) -> StepReport {
 fn signature(steps: Vec<StepReport>, signer: Option<SignerReport>) -> SignatureReport {
     let verdict = if signer.is_some() { Verdict::Verified } else { Verdict::Rejected };
     let source = format!("referrers sha256:{}", "ab".repeat(32));
-    SignatureReport { source, format: "bundle", verdict, signer, steps }
+    SignatureReport { source, attestation: None, format: "bundle", verdict, signer, steps }
 }
 
 fn authority(

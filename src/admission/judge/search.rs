@@ -1,0 +1,259 @@
+//! One question of an authority to every candidate.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Case;
+use super::furthest;
+use crate::evidence::Candidate;
+use crate::evidence::Evidence;
+use crate::evidence::Format;
+use crate::evidence::Place;
+use crate::evidence::Problem;
+use crate::image::Digest;
+use crate::policy::Attestation;
+use crate::policy::Authority;
+use crate::policy::PayloadKind;
+use crate::policy::Signer;
+use crate::policy::evaluate;
+use crate::verdict::Failure;
+use crate::verdict::Reason;
+use crate::verdict::SignatureReport;
+use crate::verdict::SignerReport;
+use crate::verdict::Step;
+use crate::verdict::StepReport;
+use crate::verdict::Verdict;
+use crate::verify;
+use crate::verify::Examined;
+use crate::verify::PublicKey;
+use crate::verify::Question;
+use crate::verify::VerifiedSignature;
+use crate::verify::VerifiedSigner;
+
+/// What is looked for among the candidates.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// An attestation.
+    Attestation(&'a Attestation),
+    /// A signature of the image.
+    Signature,
+}
+
+impl Wanted<'_> {
+    /// Whether it may stand there: the tags are for one kind of payload each.
+    const fn may_stand_at(self, place: Place) -> bool {
+        match place {
+            Place::AttestationTag => matches!(self, Self::Attestation(_)),
+            Place::SignatureTag => matches!(self, Self::Signature),
+            Place::Referrers | Place::FallbackTag => true,
+        }
+    }
+
+    fn payload(self) -> PayloadKind {
+        match self {
+            Self::Attestation(attestation) => {
+                let predicate_type = Some(attestation.predicate_type.clone());
+                PayloadKind::Statement { predicate_type }
+            }
+            Self::Signature => PayloadKind::Signature,
+        }
+    }
+
+    /// That nothing is there which could be it.
+    fn absent(self, signer: &Signer) -> Failure {
+        let by = by(signer);
+        match self {
+            Self::Attestation(Attestation { name, predicate_type, .. }) => {
+                let wanted = format!("`{name}`, of predicate type {predicate_type}, by {by}");
+                Failure::new(Reason::AttestationAbsent, "no attestation is attached").wanted(wanted)
+            }
+            Self::Signature => Failure::new(Reason::SignatureAbsent, "no signature is attached")
+                .wanted(format!("a signature by {by}")),
+        }
+    }
+}
+
+/// One question to all candidates.
+#[derive(Clone, Copy)]
+pub(super) struct Search<'a> {
+    /// Who asks.
+    pub(super) authority: &'a Authority,
+    /// For what.
+    pub(super) wanted: Wanted<'a>,
+    /// Of which image, and when.
+    pub(super) case: Case<'a>,
+}
+
+impl<'a> Search<'a> {
+    /// Who made what is looked for, or why nobody did. Adds a report on every candidate.
+    pub(super) fn judge(
+        self,
+        evidence: &[Arc<Evidence>],
+        reports: &mut Vec<SignatureReport>,
+    ) -> Result<BTreeSet<SignerReport>, Failure> {
+        let mut failures = Vec::new();
+        let mut signers = BTreeSet::new();
+        let payload = self.wanted.payload();
+        for candidate in self.candidates(evidence) {
+            if !self.authority.formats.contains(&candidate.format) {
+                continue;
+            }
+            if Instant::now() >= self.case.deadline {
+                failures.push(Failure::new(
+                    Reason::DeadlineExceeded,
+                    "the time was up before every signature was verified",
+                ));
+                break;
+            }
+            let (report, outcome) = self.judge_candidate(candidate, &payload);
+            reports.push(report);
+            match outcome {
+                Ok(signer) => drop(signers.insert(signer)),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        if signers.is_empty() {
+            return Err(self.explain(evidence, &failures));
+        }
+        Ok(signers)
+    }
+
+    fn candidates(self, evidence: &'a [Arc<Evidence>]) -> impl Iterator<Item = &'a Candidate> {
+        let candidates = evidence.iter().flat_map(|evidence| &evidence.candidates);
+        candidates.filter(move |candidate| self.wanted.may_stand_at(candidate.place))
+    }
+
+    /// Why nobody made it. What was not read comes first: an error is not "none there", whatever
+    /// else was found.
+    fn explain(self, evidence: &[Arc<Evidence>], failures: &[Failure]) -> Failure {
+        let problems = self.problems(evidence);
+        let all = || problems.iter().map(|problem| &problem.failure).chain(failures);
+        let open = all().filter(|failure| failure.verdict() == Verdict::Indeterminate);
+        if let Some(failure) = furthest(open).or_else(|| furthest(all())) {
+            return failure.clone();
+        }
+        let formats: BTreeSet<&str> =
+            self.candidates(evidence).map(|candidate| candidate.format.as_str()).collect();
+        if formats.is_empty() {
+            return self.wanted.absent(&self.authority.signer);
+        }
+        let formats: Vec<&str> = formats.into_iter().collect();
+        let found = format!("signatures in the format {}", formats.join(" and "));
+        let wanted: Vec<&str> = self.authority.formats.iter().map(|one| one.as_str()).collect();
+        Failure::new(Reason::SignatureFormatRefused, found).wanted(wanted.join(" or "))
+    }
+
+    /// The listing errors of places in which it could stand, in a format that is accepted.
+    fn problems(self, evidence: &[Arc<Evidence>]) -> Vec<&Problem> {
+        let relevant = |problem: &&Problem| match problem.place {
+            Place::AttestationTag | Place::SignatureTag => {
+                self.wanted.may_stand_at(problem.place)
+                    && self.authority.formats.contains(&Format::Legacy)
+            }
+            Place::Referrers | Place::FallbackTag => true,
+        };
+        evidence.iter().flat_map(|evidence| &evidence.problems).filter(relevant).collect()
+    }
+
+    fn judge_candidate(
+        self,
+        candidate: &Candidate,
+        payload: &PayloadKind,
+    ) -> (SignatureReport, Result<SignerReport, Failure>) {
+        let Self { authority, wanted, case } = self;
+        let ask = |key: Option<&PublicKey>| {
+            let question = Question {
+                digest: case.digest,
+                key,
+                demands: authority.demands,
+                payload,
+                trust_root: &authority.trust_root,
+                now: case.now,
+            };
+            verify::verify(candidate, &question)
+        };
+        let Examined { mut steps, result } = match &authority.signer {
+            Signer::Keys(keys) => first_good(keys.iter().map(|key| ask(Some(key)))),
+            Signer::Identities(_) | Signer::StaticPass | Signer::StaticFail { .. } => ask(None),
+        };
+        let mut signer = None;
+        let outcome = result.and_then(|verified| {
+            signer = Some(evaluate::signer(verified.signer()));
+            steps.push(self.check_identity(&verified)?);
+            Ok(evaluate::signer(verified.signer()))
+        });
+        if let Err(failure) = &outcome
+            && failure.step() >= Step::Identity
+        {
+            steps.push(StepReport::failed(failure));
+        }
+        let report = SignatureReport {
+            source: format!("{} {}", candidate.place, short(&candidate.manifest)),
+            attestation: match wanted {
+                Wanted::Attestation(attestation) => Some(attestation.name.clone()),
+                Wanted::Signature => None,
+            },
+            format: candidate.format.as_str(),
+            verdict: outcome.as_ref().map_or_else(Failure::verdict, |_| Verdict::Verified),
+            signer,
+            steps,
+        };
+        (report, outcome)
+    }
+
+    fn check_identity(self, verified: &VerifiedSignature) -> Result<StepReport, Failure> {
+        match (verified.signer(), &self.authority.signer) {
+            (VerifiedSigner::Certificate(identity), Signer::Identities(identities)) => {
+                let index = evaluate::identity(identities, identity)?;
+                Ok(StepReport::passed(Step::Identity, format!("identities[{index}]")))
+            }
+            (VerifiedSigner::Key { .. }, Signer::Keys(_)) => {
+                Ok(StepReport::passed(Step::Identity, "the policy's key"))
+            }
+            _ => Err(Failure::new(Reason::InternalError, "a signer that was not asked for")),
+        }
+    }
+}
+
+/// The first good one of several keys' outcomes, or the one that got furthest.
+fn first_good(outcomes: impl Iterator<Item = Examined>) -> Examined {
+    let mut best: Option<Examined> = None;
+    let progress = |examined: &Examined| match &examined.result {
+        Ok(_) => u8::MAX,
+        Err(failure) => failure.step().progress(),
+    };
+    for outcome in outcomes {
+        if outcome.result.is_ok() {
+            return outcome;
+        }
+        if best.as_ref().is_none_or(|best| progress(&outcome) > progress(best)) {
+            best = Some(outcome);
+        }
+    }
+    best.unwrap_or_else(|| Examined {
+        steps: Vec::new(),
+        result: Err(Failure::new(Reason::InternalError, "an authority without a key")),
+    })
+}
+
+/// Whoever must have made it.
+fn by(signer: &Signer) -> String {
+    match signer {
+        Signer::Keys(keys) => {
+            let fingerprint = keys.first().map_or("", PublicKey::fingerprint);
+            format!("the key with SHA-256 {fingerprint}")
+        }
+        Signer::Identities(identities) => {
+            let first = identities.first().map(ToString::to_string).unwrap_or_default();
+            match identities.len() {
+                0 | 1 => first,
+                many => format!("{first} or {} others", many - 1),
+            }
+        }
+        Signer::StaticPass | Signer::StaticFail { .. } => String::new(),
+    }
+}
+
+fn short(digest: &Digest) -> String {
+    digest.to_string().chars().take("sha256:".len() + 12).collect()
+}
