@@ -15,6 +15,8 @@ mod review;
 #[path = "support/virtual_sigstore.rs"]
 mod virtual_sigstore;
 
+#[path = "admission/attestations.rs"]
+mod attestations;
 #[path = "admission/modes.rs"]
 mod modes;
 #[path = "admission/mutation.rs"]

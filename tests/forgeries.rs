@@ -25,6 +25,8 @@ use self::virtual_sigstore::Signing;
 use self::virtual_sigstore::Version;
 use self::virtual_sigstore::VirtualSigstore;
 
+#[path = "forgeries/attestation.rs"]
+mod attestation;
 #[path = "forgeries/missing.rs"]
 mod missing;
 #[path = "support/virtual_sigstore.rs"]
@@ -46,12 +48,14 @@ fn image() -> Digest {
 /// How a signature is packed.
 #[derive(Clone, Copy, Debug)]
 enum Packed {
+    Attestation,
     Bundle(Version),
     Classic,
 }
 
 fn pack(signing: Signing<'_>, packed: Packed, digest: &Digest) -> Candidate {
     match packed {
+        Packed::Attestation => signing.classic().attest(digest).candidate(),
         Packed::Bundle(version) => signing.bundle(version).sign(digest).candidate(),
         Packed::Classic => signing.classic().sign(digest).candidate(),
     }

@@ -131,6 +131,12 @@ fn arrange(reason: Reason, gate: &mut Gate, images: &mut Vec<String>) -> By {
 #[expect(clippy::wildcard_enum_match_arm, reason = "the function before has the other reasons")]
 fn arrange_evidence(reason: Reason, gate: &mut Gate) {
     match reason {
+        Reason::AttestationAbsent => {
+            let mut authority = keyless(ALICE, ISSUER);
+            let kind = "https://slsa.dev/provenance/v1";
+            authority["attestations"] = json!([{ "name": "slsa", "predicateType": kind }]);
+            gate.demand(&[authority]);
+        }
         Reason::SignatureAbsent => {}
         Reason::SignatureFormatRefused => {
             gate.attach_classic(gate.alice());

@@ -1,6 +1,7 @@
 //! Signatures as OCI manifests and blobs, the way cosign pushes them.
 use serde_json::Value;
 use serde_json::json;
+use tegata::evidence::ENVELOPE_MEDIA_TYPE;
 use tegata::evidence::SIMPLE_SIGNING_MEDIA_TYPE;
 use tegata::image::Digest;
 
@@ -36,7 +37,8 @@ impl OciArtifact {
         MANIFEST
     }
 
-    /// `sha256-<hex>.sig` with a layer for each signature. The first one says which image.
+    /// `sha256-<hex>.sig` or `.att` with a layer for each signature. The first one says which image
+    /// and which tag.
     ///
     /// # Panics
     /// Without a signature.
@@ -44,7 +46,12 @@ impl OciArtifact {
         let layers: Vec<_> = signatures
             .iter()
             .map(|signature| {
-                let mut layer = descriptor(SIMPLE_SIGNING_MEDIA_TYPE, &signature.payload);
+                let media_type = if signature.attestation {
+                    ENVELOPE_MEDIA_TYPE
+                } else {
+                    SIMPLE_SIGNING_MEDIA_TYPE
+                };
+                let mut layer = descriptor(media_type, &signature.payload);
                 layer["annotations"] = json!(signature.annotations);
                 layer
             })
@@ -68,7 +75,8 @@ impl OciArtifact {
             "layers": layers,
         });
         let blobs = std::iter::once(config).chain(payloads).collect();
-        let tag = format!("{}.sig", signatures[0].image.tag_form());
+        let suffix = if signatures[0].attestation { "att" } else { "sig" };
+        let tag = format!("{}.{suffix}", signatures[0].image.tag_form());
         Self { manifest: manifest.to_string().into_bytes(), blobs, tag: Some(tag) }
     }
 

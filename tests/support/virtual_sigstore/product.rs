@@ -64,10 +64,12 @@ impl SignedBundle {
     }
 }
 
-/// A classic signature: cosign's simple signing.
+/// A classic signature: cosign's simple signing, or a classic attestation.
 #[derive(Clone, Debug)]
 pub struct ClassicSignature {
-    /// The payload: the bytes under the signature.
+    /// Whether it is an attestation: an envelope behind the attestation tag.
+    pub attestation: bool,
+    /// The payload: the bytes under the signature, or the envelope.
     pub payload: Vec<u8>,
     /// The annotations of the layer.
     pub annotations: BTreeMap<String, String>,
@@ -76,21 +78,28 @@ pub struct ClassicSignature {
 }
 
 impl ClassicSignature {
-    /// The signature alone behind the image's signature tag, as a registry would hand it out.
+    /// The signature alone behind the image's signature or attestation tag, as a registry would
+    /// hand it out.
     pub fn candidate(&self) -> Candidate {
+        let bytes = Bytes::from(self.payload.clone());
+        let annotations = self.annotations.clone();
+        let (place, content) = if self.attestation {
+            let envelope = EvidenceContent::Envelope { envelope: bytes, annotations };
+            (Place::AttestationTag, envelope)
+        } else {
+            let signature = EvidenceContent::SimpleSigning { payload: bytes, annotations };
+            (Place::SignatureTag, signature)
+        };
         Candidate {
-            place: Place::SignatureTag,
+            place,
             manifest: self.oci().digest(),
             layer: Digest::sha256_of(&self.payload),
             format: Format::Legacy,
-            content: Ok(EvidenceContent::SimpleSigning {
-                payload: Bytes::from(self.payload.clone()),
-                annotations: self.annotations.clone(),
-            }),
+            content: Ok(content),
         }
     }
 
-    /// The manifest and blobs of a signature tag with this signature alone; see
+    /// The manifest and blobs of a tag with this signature alone; see
     /// [`OciArtifact::signature_tag`] for several.
     pub fn oci(&self) -> OciArtifact {
         OciArtifact::signature_tag(&[self])
@@ -196,11 +205,45 @@ impl ClassicSigning<'_> {
         signing.begin();
         let content = signing.simple_signing(digest);
         let made = signing.make(&content, Room::Classic);
+        let mut annotations = self.annotations(&made);
+        annotations.insert(annotation::SIGNATURE.to_owned(), STANDARD.encode(&made.signature));
+        let mut payload = content.message;
+        if signing.forges(Part::Payload) {
+            payload.push(b' ');
+        }
+        signing.finish();
+        ClassicSignature { attestation: false, payload, annotations, image: digest.clone() }
+    }
+
+    /// # Panics
+    /// As [`Self::sign_payload`].
+    pub(super) fn attest_statement(&self, digest: &Digest) -> ClassicSignature {
+        let signing = &self.signing;
+        signing.begin();
+        let content = signing.statement(digest);
+        let made = signing.make(&content, Room::Classic);
+        let mut annotations = self.annotations(&made);
+        annotations.insert(annotation::SIGNATURE.to_owned(), String::new());
+        let (mut payload, kind) = content.envelope.clone().unwrap_or_default();
+        if signing.forges(Part::Payload) {
+            payload.push(b' ');
+        }
+        let envelope = json!({
+            "payloadType": kind,
+            "payload": STANDARD.encode(payload),
+            "signatures": envelope_signatures(signing, &content, &made),
+        });
+        signing.finish();
+        let payload = envelope.to_string().into_bytes();
+        ClassicSignature { attestation: true, payload, annotations, image: digest.clone() }
+    }
+
+    fn annotations(&self, made: &Made<'_>) -> BTreeMap<String, String> {
+        let signing = &self.signing;
         assert!(made.entries.len() < 2, "a classic signature holds one log entry");
         assert!(made.timestamps.len() < 2, "a classic signature holds one timestamp");
         let mut annotations = BTreeMap::new();
         let mut annotate = |key: &str, value| annotations.insert(key.to_owned(), value);
-        annotate(annotation::SIGNATURE, STANDARD.encode(&made.signature));
         if made.credential.certificate.is_some() {
             let none = signing.forges(Part::NoCertificates);
             annotate(
@@ -217,11 +260,6 @@ impl ClassicSigning<'_> {
             let json = json!({ "SignedRFC3161Timestamp": STANDARD.encode(token) });
             annotate(annotation::TIMESTAMP, json.to_string());
         }
-        let mut payload = content.message;
-        if signing.forges(Part::Payload) {
-            payload.push(b' ');
-        }
-        signing.finish();
-        ClassicSignature { payload, annotations, image: digest.clone() }
+        annotations
     }
 }

@@ -303,4 +303,12 @@ impl ClassicSigning<'_> {
     pub fn sign(&self, digest: &Digest) -> ClassicSignature {
         self.sign_payload(digest)
     }
+
+    /// Signs an in-toto statement about the image `digest`, as a classic attestation.
+    ///
+    /// # Panics
+    /// When a part to forge has no meaning here.
+    pub fn attest(&self, digest: &Digest) -> ClassicSignature {
+        self.attest_statement(digest)
+    }
 }
