@@ -11,6 +11,8 @@ use sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
 use sigstore_verify::trust_root::TimeRange;
 use sigstore_verify::trust_root::TrustedRoot;
 use sigstore_verify::trust_root::TsaAuthority;
+use sigstore_verify::types::DerPublicKey;
+use sigstore_verify::types::LogId;
 
 use crate::verdict::printable;
 
@@ -27,15 +29,16 @@ pub struct TrustRoot(Arc<Inner>);
 struct Inner {
     verifier: Verifier,
     logs: Vec<Log>,
+    ct_logs: Vec<Log>,
     authorities: Vec<Authority>,
     timestamp_authorities: Vec<TsaAuthority>,
     services: Vec<String>,
     problems: Vec<String>,
 }
 
-/// A transparency log.
+/// A transparency log, of signatures or of certificates.
 pub(crate) struct Log {
-    /// SHA-256 of the key (Rekor v1) or the C2SP key hash (Rekor v2).
+    /// SHA-256 of the key (Rekor v1, certificate transparency) or the C2SP key hash (Rekor v2).
     pub(crate) id: [u8; 32],
     pub(crate) key: VerificationKey,
     pub(crate) window: Option<TimeRange>,
@@ -108,6 +111,11 @@ impl TrustRoot {
         &self.0.logs
     }
 
+    /// The logs of certificates.
+    pub(crate) fn ct_logs(&self) -> &[Log] {
+        &self.0.ct_logs
+    }
+
     pub(crate) fn authorities(&self) -> &[Authority] {
         &self.0.authorities
     }
@@ -132,7 +140,20 @@ impl Inner {
     fn new(document: Value, problems: Vec<String>) -> Result<Self, TrustRootError> {
         let root: TrustedRoot = serde_json::from_value(document).map_err(TrustRootError::new)?;
         let verifier = Verifier::new(&root).map_err(TrustRootError::new)?;
-        let logs: Vec<Log> = root.tlogs.iter().filter_map(Log::new).collect();
+        let logs: Vec<Log> = root
+            .tlogs
+            .iter()
+            .filter_map(|log| {
+                Log::new(&log.log_id, &log.public_key.raw_bytes, log.public_key.valid_for)
+            })
+            .collect();
+        let ct_logs = root
+            .ctlogs
+            .iter()
+            .filter_map(|log| {
+                Log::new(&log.log_id, &log.public_key.raw_bytes, log.public_key.valid_for)
+            })
+            .collect();
         let authorities: Vec<Authority> = root
             .certificate_authorities
             .iter()
@@ -155,17 +176,14 @@ impl Inner {
         }
         let services = root.certificate_authorities.iter().map(|authority| authority.uri.clone());
         let services = services.chain(root.tlogs.iter().map(|log| log.base_url.clone())).collect();
-        Ok(Self { verifier, logs, authorities, timestamp_authorities, services, problems })
+        Ok(Self { verifier, logs, ct_logs, authorities, timestamp_authorities, services, problems })
     }
 }
 
 impl Log {
-    fn new(log: &sigstore_verify::trust_root::TransparencyLog) -> Option<Self> {
-        Some(Self {
-            id: log.log_id.key_id.as_bytes().try_into().ok()?,
-            key: VerificationKey::from_spki(&log.public_key.raw_bytes).ok()?,
-            window: log.public_key.valid_for,
-        })
+    fn new(id: &LogId, key: &DerPublicKey, window: Option<TimeRange>) -> Option<Self> {
+        let key = VerificationKey::from_spki(key).ok()?;
+        Some(Self { id: id.key_id.as_bytes().try_into().ok()?, key, window })
     }
 }
 

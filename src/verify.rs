@@ -28,9 +28,11 @@ mod bundle;
 mod certificate;
 mod classic;
 mod explain;
+mod intoto;
 mod key;
 mod log;
 mod payload;
+mod sct;
 mod timestamp;
 
 pub use bundle::MAX_BUNDLE_BYTES;
@@ -46,6 +48,7 @@ pub use payload::MAX_SUBJECTS;
 pub use payload::SIGN_PREDICATE_TYPE;
 
 use certificate::SigningCertificate;
+use intoto::Named;
 use key::Scheme;
 
 /// Proof that a signature was verified; made only by [`verify`].
@@ -121,11 +124,13 @@ struct Parsed {
     signature: Vec<u8>,
     /// The statement in the envelope that `message` encodes, where it is one.
     statement: Option<Vec<u8>>,
+    /// A log entry that `bundle` cannot hold.
+    oldest: Option<intoto::Entry>,
 }
 
 impl Parsed {
     fn entries(&self) -> usize {
-        self.bundle.verification_material.tlog_entries.len()
+        self.bundle.verification_material.tlog_entries.len() + usize::from(self.oldest.is_some())
     }
 
     fn timestamps(&self) -> usize {
@@ -229,25 +234,30 @@ fn check_kind(parsed: &Parsed, question: &Question<'_>) -> Result<(), Failure> {
 fn check_demands(parsed: &Parsed, question: &Question<'_>) -> Result<StepReport, Failure> {
     let Demands { log, timestamp } = question.demands;
     let entries = &parsed.bundle.verification_material.tlog_entries;
-    if entries.is_empty() && log != LogDemand::Optional {
+    if parsed.entries() == 0 && log != LogDemand::Optional {
         return Err(Failure::new(Reason::LogEntryAbsent, "no log entry is attached")
             .wanted("a transparency log entry"));
+    }
+    let unproven = || {
+        Failure::new(Reason::InclusionProofAbsent, "a log entry without an inclusion proof")
+            .wanted("an inclusion proof with a checkpoint")
+    };
+    if parsed.oldest.is_some() && log == LogDemand::Proof {
+        return Err(unproven());
     }
     let v0_1 = parsed.bundle.media_type == sigstore_verify::types::MediaType::Bundle0_1;
     for entry in entries {
         let proven = entry.inclusion_proof.is_some();
         let promised = entry.inclusion_promise.is_some() && !log::is_v2(entry);
         if !proven && (log == LogDemand::Proof || !promised || !v0_1) {
-            let found = "a log entry without an inclusion proof";
-            return Err(Failure::new(Reason::InclusionProofAbsent, found)
-                .wanted("an inclusion proof with a checkpoint"));
+            return Err(unproven());
         }
     }
     if timestamp && parsed.timestamps() == 0 {
         return Err(Failure::new(Reason::TimestampAbsent, "no RFC 3161 timestamp is attached")
             .wanted("a timestamp of a trusted authority"));
     }
-    Ok(match entries.len() {
+    Ok(match parsed.entries() {
         0 => StepReport::not_required(Step::LogLookup, "none attached, none asked for"),
         1 => StepReport::passed(Step::LogLookup, "attached"),
         many => StepReport::passed(Step::LogLookup, format!("{many} attached")),
@@ -266,6 +276,11 @@ fn examine_keyless(
             .wanted("a signing certificate")
     })?;
     let certificate = SigningCertificate::parse(leaf.as_bytes())?;
+    if let Some(entry) = &parsed.oldest {
+        let times = examine_oldest(parsed, entry, leaf.as_bytes(), &certificate, question, steps)?;
+        steps.retain(|step| !matches!(step.step, Step::LogEntry | Step::Certificate));
+        return Ok(found_keyless(parsed, certificate, times));
+    }
     let policy = VerificationPolicy::any_identity();
     let policy = if parsed.entries() == 0 { policy.skip_tlog_unsafe() } else { policy };
     let hash = sha256(digest)?;
@@ -287,14 +302,48 @@ fn examine_keyless(
         certificate::check_chain(leaf.as_bytes(), &brought, trust_root, *time)?;
     }
     log::check_windows(&parsed.bundle, trust_root, &times, now)?;
-    let SigningCertificate { identity, .. } = certificate;
-    Ok(Found {
+    Ok(found_keyless(parsed, certificate, times))
+}
+
+fn found_keyless(parsed: &Parsed, certificate: SigningCertificate, times: Vec<Timestamp>) -> Found {
+    Found {
         certificate: StepReport::passed(Step::Certificate, "chain, usage and SCT"),
         signature: "under the certificate's key, over this image".to_owned(),
-        signer: VerifiedSigner::Certificate(identity),
+        signer: VerifiedSigner::Certificate(certificate.identity),
         statement: parsed.statement.clone(),
         times,
-    })
+    }
+}
+
+/// (3) to (7) for a certificate and a log entry that `sigstore-verify` does not know. Returns the
+/// signing times.
+fn examine_oldest(
+    parsed: &Parsed,
+    entry: &intoto::Entry,
+    leaf: &[u8],
+    certificate: &SigningCertificate,
+    question: &Question<'_>,
+    steps: &mut Vec<StepReport>,
+) -> Result<Vec<Timestamp>, Failure> {
+    let Question { trust_root, now, .. } = *question;
+    let message = parsed.message.as_deref().unwrap_or_default();
+    if certificate.key.verify(message, &parsed.signature).is_none() {
+        let found = "the signature does not verify under the certificate's key";
+        return Err(Failure::new(Reason::SignatureInvalid, found));
+    }
+    let mut times = vec![entry.check(parsed, Named::Certificate(leaf), trust_root)?];
+    steps.push(StepReport::passed(Step::LogEntry, ""));
+    times.extend(timestamp::verify(parsed, trust_root)?);
+    check_times(&times, now)?;
+    let brought = brought(&parsed.bundle);
+    for time in &times {
+        certificate.check_validity(*time)?;
+        certificate::check_chain(leaf, &brought, trust_root, *time).map_err(|failure| {
+            explain::outlived(&[*time], parsed, trust_root).unwrap_or(failure)
+        })?;
+    }
+    sct::check(leaf, &brought, trust_root)?;
+    Ok(times)
 }
 
 /// (3), (6) and (7) for a key.
@@ -308,7 +357,7 @@ fn examine_keyed(
     let scheme = check_signature(parsed, key, digest)?;
     let times = if parsed.entries() == 0 && parsed.timestamps() == 0 {
         Vec::new()
-    } else if known_to_library(scheme, parsed) {
+    } else if parsed.oldest.is_none() && known_to_library(scheme, parsed) {
         let policy = PublicKeyVerificationPolicy::new(key.spki());
         let policy = if parsed.entries() == 0 { policy.skip_tlog_unsafe() } else { policy };
         let hash = sha256(digest)?;
@@ -324,6 +373,9 @@ fn examine_keyed(
         let mut times = timestamp::verify(parsed, trust_root)?;
         for entry in &parsed.bundle.verification_material.tlog_entries {
             times.extend(log::check_entry(entry, parsed, key, scheme, trust_root)?);
+        }
+        if let Some(entry) = &parsed.oldest {
+            times.push(entry.check(parsed, Named::Key(key), trust_root)?);
         }
         steps.retain(|step| step.step != Step::Signature);
         times
@@ -411,6 +463,10 @@ fn describe(parsed: &Parsed, content: &Content) -> String {
 }
 
 fn describe_log(parsed: &Parsed) -> StepReport {
+    if let Some(entry) = &parsed.oldest {
+        let found = format!("index {}, signed entry timestamp", entry.index);
+        return StepReport::passed(Step::LogEntry, found);
+    }
     let entries = &parsed.bundle.verification_material.tlog_entries;
     let Some(entry) = entries.first() else {
         return StepReport::not_required(Step::LogEntry, "no log entry");

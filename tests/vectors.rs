@@ -19,10 +19,12 @@ use serde_json::json;
 use tegata::admission::Admission;
 use tegata::admission::Settings;
 use tegata::admission::check::Asked;
+use tegata::evidence::FetchEvidence;
 use tegata::evidence::Format;
 use tegata::evidence::SIMPLE_SIGNING_MEDIA_TYPE;
 use tegata::evidence::Tenant;
 use tegata::image::Digest;
+use tegata::image::ImageRef;
 use tegata::policy::Attestation;
 use tegata::policy::Authority;
 use tegata::policy::Demands;
@@ -40,6 +42,7 @@ use tegata::policy::Signer;
 use tegata::policy::TextMatcher;
 use tegata::policy::Workload;
 use tegata::registry::Keychain;
+use tegata::registry::Layout;
 use tegata::registry::Registry;
 use tegata::registry::RegistryOptions;
 use tegata::trust_root::TrustRoot;
@@ -122,18 +125,28 @@ async fn answer(registry: &FakeRegistry, digest: &Digest, snapshot: &PolicySnaps
     let host = registry.host();
     let options = RegistryOptions { allow_http: vec![host.clone()], ..RegistryOptions::default() };
     let client = Registry::new(options, Keychain::anonymous()).unwrap();
-    let admission = Admission::new(client, Settings::default());
     let image = format!("{host}/v/image@{digest}").parse().unwrap();
+    judge(client, &image, snapshot).await.0
+}
+
+/// The answer, and its whole explanation.
+async fn judge<F: FetchEvidence>(
+    fetch: F,
+    image: &ImageRef,
+    snapshot: &PolicySnapshot,
+) -> (String, String) {
+    let admission = Admission::new(fetch, Settings::default());
     let now = "2026-11-22T00:00:00Z".parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     let (workload, tenant) = (&Workload::default(), &Tenant::default());
     let asked = Asked { workload, tenant, snapshot, now, deadline };
-    let report = admission.check_image(&image, asked).await;
-    match (report.verdict, &report.policies[0].failure) {
+    let report = admission.check_image(image, asked).await;
+    let answer = match (report.verdict, &report.policies[0].failure) {
         (Verdict::Verified, None) => VERIFIED.to_owned(),
         (_, Some(failure)) => format!("{}: {}", failure.step(), failure.reason),
         (verdict, None) => format!("{verdict} without a reason"),
-    }
+    };
+    (answer, serde_json::to_string(&report).unwrap())
 }
 
 /// Pushes the signatures of a case as cosign does: one manifest, a layer each.
@@ -297,4 +310,51 @@ async fn image_bundles_of_others_get_the_verdict_of_their_index() {
         let found = answer(&registry, &digest, &policy(signer, log, predicate_type)).await;
         assert_eq!(found, wanted, "{name}");
     }
+}
+
+const GITHUB: &str = "https://token.actions.githubusercontent.com";
+
+/// Who attests the images of the SLSA generator's own tests, by its version.
+fn generator(version: &str) -> Signer {
+    let workflow = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/";
+    identity(GITHUB, &format!("{workflow}generator_container_slsa3.yml@refs/tags/v{version}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layouts_of_others_get_the_verdict_of_their_index() {
+    let Some(folder) = folder("oci-layouts") else { return };
+    const SLSA: Option<&str> = Some("https://slsa.dev/provenance/v0.2");
+    let mut cases = Vec::new();
+    for version in ["1.5.0", "1.6.0", "1.8.0", "1.10.0", "2.0.0"] {
+        let name = format!("slsa-v{version}");
+        let other = if version == "2.0.0" { "1.5.0" } else { "2.0.0" };
+        cases.extend([
+            (name.clone(), generator(version), SLSA, VERIFIED),
+            (name.clone(), generator(other), SLSA, "identity: subject-mismatch"),
+            (name, generator(version), None, "evidence: signature-absent"),
+        ]);
+    }
+    let account = "https://kubernetes.io/namespaces/default/serviceaccounts/default";
+    let conforma = || identity("https://kubernetes.default.svc.cluster.local", account);
+    cases.extend([
+        ("conforma-testimage".to_owned(), conforma(), None, "log-entry: log-unknown"),
+        ("conforma-testimage".to_owned(), conforma(), SLSA, "log-entry: log-unknown"),
+    ]);
+    for name in ["docker-attest-containerd-subject-layout", "docker-attest-missing-subject-layout"]
+    {
+        cases.push((name.to_owned(), conforma(), None, "evidence: signature-absent"));
+        cases.push((name.to_owned(), conforma(), SLSA, "evidence: attestation-absent"));
+    }
+    let mut wrong = Vec::new();
+    for (name, signer, predicate_type, wanted) in cases {
+        let reference = format!("oci:{}", folder.join(&name).display());
+        let layout = Layout::open(&reference.parse().unwrap()).unwrap();
+        let image = layout.image().clone();
+        let snapshot = policy(signer, LogDemand::Entry, predicate_type);
+        let (found, text) = judge(layout, &image, &snapshot).await;
+        if found != wanted {
+            wrong.push(format!("{name} {predicate_type:?}: {found}, wanted {wanted}: {text}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -81,7 +81,7 @@ pub(super) fn parse_document(
         }
     };
     check_certificates(&bundle)?;
-    Ok(Parsed { bundle, message, signature, statement })
+    Ok(Parsed { bundle, message, signature, statement, oldest: None })
 }
 
 fn check_message(

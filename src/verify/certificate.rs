@@ -98,6 +98,7 @@ pub struct CertificateIdentity {
 /// A signing certificate's fields, read but not believed yet.
 pub(super) struct SigningCertificate {
     pub(super) identity: CertificateIdentity,
+    pub(super) key: PublicKey,
     pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
 }
@@ -112,7 +113,7 @@ impl SigningCertificate {
         }
         let certificate = Certificate::from_der(der)
             .map_err(|error| malformed(format!("the certificate cannot be parsed: {error}")))?;
-        check_key(&certificate.tbs_certificate.subject_public_key_info)?;
+        let key = read_key(&certificate.tbs_certificate.subject_public_key_info)?;
         let validity = &certificate.tbs_certificate.validity;
         let time = |time: &x509_cert::time::Time| {
             i64::try_from(time.to_unix_duration().as_secs())
@@ -124,20 +125,32 @@ impl SigningCertificate {
             not_before: time(&validity.not_before)?,
             not_after: time(&validity.not_after)?,
             identity: identity(&certificate)?,
+            key,
         })
+    }
+
+    /// Checks that a signing time lies within the certificate's validity.
+    pub(super) fn check_validity(&self, time: Timestamp) -> Result<(), Failure> {
+        let Self { not_before, not_after, .. } = self;
+        if (*not_before..=*not_after).contains(&time) {
+            return Ok(());
+        }
+        let found = format!("signed at {time}");
+        Err(Failure::new(Reason::SigningTimeOutsideCertificate, found)
+            .wanted(format!("a time from {not_before} to {not_after}")))
     }
 }
 
 /// The key is of a kind and a size with which signatures are verified.
-fn check_key(spki: &SubjectPublicKeyInfoOwned) -> Result<(), Failure> {
+fn read_key(spki: &SubjectPublicKeyInfoOwned) -> Result<PublicKey, Failure> {
     let unsupported = |error: &dyn std::fmt::Display| {
         let found = format!("the certificate's key cannot be used: {error}");
         Failure::new(Reason::KeyUnsupported, found)
     };
     let der = spki.to_der().map_err(|error| unsupported(&error))?;
-    PublicKey::from_der(&der, None).map_err(|error| unsupported(&error))?;
+    let key = PublicKey::from_der(&der, None).map_err(|error| unsupported(&error))?;
     KeyAlgorithm::from_spki(&DerPublicKey::new(der)).map_err(|error| unsupported(&error))?;
-    Ok(())
+    Ok(key)
 }
 
 fn identity(certificate: &Certificate) -> Result<CertificateIdentity, Failure> {

@@ -17,6 +17,7 @@ use super::Parsed;
 use super::bundle;
 use super::bundle::MAX_BUNDLE_BYTES;
 use super::certificate::MAX_CHAIN;
+use super::intoto;
 use super::payload;
 use crate::evidence::annotation;
 use crate::image::Digest;
@@ -29,7 +30,7 @@ use crate::verdict::printable;
 pub const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
 
 /// Kinds of log entries for classic attestations.
-const ATTESTATION_KINDS: [(&str, &str); 2] = [("dsse", "0.0.1"), ("intoto", "0.0.2")];
+const ATTESTATION_KINDS: [(&str, &str); 3] = [("dsse", "0.0.1"), intoto::KIND, ("intoto", "0.0.2")];
 
 const SET_BUNDLE: &str = "application/vnd.dev.sigstore.bundle+json;version=0.1";
 const PLAIN_BUNDLE: &str = "application/vnd.dev.sigstore.bundle+json;version=0.2";
@@ -65,7 +66,7 @@ pub(super) fn parse(
     });
     let bundle: Bundle = serde_json::from_value(document)
         .map_err(|error| malformed(format!("the annotations cannot be used: {error}")))?;
-    Ok(Parsed { bundle, message: Some(bytes.to_vec()), signature, statement: None })
+    Ok(Parsed { bundle, message: Some(bytes.to_vec()), signature, statement: None, oldest: None })
 }
 
 /// Parses a classic attestation and checks that it is about `digest`: the bundle of the same
@@ -80,13 +81,44 @@ pub(super) fn parse_envelope(
     check_size(bytes, MAX_BUNDLE_BYTES, annotations)?;
     let envelope = crate::json::parse(bytes)
         .map_err(|error| malformed(format!("the envelope is not JSON: {error}")))?;
-    let (media_type, material) = material(annotations, keyed, &ATTESTATION_KINDS)?;
+    let (media_type, mut material) = material(annotations, keyed, &ATTESTATION_KINDS)?;
+    let oldest = match material.get_mut("tlogEntries").and_then(|entries| entries.get_mut(0)) {
+        Some(entry) if is_oldest(entry) => Some(oldest(entry.take(), bytes)?),
+        Some(_) | None => None,
+    };
+    if oldest.is_some() {
+        material.remove("tlogEntries");
+    }
     let document = json!({
         "mediaType": media_type,
         "verificationMaterial": material,
         "dsseEnvelope": envelope,
     });
-    bundle::parse_document(document, kind, digest)
+    Ok(Parsed { oldest, ..bundle::parse_document(document, kind, digest)? })
+}
+
+fn is_oldest(entry: &Value) -> bool {
+    let field = |name: &str| entry.pointer(&format!("/kindVersion/{name}")).and_then(Value::as_str);
+    (field("kind"), field("version")) == (Some(intoto::KIND.0), Some(intoto::KIND.1))
+}
+
+/// The log entry out of a bundle's JSON, beside the envelope of these bytes.
+fn oldest(entry: Value, envelope: &[u8]) -> Result<intoto::Entry, Failure> {
+    let bad = |field: &str| {
+        let found = format!("the log entry's {field} cannot be used");
+        Failure::new(Reason::LogEntryMalformed, found)
+    };
+    let text = |pointer: &str| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let bytes = |pointer: &str| STANDARD.decode(text(pointer)).map_err(|_| bad(pointer));
+    let seconds = text("/integratedTime").parse().map_err(|_| bad("time"))?;
+    Ok(intoto::Entry {
+        log_id: bytes("/logId/keyId")?,
+        index: text("/logIndex").parse().map_err(|_| bad("index"))?,
+        time: jiff::Timestamp::from_second(seconds).map_err(|_| bad("time"))?,
+        body: bytes("/canonicalizedBody")?,
+        set: bytes("/inclusionPromise/signedEntryTimestamp")?,
+        envelope: Digest::sha256_of(envelope).hex().to_owned(),
+    })
 }
 
 /// What proves signer, log inclusion and time, as a bundle of `media type` holds it.

@@ -123,7 +123,7 @@ fn outside_validity(times: &[Timestamp], certificate: &SigningCertificate) -> Op
 }
 
 /// The certificate is of an authority that the trust root lists for other times only.
-fn outlived(times: &[Timestamp], parsed: &Parsed, root: &TrustRoot) -> Option<Failure> {
+pub(super) fn outlived(times: &[Timestamp], parsed: &Parsed, root: &TrustRoot) -> Option<Failure> {
     let leaf = parsed.bundle.signing_certificate()?;
     let brought = super::brought(&parsed.bundle);
     let time = times

@@ -135,10 +135,19 @@ pub(super) fn check_entry(
         check_proof(entry, proof, root)?;
     }
     let time = match &entry.inclusion_promise {
-        Some(promise) if !is_v2(entry) => {
-            check_set(entry, promise.signed_entry_timestamp.as_bytes(), root)?;
-            entry.integrated_time
-        }
+        Some(promise) if !is_v2(entry) => Some(check_promise(
+            &Promised {
+                log_id: entry.log_id.key_id.as_bytes(),
+                index: entry.log_index.get(),
+                time: entry.integrated_time.ok_or_else(|| {
+                    let found = "the log entry states no time of integration";
+                    Failure::new(Reason::LogEntryMalformed, found)
+                })?,
+                body: entry.canonicalized_body.as_bytes(),
+                set: promise.signed_entry_timestamp.as_bytes(),
+            },
+            root,
+        )?),
         _ => None,
     };
     check_body(entry, parsed, key, scheme)?;
@@ -170,15 +179,25 @@ fn check_proof(
     .map_err(|error| Failure::new(Reason::InclusionProofInvalid, error))
 }
 
+/// What a signed entry timestamp is about.
+pub(super) struct Promised<'a> {
+    pub(super) log_id: &'a [u8],
+    pub(super) index: u64,
+    pub(super) time: Timestamp,
+    pub(super) body: &'a [u8],
+    pub(super) set: &'a [u8],
+}
+
 /// Verifies a signed entry timestamp: RFC 8785 JSON of the four fields, under the log's key.
-fn check_set(entry: &TransparencyLogEntry, set: &[u8], root: &TrustRoot) -> Result<(), Failure> {
-    let id = entry.log_id.key_id.as_bytes();
-    let log = root.logs().iter().find(|log| log.id.as_slice() == id).ok_or_else(|| {
-        Failure::new(Reason::LogUnknown, format!("the log is {}", hex::encode(id)))
+/// Returns the time that it states.
+pub(super) fn check_promise(
+    promised: &Promised<'_>,
+    root: &TrustRoot,
+) -> Result<Timestamp, Failure> {
+    let Promised { log_id, index, time, body, set } = *promised;
+    let log = root.logs().iter().find(|log| log.id.as_slice() == log_id).ok_or_else(|| {
+        Failure::new(Reason::LogUnknown, format!("the log is {}", hex::encode(log_id)))
             .wanted("a log of the trust root")
-    })?;
-    let time = entry.integrated_time.ok_or_else(|| {
-        Failure::new(Reason::LogEntryMalformed, "the log entry states no time of integration")
     })?;
     if !log.valid_at(time) {
         let found = format!("the log's key was not valid at {time}");
@@ -186,13 +205,13 @@ fn check_set(entry: &TransparencyLogEntry, set: &[u8], root: &TrustRoot) -> Resu
     }
     // serde_json sorts the names, and none of the values needs an escape: RFC 8785 as it stands.
     let signed = json!({
-        "body": STANDARD.encode(entry.canonicalized_body.as_bytes()),
+        "body": STANDARD.encode(body),
         "integratedTime": time.as_second(),
-        "logID": hex::encode(id),
-        "logIndex": entry.log_index.get(),
+        "logID": hex::encode(log_id),
+        "logIndex": index,
     });
     let set = SignatureBytes::new(set.to_vec());
-    log.key.verify(signed.to_string(), &set).map_err(|_| {
+    log.key.verify(signed.to_string(), &set).map(|()| time).map_err(|_| {
         Failure::new(Reason::InclusionPromiseInvalid, "the signed entry timestamp does not verify")
     })
 }

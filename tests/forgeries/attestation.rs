@@ -48,7 +48,7 @@ fn rejects_every_forged_part_of_a_classic_attestation() {
     let root = TrustRoot::from_json(&sigstore.trusted_root_json()).unwrap();
     let asked = Asked { root: &root, key: None, demands: LOGGED };
     let mut table = Table::default();
-    for log in [Log::RekorV1, Log::RekorV1Intoto] {
+    for log in [Log::RekorV1, Log::RekorV1Intoto, Log::RekorV1Oldest] {
         let signing = || sigstore.keyless(ALICE, ISSUER).log(log).timestamp(1);
         let honest = pack(signing(), Packed::Attestation, &image());
         assert_eq!(reason(verify(&honest, &asked)), "verified", "{log:?}");
@@ -62,11 +62,16 @@ fn rejects_every_forged_part_of_a_keyed_attestation() {
     let sigstore = VirtualSigstore::new(start());
     let root = TrustRoot::from_json(&sigstore.trusted_root_json()).unwrap();
     let mut table = Table::default();
-    for algorithm in [Algorithm::P256, Algorithm::Rsa] {
+    for (algorithm, log) in [
+        (Algorithm::P256, Log::RekorV1),
+        (Algorithm::Rsa, Log::RekorV1),
+        (Algorithm::P256, Log::RekorV1Oldest),
+        (Algorithm::Ed25519, Log::RekorV1Oldest),
+    ] {
         let key = Key::generate(algorithm);
         let public = PublicKey::from_pem(&key.public_pem(), None).unwrap().remove(0);
         let asked = Asked { root: &root, key: Some(&public), demands: LOGGED };
-        let signing = || sigstore.keyed(&key).log(Log::RekorV1);
+        let signing = || sigstore.keyed(&key).log(log);
         let honest = pack(signing(), Packed::Attestation, &image());
         assert_eq!(reason(verify(&honest, &asked)), "verified", "{algorithm:?}");
         let parts = [

@@ -104,6 +104,28 @@ impl Submission {
         Body { kind: "intoto", version: "0.0.2", value }
     }
 
+    /// The entry that an old Rekor v1 makes of an envelope.
+    ///
+    /// # Panics
+    /// When there is no envelope.
+    pub fn oldest(&self) -> Body {
+        let Some((payload, kind)) = &self.envelope else {
+            panic!("only envelopes are logged as intoto")
+        };
+        let value = json!({
+            "apiVersion": "0.0.1",
+            "kind": "intoto",
+            "spec": {
+                "content": {
+                    "hash": hash(self.envelope_json(payload, kind).as_bytes()),
+                    "payloadHash": hash(payload),
+                },
+                "publicKey": STANDARD.encode(&self.verifier_pem),
+            },
+        });
+        Body { kind: "intoto", version: "0.0.1", value }
+    }
+
     /// The entry that Rekor v2 makes of it.
     pub fn rekor_v2(&self) -> Body {
         let (algorithm, digest) = self.algorithm.protobuf_hash(&self.message);

@@ -277,6 +277,7 @@ impl<'a> Signing<'a> {
         let mut body = match log {
             Log::RekorV1 | Log::SecondRekorV1 => submission.rekor_v1(false),
             Log::RekorV1Intoto => submission.rekor_v1(true),
+            Log::RekorV1Oldest => submission.oldest(),
             Log::RekorV2 | Log::SecondRekorV2 => submission.rekor_v2(),
         };
         if self.forges(Part::LogKindUnknown) {
@@ -294,7 +295,9 @@ impl<'a> Signing<'a> {
     fn rekor(&self, log: Log) -> &'a RekorLog {
         let sigstore = self.sigstore;
         let pick = |instance: &'a Instance| match log {
-            Log::RekorV1 | Log::RekorV1Intoto | Log::SecondRekorV1 => &instance.rekor_v1,
+            Log::RekorV1 | Log::RekorV1Intoto | Log::RekorV1Oldest | Log::SecondRekorV1 => {
+                &instance.rekor_v1
+            }
             Log::RekorV2 | Log::SecondRekorV2 => &instance.rekor_v2,
         };
         if self.forges(Part::LogUnknown) {

@@ -27,6 +27,8 @@ pub enum Log {
     RekorV1,
     /// Rekor v1 with the older kind `intoto` 0.0.2, for envelopes.
     RekorV1Intoto,
+    /// Rekor v1 with the oldest kind `intoto` 0.0.1, for envelopes.
+    RekorV1Oldest,
     /// Rekor v2: `hashedrekord` 0.0.2 for everything.
     RekorV2,
     /// A second Rekor v1, which the trust root lists when asked to.
