@@ -92,6 +92,7 @@ fn policy(signer: Signer, log: LogDemand, payload: PayloadKind) -> PolicySnapsho
         sources: Vec::new(),
         formats: vec![Format::Legacy, Format::Bundle],
         demands: Demands { log, timestamp: false },
+        rekor: None,
         trust_root: Arc::new(TrustRoot::public_good()),
         payload,
     };

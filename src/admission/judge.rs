@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::lookup::Answers;
 use crate::evidence::Candidate;
 use crate::evidence::Evidence;
 use crate::evidence::Format;
+use crate::evidence::LookedUp;
 use crate::evidence::Place;
 use crate::evidence::Problem;
 use crate::image::Digest;
@@ -42,17 +44,20 @@ pub(super) struct Case<'a> {
     pub(super) deadline: Instant,
 }
 
-/// Judges one policy. `evidence` holds, for every authority, what its places gave.
+/// Judges one policy. `evidence` holds, for every authority, what its places gave; `answers`, for
+/// every candidate whose log entry was looked up, what came of it.
 pub(super) fn judge(
     policy: &Policy,
     evidence: &[Vec<Arc<Evidence>>],
+    answers: &Answers,
     case: Case<'_>,
 ) -> PolicyReport {
     let mut authorities = Vec::new();
     let mut signers = BTreeMap::new();
     for (index, authority) in policy.authorities.iter().enumerate() {
         let found = evidence.get(index).map_or(&[][..], Vec::as_slice);
-        let (report, verified) = judge_authority(authority, found, case);
+        let looked_up = |candidate| answers.get(&(index, candidate)).unwrap_or(&LookedUp::NotAsked);
+        let (report, verified) = judge_authority(authority, found, looked_up, case);
         if report.verdict == Verdict::Verified {
             signers.insert(index, verified);
         }
@@ -75,7 +80,12 @@ pub(super) fn judge(
 /// Judges a policy of static authorities alone: neither image nor time changes its answer.
 pub(super) fn judge_static(policy: &Policy) -> PolicyReport {
     let digest = &Digest::sha256_of(b"");
-    judge(policy, &[], Case { digest, now: Timestamp::UNIX_EPOCH, deadline: Instant::now() })
+    judge(
+        policy,
+        &[],
+        &Answers::new(),
+        Case { digest, now: Timestamp::UNIX_EPOCH, deadline: Instant::now() },
+    )
 }
 
 /// What to tell about an unmet policy: what could still be decided otherwise, if that would meet
@@ -102,9 +112,10 @@ fn explain(
     of(Verdict::Rejected).cloned().unwrap_or(unmet)
 }
 
-fn judge_authority(
+fn judge_authority<'a>(
     authority: &Authority,
     evidence: &[Arc<Evidence>],
+    looked_up: impl Fn(usize) -> &'a LookedUp,
     case: Case<'_>,
 ) -> (AuthorityReport, BTreeSet<SignerReport>) {
     let report = |verdict, failure, signatures| AuthorityReport {
@@ -127,7 +138,7 @@ fn judge_authority(
     let mut signatures = Vec::new();
     let mut failures = Vec::new();
     let mut signers = BTreeSet::new();
-    for candidate in evidence.iter().flat_map(|evidence| &evidence.candidates) {
+    for (index, candidate) in candidates(evidence).enumerate() {
         if !authority.formats.contains(&candidate.format) {
             continue;
         }
@@ -138,7 +149,7 @@ fn judge_authority(
             ));
             break;
         }
-        let (signature, outcome) = judge_candidate(authority, candidate, case);
+        let (signature, outcome) = judge_candidate(authority, candidate, looked_up(index), case);
         signatures.push(signature);
         match outcome {
             Ok(signer) => drop(signers.insert(signer)),
@@ -191,23 +202,35 @@ fn problems<'a>(authority: &Authority, evidence: &'a [Arc<Evidence>]) -> Vec<&'a
     evidence.iter().flat_map(|evidence| &evidence.problems).filter(relevant).collect()
 }
 
+/// The candidates of all places, in a stable order.
+pub(super) fn candidates(evidence: &[Arc<Evidence>]) -> impl Iterator<Item = &Candidate> {
+    evidence.iter().flat_map(|evidence| &evidence.candidates)
+}
+
+/// What an authority asks of a candidate.
+pub(super) fn question<'a>(
+    authority: &'a Authority,
+    key: Option<&'a PublicKey>,
+    case: Case<'a>,
+) -> Question<'a> {
+    Question {
+        digest: case.digest,
+        key,
+        demands: authority.demands,
+        payload: &authority.payload,
+        trust_root: &authority.trust_root,
+        now: case.now,
+    }
+}
+
 fn judge_candidate(
     authority: &Authority,
     candidate: &Candidate,
+    looked_up: &LookedUp,
     case: Case<'_>,
 ) -> (SignatureReport, Result<SignerReport, Failure>) {
     let ask = |key: Option<&PublicKey>| {
-        verify::verify(
-            candidate,
-            &Question {
-                digest: case.digest,
-                key,
-                demands: authority.demands,
-                payload: &authority.payload,
-                trust_root: &authority.trust_root,
-                now: case.now,
-            },
-        )
+        verify::verify_looked_up(candidate, &question(authority, key, case), looked_up)
     };
     let Examined { mut steps, result } = match &authority.signer {
         Signer::Keys(keys) => first_good(keys.iter().map(|key| ask(Some(key)))),

@@ -41,6 +41,7 @@ pub(super) fn snapshot(
         sources: Vec::new(),
         formats: vec![Format::Legacy, Format::Bundle],
         demands,
+        rekor: args.rekor_url.clone(),
         trust_root: root,
         payload: PayloadKind::Signature,
     };
@@ -63,10 +64,13 @@ pub(super) fn snapshot(
 /// lives for minutes, so its signing time must be proven by one of the two.
 fn demands(args: &SignerArgs) -> Result<Demands, VerifyError> {
     let timestamp = args.use_signed_timestamps.unwrap_or(false);
-    let log = match (&args.key, args.insecure_ignore_tlog) {
-        (Some(_), None | Some(true)) | (None, Some(true)) => LogDemand::Optional,
-        (Some(_), Some(false)) | (None, None | Some(false)) => LogDemand::Entry,
-    };
+    let asked = args.insecure_ignore_tlog.map(|ignored| !ignored);
+    let asked = asked.unwrap_or(args.key.is_none() || args.rekor_url.is_some());
+    let log = if asked { LogDemand::Entry } else { LogDemand::Optional };
+    if args.rekor_url.is_some() && log == LogDemand::Optional {
+        let problem = "no log is asked where --insecure-ignore-tlog says that no entry is needed";
+        return Err(VerifyError::Flag { flag: "--rekor-url", problem: problem.to_owned() });
+    }
     if args.key.is_none() && log == LogDemand::Optional && !timestamp {
         let problem = "a certificate's signing time must be proven by a log entry or a timestamp: \
                        add --use-signed-timestamps";
@@ -125,6 +129,7 @@ mod tests {
         certificate_oidc_issuer_regexp: None,
         insecure_ignore_tlog: None,
         use_signed_timestamps: None,
+        rekor_url: None,
     };
 
     #[test]
