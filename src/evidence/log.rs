@@ -137,6 +137,16 @@ impl SearchLog for NoLog {
     }
 }
 
+/// Where there may be none: as [`NoLog`].
+impl<L: SearchLog> SearchLog for Option<L> {
+    async fn search(&self, query: &LogQuery, deadline: Instant) -> Result<Arc<LogAnswer>, Failure> {
+        match self {
+            Some(log) => log.search(query, deadline).await,
+            None => NoLog.search(query, deadline).await,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

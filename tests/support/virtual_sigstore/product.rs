@@ -38,9 +38,17 @@ pub struct SignedBundle {
     pub certificate: Option<Vec<u8>>,
     /// The predicate type, for a statement.
     pub predicate_type: Option<String>,
+    /// The log entries, as Rekor's API of version 1 gives them.
+    pub entries: Vec<Value>,
 }
 
 impl SignedBundle {
+    /// The same without its log entries: only the log has them.
+    pub fn unlogged(mut self) -> Self {
+        self.bundle["verificationMaterial"]["tlogEntries"] = json!([]);
+        self
+    }
+
     /// The bundle's JSON, as it is stored.
     pub fn bytes(&self) -> Vec<u8> {
         self.bundle.to_string().into_bytes()
@@ -73,9 +81,17 @@ pub struct ClassicSignature {
     pub annotations: BTreeMap<String, String>,
     /// The image that it was asked to sign.
     pub image: Digest,
+    /// The log entries, as Rekor's API of version 1 gives them.
+    pub entries: Vec<Value>,
 }
 
 impl ClassicSignature {
+    /// The same without its log entry: only the log has it.
+    pub fn unlogged(mut self) -> Self {
+        self.annotations.remove(annotation::BUNDLE);
+        self
+    }
+
     /// The signature alone behind the image's signature tag, as a registry would hand it out.
     pub fn candidate(&self) -> Candidate {
         Candidate {
@@ -115,9 +131,10 @@ impl BundleSigning<'_> {
             "signatures": signatures,
         });
         signing.finish();
+        let entries = made.api_entries();
         let certificate = made.credential.certificate;
         let predicate_type = Some(signing.predicate.0.clone());
-        SignedBundle { bundle, image: digest.clone(), certificate, predicate_type }
+        SignedBundle { bundle, image: digest.clone(), certificate, predicate_type, entries }
     }
 
     pub(super) fn sign_bytes(&self, manifest: &[u8]) -> SignedBundle {
@@ -135,8 +152,9 @@ impl BundleSigning<'_> {
         });
         signing.finish();
         let image = Digest::sha256_of(manifest);
+        let entries = made.api_entries();
         let certificate = made.credential.certificate;
-        SignedBundle { bundle, image, certificate, predicate_type: None }
+        SignedBundle { bundle, image, certificate, predicate_type: None, entries }
     }
 
     /// The bundle without its content.
@@ -222,6 +240,7 @@ impl ClassicSigning<'_> {
             payload.push(b' ');
         }
         signing.finish();
-        ClassicSignature { payload, annotations, image: digest.clone() }
+        let entries = made.api_entries();
+        ClassicSignature { payload, annotations, image: digest.clone(), entries }
     }
 }
