@@ -106,7 +106,7 @@ async fn ten_thousand_hits_are_not_looked_at_one_by_one() {
         (10_000, 0, None),
         (MAX_LISTED / 2 - 1, 10_000, None),
         (5_000, 5_000, Some(Reason::LogSearchTooLarge)),
-        (15_000, 0, Some(Reason::LogSearchTooLarge)),
+        (16_000, 0, Some(Reason::LogSearchTooLarge)),
     ] {
         let mut cluster = Cluster::new().await;
         let signed = cluster.alice().classic().sign(&digest());

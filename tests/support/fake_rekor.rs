@@ -95,7 +95,8 @@ impl FakeRekor {
     pub fn flood(&self, hash: &Digest, count: usize) {
         let mut contents = self.contents();
         let listed = contents.index.entry(hash.to_string()).or_default();
-        listed.extend((0..count).map(|number| format!("{number:064x}")));
+        let from = listed.len();
+        listed.extend((from..from + count).map(|number| format!("{number:064x}")));
     }
 
     /// Misbehaves for every path that ends in `path`.

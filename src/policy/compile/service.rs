@@ -3,6 +3,7 @@ use super::CompileError;
 use super::unsupported;
 use crate::api;
 use crate::evidence::LogUrl;
+use crate::evidence::log::LogUrlError;
 use crate::trust_root::TrustRoot;
 
 /// The public-good certificate authority's address, as policies for other controllers give it.
@@ -43,13 +44,8 @@ pub(super) fn compile_log(
     let Some(url) = ctlog.and_then(|ctlog| ctlog.url.as_deref()) else {
         return Ok(None);
     };
-    url.parse().map(Some).map_err(|error| {
-        CompileError::new(
-            format!("{path}.ctlog.url"),
-            error,
-            "the address of a Rekor log without user name, query and fragment",
-        )
-    })
+    let unusable = |error: LogUrlError| CompileError::new(format!("{path}.ctlog.url"), error, "");
+    url.parse().map(Some).map_err(unusable)
 }
 
 #[cfg(test)]
