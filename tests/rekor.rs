@@ -42,6 +42,8 @@ use self::virtual_sigstore::Signing;
 use self::virtual_sigstore::Version;
 use self::virtual_sigstore::VirtualSigstore;
 
+#[path = "rekor/command.rs"]
+mod command;
 #[path = "support/fake_rekor.rs"]
 mod fake_rekor;
 #[path = "rekor/forged.rs"]

@@ -278,6 +278,7 @@ fn convert_proof(proof: &Value) -> Option<Result<Value, Failure>> {
         Ok(STANDARD.encode(bytes))
     };
     let converted = || {
+        // A tree of one leaf has no hashes, and some logs then leave the list out.
         let hashes = proof.get("hashes").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         Ok(json!({
             "logIndex": number("logIndex")?.to_string(),

@@ -1,4 +1,5 @@
 //! Entries that a log hands out and that prove nothing: each is refused where an attached one is.
+use serde_json::Value;
 use serde_json::json;
 use tegata::evidence::annotation;
 use tegata::image::Digest;
@@ -183,4 +184,58 @@ async fn what_is_attached_is_never_replaced() {
     cluster.candidates = vec![forged.candidate()];
     cluster.admit_alice().await.assert_denied(Reason::InclusionPromiseInvalid);
     assert_eq!(cluster.log.count(""), 0);
+}
+
+/// A classic signature of Alice's, whose entry in the log is changed.
+async fn changed(change: impl Fn(&mut Value)) -> Answer {
+    let mut cluster = Cluster::new().await;
+    let mut signed = cluster.alice().classic().sign(&digest());
+    signed.entries.iter_mut().for_each(change);
+    cluster.attach_classic(signed);
+    cluster.admit_alice().await
+}
+
+#[tokio::test]
+async fn rejects_entries_that_lack_a_field_or_hold_nonsense_in_it() {
+    let (malformed, absent) = (Reason::LogEntryMalformed, Reason::LogEntryAbsent);
+    for (pointer, removed, nonsense) in [
+        ("/body", absent, absent),
+        ("/logID", malformed, malformed),
+        ("/logIndex", malformed, malformed),
+        ("/integratedTime", malformed, malformed),
+        ("/verification/signedEntryTimestamp", Reason::TimestampAbsent, malformed),
+        ("/verification/inclusionProof/hashes", Reason::InclusionProofInvalid, malformed),
+        ("/verification/inclusionProof/logIndex", malformed, malformed),
+        ("/verification/inclusionProof/rootHash", malformed, malformed),
+        ("/verification/inclusionProof/treeSize", malformed, malformed),
+    ] {
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        println!("{pointer}");
+        let remove = |entry: &mut Value| {
+            entry.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
+        };
+        changed(remove).await.assert_denied(removed);
+        let replace = |entry: &mut Value| *entry.pointer_mut(pointer).unwrap() = json!(["\u{0}"]);
+        changed(replace).await.assert_denied(nonsense);
+    }
+    // Without any proof the promise of a classic signature is enough, as where it is attached.
+    let remove = |entry: &mut Value| {
+        entry["verification"].as_object_mut().unwrap().remove("inclusionProof");
+    };
+    changed(remove).await.assert_verified();
+}
+
+#[tokio::test]
+async fn bounds_what_a_log_gives_as_what_is_attached() {
+    for (hashes, wanted) in [(64, Reason::InclusionProofInvalid), (65, Reason::EvidenceTooLarge)] {
+        let grow = |entry: &mut Value| {
+            entry["verification"]["inclusionProof"]["hashes"] =
+                json!(vec!["00".repeat(32); hashes]);
+        };
+        changed(grow).await.assert_denied(wanted);
+    }
+    let grow = |entry: &mut Value| {
+        entry["verification"]["inclusionProof"]["checkpoint"] = json!("x".repeat(16 * 1024 + 1));
+    };
+    changed(grow).await.assert_denied(Reason::EvidenceTooLarge);
 }

@@ -151,6 +151,13 @@ mod tests {
         ] {
             assert_eq!(demands(&args).unwrap(), Demands { log, timestamp }, "{args:?}");
         }
+        // A log that is named is a log that is asked.
+        let rekor_url = "https://rekor.example".parse().ok();
+        let named = |args: SignerArgs| SignerArgs { rekor_url: rekor_url.clone(), ..args };
+        assert_eq!(demands(&named(key(None, None))).unwrap().log, LogDemand::Entry);
+        assert_eq!(demands(&named(identity(None, None))).unwrap().log, LogDemand::Entry);
+        let error = demands(&named(key(Some(true), None))).unwrap_err().to_string();
+        assert!(error.starts_with("--rekor-url: "), "{error}");
         for timestamps in [None, Some(false)] {
             let error = demands(&identity(Some(true), timestamps)).unwrap_err();
             assert!(error.to_string().contains("add --use-signed-timestamps"), "{error}");
