@@ -65,7 +65,7 @@ pub(super) fn snapshot(
 fn demands(args: &SignerArgs) -> Result<Demands, VerifyError> {
     let timestamp = args.use_signed_timestamps.unwrap_or(false);
     let asked = args.insecure_ignore_tlog.map(|ignored| !ignored);
-    let asked = asked.unwrap_or(args.key.is_none() || args.rekor_url.is_some());
+    let asked = asked.unwrap_or_else(|| args.key.is_none() || args.rekor_url.is_some());
     let log = if asked { LogDemand::Entry } else { LogDemand::Optional };
     if args.rekor_url.is_some() && log == LogDemand::Optional {
         let problem = "no log is asked where --insecure-ignore-tlog says that no entry is needed";
