@@ -42,6 +42,8 @@ use self::virtual_sigstore::Signing;
 use self::virtual_sigstore::Version;
 use self::virtual_sigstore::VirtualSigstore;
 
+#[path = "support/collection.rs"]
+mod collection;
 #[path = "rekor/command.rs"]
 mod command;
 #[path = "support/fake_rekor.rs"]
@@ -50,6 +52,8 @@ mod fake_rekor;
 mod forged;
 #[path = "rekor/misbehaving.rs"]
 mod misbehaving;
+#[path = "rekor/samples.rs"]
+mod samples;
 #[path = "support/virtual_sigstore.rs"]
 mod virtual_sigstore;
 
