@@ -13,6 +13,8 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::evidence::FetchEvidence;
+use crate::evidence::NoLog;
+use crate::evidence::SearchLog;
 use crate::evidence::Tenant;
 use crate::image::ImageUse;
 use crate::policy::PolicySnapshot;
@@ -26,11 +28,13 @@ use crate::verdict::text;
 
 pub mod check;
 mod judge;
+mod lookup;
 mod outcome;
 pub mod policies;
 pub mod review;
 pub mod shares;
 
+pub use lookup::MAX_SEARCHES;
 pub use outcome::Consequence;
 pub use outcome::Outcome;
 
@@ -187,10 +191,12 @@ const CONCURRENT_IMAGES: usize = 8;
 /// namespace gets half of them: a few pods with slow registries would otherwise stop all others.
 const MAX_CHECKS: usize = 64;
 
-/// The pipeline with its I/O.
+/// The pipeline with its I/O: where evidence comes from, and where log entries are looked up that it
+/// lacks.
 #[derive(Debug)]
-pub struct Admission<F> {
+pub struct Admission<F, L = NoLog> {
     fetch: F,
+    log: L,
     settings: Settings,
     checking: Semaphore,
     shares: Shares,
@@ -198,12 +204,21 @@ pub struct Admission<F> {
 }
 
 impl<F: FetchEvidence> Admission<F> {
-    /// A pipeline that fetches through `fetch`.
+    /// A pipeline that fetches through `fetch`, and asks no log.
     pub fn new(fetch: F, settings: Settings) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let checking = Semaphore::new(MAX_CHECKS);
         let shares = Shares::half_of(MAX_CHECKS);
-        Self { fetch, settings, checking, shares, verifying: Arc::new(Semaphore::new(threads)) }
+        let verifying = Arc::new(Semaphore::new(threads));
+        Self { fetch, log: NoLog, settings, checking, shares, verifying }
+    }
+}
+
+impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
+    /// The same pipeline, looking up log entries through `log`.
+    pub fn with_log<M: SearchLog>(self, log: M) -> Admission<F, M> {
+        let Self { fetch, log: _, settings, checking, shares, verifying } = self;
+        Admission { fetch, log, settings, checking, shares, verifying }
     }
 
     /// Answers one request, by `deadline`, under one snapshot of the policies.

@@ -62,6 +62,7 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
             let mut options = serve::Options::default();
             let (_, metrics) = options.metrics.clone();
             let root = inputs::trust_root(registry.trusted_root.as_deref())?;
+            options.rekor = Some(inputs::rekor(&registry)?);
             let (client, keeping) = inputs::registry(registry, metrics)?;
             options.background.push(keeping);
             if args.policies.is_empty() {

@@ -14,6 +14,16 @@ use crate::image::ImageRef;
 use crate::image::Repository;
 use crate::verdict::Failure;
 
+pub mod log;
+
+pub use log::LogAnswer;
+pub use log::LogQuery;
+pub use log::LogUrl;
+pub use log::LookedUp;
+pub use log::NamedBy;
+pub use log::NoLog;
+pub use log::SearchLog;
+
 /// Where evidence for an image is looked for.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct EvidenceQuery {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::evidence::Format;
+use crate::evidence::LogUrl;
 use crate::image::ImageRef;
 use crate::image::Repository;
 use crate::trust_root::TrustRoot;
@@ -167,6 +168,9 @@ pub struct Authority {
     pub formats: Vec<Format>,
     /// What must prove log inclusion and time.
     pub demands: Demands,
+    /// The log that is asked for an entry where one is demanded and none is attached. Its word
+    /// counts for nothing: entries are believed for the keys of the trust root.
+    pub rekor: Option<LogUrl>,
     /// The trust root for certificates, log entries and timestamps.
     pub trust_root: Arc<TrustRoot>,
     /// The attestations that must be there, all of them. Where empty, a signature must be.

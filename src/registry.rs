@@ -42,6 +42,7 @@ pub mod layout;
 pub mod limits;
 pub mod manifest;
 mod options;
+mod outbound;
 mod referrers;
 mod transport;
 
@@ -57,6 +58,7 @@ pub use options::HostOptions;
 pub use options::OptionsError;
 pub use options::ProxyOptions;
 pub use options::RegistryOptions;
+pub(crate) use outbound::Outbound;
 
 use auth::Authenticator;
 use clients::Clients;

@@ -32,6 +32,7 @@ use crate::admission::Request;
 use crate::admission::review::Endpoint;
 use crate::admission::shares::Shares;
 use crate::evidence::FetchEvidence;
+use crate::evidence::SearchLog;
 use crate::metrics::Metrics;
 use crate::policy::PolicySnapshot;
 use crate::policy::compile::Keys;
@@ -63,7 +64,7 @@ pub trait Admit: Send + Sync + 'static {
     ) -> impl Future<Output = Decision> + Send;
 }
 
-impl<F: FetchEvidence> Admit for Admission<F> {
+impl<F: FetchEvidence, L: SearchLog> Admit for Admission<F, L> {
     fn admit(
         &self,
         request: &Request,

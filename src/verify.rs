@@ -13,6 +13,7 @@ use sigstore_verify::types::bundle::VerificationMaterialContent;
 
 use crate::evidence::Candidate;
 use crate::evidence::Content;
+use crate::evidence::LookedUp;
 use crate::image::Algorithm;
 use crate::image::Digest;
 use crate::policy::Demands;
@@ -31,6 +32,7 @@ mod explain;
 mod intoto;
 mod key;
 mod log;
+mod lookup;
 mod payload;
 mod sct;
 mod timestamp;
@@ -44,6 +46,9 @@ pub use classic::MAX_PAYLOAD_BYTES;
 pub use key::HashAlgorithm;
 pub use key::KeyError;
 pub use key::PublicKey;
+pub use lookup::MissingEntry;
+pub use lookup::missing_entry;
+pub use lookup::names_signature;
 pub use payload::MAX_SUBJECTS;
 pub use payload::SIGN_PREDICATE_TYPE;
 
@@ -156,8 +161,20 @@ struct Found {
 /// chain at every signing time, its usage and its SCT; (6) the signature; (7) every signing time
 /// lies within the validity of certificate and keys. Sigstore client specification, section 4.
 pub fn verify(candidate: &Candidate, question: &Question<'_>) -> Examined {
+    verify_looked_up(candidate, question, &LookedUp::NotAsked)
+}
+
+/// Verifies one candidate, with what a log answered about the entry that it lacks.
+///
+/// As [`verify`]; (2) an entry that the log gave stands for one that is attached. What is attached
+/// is never replaced, and where no entry is asked for none is looked at.
+pub fn verify_looked_up(
+    candidate: &Candidate,
+    question: &Question<'_>,
+    looked_up: &LookedUp,
+) -> Examined {
     let mut steps = Vec::new();
-    let result = examine(candidate, question, &mut steps).map(|found| {
+    let result = examine(candidate, question, looked_up, &mut steps).map(|found| {
         let Found { signer, statement, times, certificate, signature } = found;
         steps.push(certificate);
         steps.push(StepReport::passed(Step::Signature, signature));
@@ -178,8 +195,28 @@ pub fn verify(candidate: &Candidate, question: &Question<'_>) -> Examined {
 fn examine(
     candidate: &Candidate,
     question: &Question<'_>,
+    looked_up: &LookedUp,
     steps: &mut Vec<StepReport>,
 ) -> Result<Found, Failure> {
+    let (parsed, content) = parse(candidate, question)?;
+    steps.push(StepReport::passed(Step::Evidence, describe(&parsed, content)));
+    let lacks_entry = parsed.entries() == 0 && question.demands.log != LogDemand::Optional;
+    match looked_up {
+        LookedUp::Answered(answer) if lacks_entry => {
+            lookup::examine(&parsed, content, question, answer, steps)
+        }
+        LookedUp::Failed(failure) if lacks_entry => Err(failure.clone()),
+        LookedUp::Answered(_) | LookedUp::Failed(_) | LookedUp::NotAsked => {
+            examine_parsed(&parsed, question, steps)
+        }
+    }
+}
+
+/// (4) The candidate, parsed within limits.
+fn parse<'a>(
+    candidate: &'a Candidate,
+    question: &Question<'_>,
+) -> Result<(Parsed, &'a Content), Failure> {
     if question.digest.algorithm() != Algorithm::Sha256 {
         let found = format!("the image is named by {}", question.digest);
         return Err(Failure::new(Reason::ImageDigestUnsupported, found).wanted("a sha256 digest"));
@@ -203,15 +240,23 @@ fn examine(
         }
     };
     timestamp::check_size(&parsed)?;
-    steps.push(StepReport::passed(Step::Evidence, describe(&parsed, content)));
-    check_kind(&parsed, question)?;
-    steps.push(check_demands(&parsed, question)?);
+    Ok((parsed, content))
+}
+
+/// (2), (3) and (5) to (7).
+fn examine_parsed(
+    parsed: &Parsed,
+    question: &Question<'_>,
+    steps: &mut Vec<StepReport>,
+) -> Result<Found, Failure> {
+    check_kind(parsed, question)?;
+    steps.push(check_demands(parsed, question)?);
     log::check_bodies(&parsed.bundle)?;
     let found = match question.key {
-        Some(key) => examine_keyed(&parsed, key, question, steps)?,
-        None => examine_keyless(&parsed, question, steps)?,
+        Some(key) => examine_keyed(parsed, key, question, steps)?,
+        None => examine_keyless(parsed, question, steps)?,
     };
-    steps.push(describe_log(&parsed));
+    steps.push(describe_log(parsed));
     Ok(found)
 }
 

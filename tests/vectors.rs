@@ -103,6 +103,7 @@ fn policy(signer: Signer, log: LogDemand, predicate_type: Option<&str>) -> Polic
         sources: Vec::new(),
         formats: vec![Format::Legacy, Format::Bundle],
         demands: Demands { log, timestamp: false },
+        rekor: None,
         trust_root: Arc::new(TrustRoot::public_good()),
         attestations: predicate_type.map(attestation).into_iter().collect(),
     };

@@ -12,10 +12,13 @@ use jiff::Timestamp;
 use super::Admission;
 use super::judge;
 use super::judge::Case;
+use super::lookup;
+use super::lookup::Answers;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
 use crate::evidence::OwnCredentials;
+use crate::evidence::SearchLog;
 use crate::evidence::Tenant;
 use crate::image::Digest;
 use crate::image::ImageRef;
@@ -53,7 +56,7 @@ pub struct Asked<'a> {
     pub deadline: Instant,
 }
 
-impl<F: FetchEvidence> Admission<F> {
+impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
     /// Checks one image.
     pub async fn check_image(&self, image: &ImageRef, asked: Asked<'_>) -> ImageReport {
         let Asked { workload, tenant, snapshot, deadline, .. } = asked;
@@ -140,17 +143,57 @@ impl<F: FetchEvidence> Admission<F> {
         now: Timestamp,
         deadline: Instant,
     ) -> PolicyReport {
+        let evidence = Arc::new(evidence);
+        let looked_up = self.look_up(&policy, &evidence, &digest, now, deadline).await;
+        let judged = match looked_up {
+            Err(failure) => Err(failure),
+            Ok(answers) => {
+                let asked = Arc::clone(&policy);
+                let judge = move || {
+                    let case = Case { digest: &digest, now, deadline };
+                    judge::judge(&asked, &evidence, &answers, case)
+                };
+                self.off_thread(judge).await
+            }
+        };
+        judged.unwrap_or_else(|failure| policy_report(&policy, failure))
+    }
+
+    /// Asks the logs of a policy for the entries that signatures lack.
+    async fn look_up(
+        &self,
+        policy: &Arc<Policy>,
+        evidence: &Arc<Vec<Vec<Arc<Evidence>>>>,
+        digest: &Digest,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Answers, Failure> {
+        if !lookup::asks_logs(policy) {
+            return Ok(Answers::new());
+        }
+        let (asked, found, digest) = (Arc::clone(policy), Arc::clone(evidence), digest.clone());
+        let queries = move || {
+            let case = Case { digest: &digest, now, deadline };
+            lookup::queries(&asked, &found, case)
+        };
+        let queries = self.off_thread(queries).await?;
+        let by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
+        Ok(lookup::search(&self.log, queries, by).await)
+    }
+
+    /// Does what takes a processor, off the async threads.
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
         let permit = self.verifying.clone().acquire_owned().await;
-        let asked = Arc::clone(&policy);
-        let judged = tokio::task::spawn_blocking(move || {
+        let done = tokio::task::spawn_blocking(move || {
             // It goes along, so that work which outlives its request still counts.
             let _permit = permit;
-            judge::judge(&asked, &evidence, Case { digest: &digest, now, deadline })
+            work()
         });
-        judged.await.unwrap_or_else(|error| {
-            let failure = Failure::new(Reason::InternalError, format!("verification: {error}"));
-            policy_report(&policy, failure)
-        })
+        done.await
+            .map_err(|error| Failure::new(Reason::InternalError, format!("verification: {error}")))
     }
 }
 

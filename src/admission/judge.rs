@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::lookup::Answers;
 use crate::evidence::Evidence;
+use crate::evidence::LookedUp;
 use crate::image::Digest;
 use crate::policy::Authority;
 use crate::policy::Policy;
@@ -23,8 +25,9 @@ use crate::verdict::Verdict;
 
 mod search;
 
-use search::Search;
-use search::Wanted;
+pub(super) use search::Search;
+pub(super) use search::Wanted;
+pub(super) use search::candidates;
 
 /// What a judgement is made on, besides policy and evidence.
 #[derive(Clone, Copy)]
@@ -37,16 +40,29 @@ pub(super) struct Case<'a> {
     pub(super) deadline: Instant,
 }
 
-/// Judges one policy. `evidence` holds, for every authority, what its places gave.
+/// What was found for one authority.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    /// What its places gave.
+    pub(super) evidence: &'a [Arc<Evidence>],
+    /// What a log said of a candidate, by its place among [`candidates`].
+    pub(super) looked_up: &'a dyn Fn(usize) -> &'a LookedUp,
+}
+
+/// Judges one policy. `evidence` holds, for every authority, what its places gave; `answers`, for
+/// every candidate whose log entry was looked up, what came of it.
 pub(super) fn judge(
     policy: &Policy,
     evidence: &[Vec<Arc<Evidence>>],
+    answers: &Answers,
     case: Case<'_>,
 ) -> PolicyReport {
     let mut authorities = Vec::new();
     let mut signers = BTreeMap::new();
     for (index, authority) in policy.authorities.iter().enumerate() {
         let found = evidence.get(index).map_or(&[][..], Vec::as_slice);
+        let looked_up = |candidate| answers.get(&(index, candidate)).unwrap_or(&LookedUp::NotAsked);
+        let found = Found { evidence: found, looked_up: &looked_up };
         let (report, verified) = judge_authority(authority, found, case, policy.threshold);
         if report.verdict == Verdict::Verified {
             signers.insert(index, verified);
@@ -70,7 +86,8 @@ pub(super) fn judge(
 /// Judges a policy of static authorities alone: neither image nor time changes its answer.
 pub(super) fn judge_static(policy: &Policy) -> PolicyReport {
     let digest = &Digest::sha256_of(b"");
-    judge(policy, &[], Case { digest, now: Timestamp::UNIX_EPOCH, deadline: Instant::now() })
+    let case = Case { digest, now: Timestamp::UNIX_EPOCH, deadline: Instant::now() };
+    judge(policy, &[], &Answers::new(), case)
 }
 
 /// What to tell about an unmet policy: what could still be decided otherwise, if that would meet
@@ -99,7 +116,7 @@ fn explain(
 
 fn judge_authority(
     authority: &Authority,
-    evidence: &[Arc<Evidence>],
+    found: Found<'_>,
     case: Case<'_>,
     threshold: NonZeroUsize,
 ) -> (AuthorityReport, BTreeSet<SignerReport>) {
@@ -122,9 +139,9 @@ fn judge_authority(
     }
     let mut signatures = Vec::new();
     let judged = if authority.attestations.is_empty() {
-        Search { authority, wanted: Wanted::Signature, case }.judge(evidence, &mut signatures)
+        Search { authority, wanted: Wanted::Signature, case }.judge(found, &mut signatures)
     } else {
-        judge_attestations(authority, evidence, case, &mut signatures).map(|made| {
+        judge_attestations(authority, found, case, &mut signatures).map(|made| {
             let all = made.iter().cloned().reduce(|all, by| &all & &by).unwrap_or_default();
             // Towards a threshold only those count who made all of them; several who made one each
             // are not several who vouch for the whole.
@@ -141,7 +158,7 @@ fn judge_authority(
 /// Who made each of the attestations that an authority asks for, or why one of them is not there.
 fn judge_attestations(
     authority: &Authority,
-    evidence: &[Arc<Evidence>],
+    found: Found<'_>,
     case: Case<'_>,
     signatures: &mut Vec<SignatureReport>,
 ) -> Result<Vec<BTreeSet<SignerReport>>, Failure> {
@@ -149,7 +166,7 @@ fn judge_attestations(
     let mut failures = Vec::new();
     for attestation in &authority.attestations {
         let search = Search { authority, wanted: Wanted::Attestation(attestation), case };
-        match search.judge(evidence, signatures) {
+        match search.judge(found, signatures) {
             Ok(signers) => made.push(signers),
             Err(failure) => failures.push(failure),
         }

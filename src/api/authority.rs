@@ -28,10 +28,7 @@ use super::Unsupported;
         .field_path(".key.data"),
     validation = Rule::new("!has(self.key) || !has(self.key.data) || self.key.data.contains('PRIVATE KEY') || self.key.data.contains('-----BEGIN PUBLIC KEY-----')")
         .message("`key.data` holds no public key: give PEM that begins with `-----BEGIN PUBLIC KEY-----`")
-        .field_path(".key.data"),
-    validation = Rule::new("!has(self.ctlog) || !has(self.ctlog.url) || !has(self.keyless) || !has(self.keyless.trustRootRef)")
-        .message("`ctlog.url` is not supported beside a `trustRootRef`: leave it out, the trust root names the logs")
-        .field_path(".ctlog.url")
+        .field_path(".key.data")
 )]
 pub struct AuthoritySpec {
     /// A name for explanations; `authority-0` and so on where absent.
@@ -337,13 +334,14 @@ pub struct SourceSpec {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("!has(self.url) || (!has(self.trustRootRef) && self.url in ['https://rekor.sigstore.dev', 'https://rekor.sigstore.dev/'])")
-        .message("`url` is not supported yet: leave it out (`ctlog: {}`), the trust root names the logs")
+    validation = Rule::new("!has(self.url) || self.url.matches('^https?://[^/?#@]+(/[^?#@]*)?$')")
+        .message("`url` is no address of a log: give one such as `https://rekor.example`, without user name, query and fragment")
         .field_path(".url")
 )]
 pub struct CtLogSpec {
-    /// A log to search. Not supported yet, but for the address that the default trust root stands
-    /// for anyway.
+    /// A Rekor log, by its API of version 1, that is asked for the entry of a signature to which
+    /// none is attached. Entries are believed for the keys of the trust root alone. Of an
+    /// `ImagePolicy` it must lie at a public address, or be one that Tegata's administrator allows.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub url: Option<String>,

@@ -1,6 +1,8 @@
 //! Registries and trust, for `tegata serve`.
 use std::path::PathBuf;
 
+use crate::evidence::LogUrl;
+
 /// How registries are reached, and whom to believe
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct RegistryArgs {
@@ -16,6 +18,11 @@ pub struct RegistryArgs {
     /// addresses; and proxies
     #[arg(long, env = "TEGATA_REGISTRIES", value_name = "FILE")]
     pub registries: Option<PathBuf>,
+
+    /// Rekor log that policies of namespaces may name although it lies at a private address, and that
+    /// any policy may name with `http`; may be given several times
+    #[arg(long, env = "TEGATA_REKOR_ALLOW", value_name = "URL", value_delimiter = ',')]
+    pub rekor_allow: Vec<LogUrl>,
 
     /// `trusted_root.json` to believe instead of the public-good instance
     #[arg(long, env = "TEGATA_TRUSTED_ROOT", value_name = "FILE")]

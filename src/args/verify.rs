@@ -8,6 +8,7 @@ use clap::Args;
 use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 
+use crate::evidence::LogUrl;
 use crate::image::ImageRef;
 use crate::image::ImageRefError;
 use crate::verdict::printable;
@@ -38,6 +39,13 @@ pub struct VerifyArgs {
     /// YAML file with settings by registry: mirrors, certificate authorities, private addresses
     #[arg(long, value_name = "FILE", env = "TEGATA_REGISTRIES")]
     pub registries: Option<PathBuf>,
+
+    /// Ask no transparency log, whatever policies say: log entries must be attached
+    #[arg(long, env = "TEGATA_OFFLINE", num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", value_name = "BOOL",
+        hide_default_value = true, hide_possible_values = true,
+        value_parser = BoolishValueParser::new())]
+    pub offline: bool,
 
     /// Trust root, a `trusted_root.json`, for signers and for policies that name no other [default:
     /// that of the public Sigstore instance]
@@ -140,6 +148,12 @@ pub struct SignerArgs {
         default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
         value_parser = BoolishValueParser::new(), conflicts_with = "policy")]
     pub use_signed_timestamps: Option<bool>,
+
+    /// Rekor log to ask for the entry of signatures to which none is attached; asks for an entry,
+    /// of a key's signatures too. It is believed for the keys of the trust root alone
+    #[arg(long, env = "TEGATA_REKOR_URL", value_name = "URL",
+        conflicts_with_all = ["policy", "offline"])]
+    pub rekor_url: Option<LogUrl>,
 }
 
 /// An image as the command line names it.

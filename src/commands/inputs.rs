@@ -21,6 +21,7 @@ use crate::metrics::Reload;
 use crate::registry::Keychain;
 use crate::registry::Registry;
 use crate::registry::RegistryOptions;
+use crate::rekor::Rekor;
 use crate::server::reload::LoadOutcome;
 use crate::trust_root::TrustRoot;
 
@@ -139,6 +140,13 @@ pub(super) fn registry(
     let registry = registry.with_metrics(metrics.registry.clone());
     let keeping = keep_registry(args, files, registry.clone(), metrics);
     Ok((registry, Background { name: "registry settings", task: keeping.boxed() }))
+}
+
+/// The client of the logs that policies name, under the settings of registries as they are now.
+pub(super) fn rekor(args: &RegistryArgs) -> Result<Rekor, InputError> {
+    let (options, _) = RegistryFiles::read(args)?.settings(args)?;
+    Rekor::new(&options, args.rekor_allow.iter().cloned())
+        .map_err(|error| InputError::Registry(one_line(&error)))
 }
 
 /// What is in the files of `--registries` and `--registry-config`.

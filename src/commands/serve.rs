@@ -26,6 +26,7 @@ use crate::evidence::FetchEvidence;
 use crate::metrics;
 use crate::metrics::Metrics;
 use crate::metrics::Timed;
+use crate::rekor::Rekor;
 use crate::server;
 use crate::server::Admit;
 use crate::server::AppState;
@@ -69,6 +70,7 @@ pub async fn run<F: FetchEvidence>(
     let signals = signals().map_err(ServeError::Signals)?;
     let (_, metrics) = &options.metrics;
     let admission = Admission::new(Timed::new(fetch, metrics.clone()), settings);
+    let admission = admission.with_log(options.rekor.clone());
     serve(args, options, admission, origin, signals).await
 }
 
@@ -83,6 +85,8 @@ pub struct Options {
     pub poll: Option<Duration>,
     /// Told where the server listens, once it is ready.
     pub listening: Option<oneshot::Sender<Addresses>>,
+    /// The client of the logs that policies name; none is asked where `None`.
+    pub rekor: Option<Rekor>,
     /// What else is to run as long as the server does.
     pub background: Vec<Background>,
 }
@@ -94,6 +98,7 @@ impl Default for Options {
             connections: ConnectionLimits::default(),
             poll: None,
             listening: None,
+            rekor: None,
             background: Vec::new(),
         }
     }
@@ -174,8 +179,8 @@ async fn start(
 ) -> Result<Running, ServeError> {
     // A provider that the process already has is as good: ours is named where it is used.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let Options { connections, poll, listening, background, metrics: (registry, metrics) } =
-        options;
+    let Options { connections, poll, listening, rekor: _, background, metrics } = options;
+    let (registry, metrics) = metrics;
     let readiness = Readiness::new([POLICIES, CERTIFICATE]);
     let (webhook_listener, webhook_address) = bind(args.listen)?;
     let (health_listener, health_address) = bind(args.health_listen)?;

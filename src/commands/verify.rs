@@ -29,6 +29,7 @@ use crate::image::ImageRef;
 use crate::policy::NAMESPACE_NAME;
 use crate::policy::PolicySnapshot;
 use crate::policy::Workload;
+use crate::rekor::Rekor;
 use crate::verdict::Failure;
 use crate::verdict::ImageReport;
 use crate::verdict::Reason;
@@ -91,7 +92,7 @@ struct Subject {
     name: String,
     /// As policies see it.
     image: ImageRef,
-    admission: Admission<Arc<Source>>,
+    admission: Admission<Arc<Source>, Option<Rekor>>,
 }
 
 /// Verifies the images and prints the answer.
@@ -117,6 +118,7 @@ fn subjects(args: &VerifyArgs) -> Result<Vec<Subject>, VerifyError> {
         return Err(VerifyError::AsWithoutLayout);
     }
     let registry = Arc::new(sources::registry(args)?);
+    let log = sources::log(args)?;
     let settings = Settings { no_match: NoMatch::Deny, mutate: Mutate::Off };
     let subject = |argument: &ImageArg| {
         let (image, source) = match argument {
@@ -126,7 +128,7 @@ fn subjects(args: &VerifyArgs) -> Result<Vec<Subject>, VerifyError> {
                 (image, Arc::new(source))
             }
         };
-        let admission = Admission::new(source, settings);
+        let admission = Admission::new(source, settings).with_log(log.clone());
         Ok(Subject { name: argument.to_string(), image, admission })
     };
     images.iter().map(subject).collect()

@@ -100,6 +100,17 @@ impl<'a> Factory<'a> {
         Ok(Arc::new(Clients { own, foreign, options, proxies: self.proxy_hosts.clone() }))
     }
 
+    /// A client for another service than a registry, and the hosts of the proxies that it uses.
+    pub(super) fn outbound(
+        &self,
+        rule: AddressRule,
+    ) -> Result<(reqwest::Client, Arc<[String]>), OptionsError> {
+        let client = self.client(rule, &self.authorities);
+        let client =
+            client.map_err(|problem| OptionsError { field: "caPem".to_owned(), problem })?;
+        Ok((client, self.proxy_hosts.clone()))
+    }
+
     fn client(
         &self,
         rule: AddressRule,

@@ -100,6 +100,14 @@ reasons! {
         "the bundle was signed with a certificate, the policy asks for a key" "sign with the policy's key, or use a keyless authority";
     LogEntryAbsent "log-entry-absent" LogLookup Rejected
         "no transparency log entry is attached, and the policy asks for one" "sign with the transparency log, or drop the requirement";
+    LogUnreachable "log-unreachable" LogLookup Indeterminate
+        "the transparency log did not answer, or failed" "check that the log is up and reachable, then retry";
+    LogAddressForbidden "log-address-forbidden" LogLookup Rejected
+        "the policy names a log at an address that may not be asked" "have an administrator allow the log with `--rekor-allow`, or attach the log entry to the signature";
+    LogAnswerMalformed "log-answer-malformed" LogLookup Rejected
+        "what answered is no transparency log of a known kind" "check that `ctlog.url` is the address of a Rekor log with the API of version 1";
+    LogSearchTooLarge "log-search-too-large" LogLookup Rejected
+        "more signatures or log entries would have to be looked up than are" "attach the log entry to the signature, or remove surplus signatures";
     LogEntryMalformed "log-entry-malformed" LogEntry Rejected
         "the log entry cannot be parsed" "sign the image again";
     LogEntryMismatch "log-entry-mismatch" LogEntry Rejected

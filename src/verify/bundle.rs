@@ -1,8 +1,10 @@
 //! Sigstore bundles: bytes to a bounded [`Parsed`].
 use serde_json::Value;
+use serde_json::json;
 use sigstore_verify::crypto::Checkpoint;
 use sigstore_verify::types::Bundle;
 use sigstore_verify::types::SignatureContent;
+use sigstore_verify::types::TransparencyLogEntry;
 use sigstore_verify::types::bundle::VerificationMaterialContent;
 
 use super::Parsed;
@@ -82,6 +84,22 @@ pub(super) fn parse_document(
     };
     check_certificates(&bundle)?;
     Ok(Parsed { bundle, message, signature, statement, oldest: None })
+}
+
+/// Parses a log entry that was found elsewhere, within the limits of those in bundles.
+pub(super) fn parse_entry(entry: Value) -> Result<TransparencyLogEntry, Failure> {
+    let mut document = json!({
+        "mediaType": MEDIA_TYPES[0],
+        "verificationMaterial": { "tlogEntries": [entry] },
+    });
+    check_versions(&document)?;
+    check_limits(&mut document)?;
+    check_checkpoints(&document)?;
+    let entry = document.pointer_mut("/verificationMaterial/tlogEntries/0").map(Value::take);
+    serde_json::from_value(entry.unwrap_or_default()).map_err(|error| {
+        let found = format!("the log's entry cannot be parsed: {error}");
+        Failure::new(Reason::LogEntryMalformed, found)
+    })
 }
 
 fn check_message(

@@ -244,7 +244,8 @@ fn entry(annotation: &str, kinds: &[(&str, &str)]) -> Result<Option<Value>, Fail
     })))
 }
 
-fn body_kind(body: &[u8]) -> Result<(String, String), Failure> {
+/// Kind and version of a log entry's body.
+pub(super) fn body_kind(body: &[u8]) -> Result<(String, String), Failure> {
     let bad = |found: String| Failure::new(Reason::LogEntryMalformed, found);
     let body = crate::json::parse(body)
         .map_err(|error| bad(format!("the log entry's body is not JSON: {error}")))?;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Case;
+use super::Found;
 use super::furthest;
 use crate::evidence::Candidate;
 use crate::evidence::Evidence;
 use crate::evidence::Format;
+use crate::evidence::LookedUp;
 use crate::evidence::Place;
 use crate::evidence::Problem;
 use crate::image::Digest;
@@ -32,14 +34,22 @@ use crate::verify::VerifiedSigner;
 
 /// What is looked for among the candidates.
 #[derive(Clone, Copy)]
-pub(super) enum Wanted<'a> {
+pub(in crate::admission) enum Wanted<'a> {
     /// An attestation.
     Attestation(&'a Attestation),
     /// A signature of the image.
     Signature,
 }
 
-impl Wanted<'_> {
+impl<'a> Wanted<'a> {
+    /// All that an authority asks for.
+    pub(in crate::admission) fn of(authority: &'a Authority) -> Vec<Self> {
+        if authority.attestations.is_empty() {
+            return vec![Self::Signature];
+        }
+        authority.attestations.iter().map(Self::Attestation).collect()
+    }
+
     /// Whether it may stand there: the tags are for one kind of payload each.
     const fn may_stand_at(self, place: Place) -> bool {
         match place {
@@ -49,7 +59,7 @@ impl Wanted<'_> {
         }
     }
 
-    fn payload(self) -> PayloadKind {
+    pub(in crate::admission) fn payload(self) -> PayloadKind {
         match self {
             Self::Attestation(attestation) => {
                 let predicate_type = Some(attestation.predicate_type.clone());
@@ -73,29 +83,36 @@ impl Wanted<'_> {
     }
 }
 
+/// The candidates of all places, in a stable order.
+pub(in crate::admission) fn candidates(
+    evidence: &[Arc<Evidence>],
+) -> impl Iterator<Item = &Candidate> {
+    evidence.iter().flat_map(|evidence| &evidence.candidates)
+}
+
 /// One question to all candidates.
 #[derive(Clone, Copy)]
-pub(super) struct Search<'a> {
+pub(in crate::admission) struct Search<'a> {
     /// Who asks.
-    pub(super) authority: &'a Authority,
+    pub(in crate::admission) authority: &'a Authority,
     /// For what.
-    pub(super) wanted: Wanted<'a>,
+    pub(in crate::admission) wanted: Wanted<'a>,
     /// Of which image, and when.
-    pub(super) case: Case<'a>,
+    pub(in crate::admission) case: Case<'a>,
 }
 
 impl<'a> Search<'a> {
     /// Who made what is looked for, or why nobody did. Adds a report on every candidate.
     pub(super) fn judge(
         self,
-        evidence: &[Arc<Evidence>],
+        found: Found<'_>,
         reports: &mut Vec<SignatureReport>,
     ) -> Result<BTreeSet<SignerReport>, Failure> {
         let mut failures = Vec::new();
         let mut signers = BTreeSet::new();
         let payload = self.wanted.payload();
-        for candidate in self.candidates(evidence) {
-            if !self.authority.formats.contains(&candidate.format) {
+        for (index, candidate) in candidates(found.evidence).enumerate() {
+            if !self.accepts(candidate) {
                 continue;
             }
             if Instant::now() >= self.case.deadline {
@@ -105,7 +122,8 @@ impl<'a> Search<'a> {
                 ));
                 break;
             }
-            let (report, outcome) = self.judge_candidate(candidate, &payload);
+            let looked_up = (found.looked_up)(index);
+            let (report, outcome) = self.judge_candidate(candidate, &payload, looked_up);
             reports.push(report);
             match outcome {
                 Ok(signer) => drop(signers.insert(signer)),
@@ -113,14 +131,32 @@ impl<'a> Search<'a> {
             }
         }
         if signers.is_empty() {
-            return Err(self.explain(evidence, &failures));
+            return Err(self.explain(found.evidence, &failures));
         }
         Ok(signers)
     }
 
-    fn candidates(self, evidence: &'a [Arc<Evidence>]) -> impl Iterator<Item = &'a Candidate> {
-        let candidates = evidence.iter().flat_map(|evidence| &evidence.candidates);
-        candidates.filter(move |candidate| self.wanted.may_stand_at(candidate.place))
+    /// Whether a candidate may be it, by its place and its format.
+    pub(in crate::admission) fn accepts(self, candidate: &Candidate) -> bool {
+        self.wanted.may_stand_at(candidate.place)
+            && self.authority.formats.contains(&candidate.format)
+    }
+
+    /// What is asked of a candidate.
+    pub(in crate::admission) fn question(
+        self,
+        key: Option<&'a PublicKey>,
+        payload: &'a PayloadKind,
+    ) -> Question<'a> {
+        let Self { authority, wanted: _, case } = self;
+        Question {
+            digest: case.digest,
+            key,
+            demands: authority.demands,
+            payload,
+            trust_root: &authority.trust_root,
+            now: case.now,
+        }
     }
 
     /// Why nobody made it. What was not read comes first: an error is not "none there", whatever
@@ -132,8 +168,8 @@ impl<'a> Search<'a> {
         if let Some(failure) = furthest(open).or_else(|| furthest(all())) {
             return failure.clone();
         }
-        let formats: BTreeSet<&str> =
-            self.candidates(evidence).map(|candidate| candidate.format.as_str()).collect();
+        let there = candidates(evidence).filter(|one| self.wanted.may_stand_at(one.place));
+        let formats: BTreeSet<&str> = there.map(|candidate| candidate.format.as_str()).collect();
         if formats.is_empty() {
             return self.wanted.absent(&self.authority.signer);
         }
@@ -159,18 +195,12 @@ impl<'a> Search<'a> {
         self,
         candidate: &Candidate,
         payload: &PayloadKind,
+        looked_up: &LookedUp,
     ) -> (SignatureReport, Result<SignerReport, Failure>) {
-        let Self { authority, wanted, case } = self;
+        let Self { authority, wanted, case: _ } = self;
         let ask = |key: Option<&PublicKey>| {
-            let question = Question {
-                digest: case.digest,
-                key,
-                demands: authority.demands,
-                payload,
-                trust_root: &authority.trust_root,
-                now: case.now,
-            };
-            verify::verify(candidate, &question)
+            let question = Search { ..self }.question(key, payload);
+            verify::verify_looked_up(candidate, &question, looked_up)
         };
         let Examined { mut steps, result } = match &authority.signer {
             Signer::Keys(keys) => first_good(keys.iter().map(|key| ask(Some(key)))),

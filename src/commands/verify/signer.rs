@@ -40,6 +40,7 @@ pub(super) fn snapshot(
         sources: Vec::new(),
         formats: vec![Format::Legacy, Format::Bundle],
         demands,
+        rekor: args.rekor_url.clone(),
         trust_root: root,
         attestations: Vec::new(),
     };
@@ -62,10 +63,13 @@ pub(super) fn snapshot(
 /// lives for minutes, so its signing time must be proven by one of the two.
 fn demands(args: &SignerArgs) -> Result<Demands, VerifyError> {
     let timestamp = args.use_signed_timestamps.unwrap_or(false);
-    let log = match (&args.key, args.insecure_ignore_tlog) {
-        (Some(_), None | Some(true)) | (None, Some(true)) => LogDemand::Optional,
-        (Some(_), Some(false)) | (None, None | Some(false)) => LogDemand::Entry,
-    };
+    let asked = args.insecure_ignore_tlog.map(|ignored| !ignored);
+    let asked = asked.unwrap_or_else(|| args.key.is_none() || args.rekor_url.is_some());
+    let log = if asked { LogDemand::Entry } else { LogDemand::Optional };
+    if args.rekor_url.is_some() && log == LogDemand::Optional {
+        let problem = "no log is asked where --insecure-ignore-tlog says that no entry is needed";
+        return Err(VerifyError::Flag { flag: "--rekor-url", problem: problem.to_owned() });
+    }
     if args.key.is_none() && log == LogDemand::Optional && !timestamp {
         let problem = "a certificate's signing time must be proven by a log entry or a timestamp: \
                        add --use-signed-timestamps";
@@ -124,6 +128,7 @@ mod tests {
         certificate_oidc_issuer_regexp: None,
         insecure_ignore_tlog: None,
         use_signed_timestamps: None,
+        rekor_url: None,
     };
 
     #[test]
@@ -145,6 +150,13 @@ mod tests {
         ] {
             assert_eq!(demands(&args).unwrap(), Demands { log, timestamp }, "{args:?}");
         }
+        // A log that is named is a log that is asked.
+        let rekor_url = "https://rekor.example".parse().ok();
+        let named = |args: SignerArgs| SignerArgs { rekor_url: rekor_url.clone(), ..args };
+        assert_eq!(demands(&named(key(None, None))).unwrap().log, LogDemand::Entry);
+        assert_eq!(demands(&named(identity(None, None))).unwrap().log, LogDemand::Entry);
+        let error = demands(&named(key(Some(true), None))).unwrap_err().to_string();
+        assert!(error.starts_with("--rekor-url: "), "{error}");
         for timestamps in [None, Some(false)] {
             let error = demands(&identity(Some(true), timestamps)).unwrap_err();
             assert!(error.to_string().contains("add --use-signed-timestamps"), "{error}");

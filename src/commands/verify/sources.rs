@@ -25,6 +25,7 @@ use crate::registry::Keychain;
 use crate::registry::Layout;
 use crate::registry::LayoutRef;
 use crate::registry::Registry;
+use crate::rekor::Rekor;
 use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
 
@@ -60,6 +61,16 @@ pub(super) fn registry(args: &VerifyArgs) -> Result<Source, VerifyError> {
     let client = Registry::new(options, keychain(args.registry_config.as_deref())?);
     let problem = |error| VerifyError::Registry(one_line(&error));
     Ok(Source::Registry(client.map_err(problem)?))
+}
+
+/// The client of logs; none with `--offline`. The log of the flags may lie anywhere.
+pub(super) fn log(args: &VerifyArgs) -> Result<Option<Rekor>, VerifyError> {
+    if args.offline {
+        return Ok(None);
+    }
+    let options = inputs::registry_options(args.registries.as_deref())?;
+    let client = Rekor::new(&options, args.signer.rekor_url.clone());
+    client.map(Some).map_err(|error| VerifyError::Registry(one_line(&error)))
 }
 
 fn host(image: &ImageArg) -> Option<String> {

@@ -102,6 +102,7 @@ fn compile(
     let attestations =
         attestation::compile_all(attestations.as_deref(), &format!("{path}.attestations"))?;
     service::check_addresses(spec, path, &roots.default)?;
+    let rekor = service::compile_log(ctlog.as_ref(), path)?;
     let sources = compile_sources(source, path)?;
     // What is missing comes last, so that it hides nothing else.
     let trust_root = match trust_root(spec, path, roots) {
@@ -127,6 +128,7 @@ fn compile(
     Ok(Authority {
         name,
         demands: demands(&signer, ctlog.as_ref(), rfc3161timestamp.is_some()),
+        rekor,
         signer,
         sources,
         formats: match signature_format {

@@ -1,17 +1,16 @@
-//! Addresses of services: they may say again what the default trust root says, and nothing else.
+//! Addresses of services: where to ask, never whom to believe.
 use super::CompileError;
 use super::unsupported;
 use crate::api;
+use crate::evidence::LogUrl;
+use crate::evidence::log::LogUrlError;
 use crate::trust_root::TrustRoot;
 
 /// The public-good certificate authority's address, as policies for other controllers give it.
 pub(super) const PUBLIC_FULCIO: &str = "https://fulcio.sigstore.dev";
 
-/// The public-good log's address.
-pub(super) const PUBLIC_REKOR: &str = "https://rekor.sigstore.dev";
-
-/// Refuses `url` in `keyless` and `ctlog`, unless it is the public-good instance's own, in an
-/// authority that names no trust root, where the default one is of that instance.
+/// Refuses `keyless.url`, unless it is the public-good instance's own, in an authority that names no
+/// trust root, where the default one is of that instance.
 pub(super) fn check_addresses(
     spec: &api::AuthoritySpec,
     path: &str,
@@ -24,29 +23,29 @@ pub(super) fn check_addresses(
         rfc3161timestamp.as_ref().and_then(|timestamp| timestamp.trust_root_ref.as_ref()),
     ];
     let of_default = named.iter().all(Option::is_none);
-    let fulcio = keyless.as_ref().and_then(|keyless| keyless.url.as_deref());
-    let rekor = ctlog.as_ref().and_then(|ctlog| ctlog.url.as_deref());
-    for (field, url, public, advice) in [
-        (
-            "keyless.url",
-            fulcio,
-            PUBLIC_FULCIO,
-            "leave it out, and name a TrustRoot in `trustRootRef` where it is not the default one",
-        ),
-        (
-            "ctlog.url",
-            rekor,
-            PUBLIC_REKOR,
-            "leave it out (`ctlog: {}`), the trust root names the logs",
-        ),
-    ] {
-        let Some(url) = url else { continue };
-        let is_public = url.strip_suffix('/').unwrap_or(url) == public;
-        if !(is_public && of_default && default.has_service(public)) {
-            return Err(unsupported(format!("{path}.{field}"), advice));
-        }
+    let Some(url) = keyless.as_ref().and_then(|keyless| keyless.url.as_deref()) else {
+        return Ok(());
+    };
+    let is_public = url.strip_suffix('/').unwrap_or(url) == PUBLIC_FULCIO;
+    if is_public && of_default && default.has_service(PUBLIC_FULCIO) {
+        return Ok(());
     }
-    Ok(())
+    let advice =
+        "leave it out, and name a TrustRoot in `trustRootRef` where it is not the default one";
+    Err(unsupported(format!("{path}.keyless.url"), advice))
+}
+
+/// The log that `ctlog.url` names. The address is where to ask, never whom to believe: that stays
+/// with the trust root, and what addresses may be asked with the administrator.
+pub(super) fn compile_log(
+    ctlog: Option<&api::CtLogSpec>,
+    path: &str,
+) -> Result<Option<LogUrl>, CompileError> {
+    let Some(url) = ctlog.and_then(|ctlog| ctlog.url.as_deref()) else {
+        return Ok(None);
+    };
+    let unusable = |error: LogUrlError| CompileError::new(format!("{path}.ctlog.url"), error, "");
+    url.parse().map(Some).map_err(unusable)
 }
 
 #[cfg(test)]
@@ -56,6 +55,8 @@ mod tests {
 
     use super::*;
 
+    const PUBLIC_REKOR: &str = "https://rekor.sigstore.dev";
+
     fn check(authority: Value, default: &TrustRoot) -> Result<(), CompileError> {
         check_addresses(&serde_json::from_value(authority).unwrap(), "a", default)
     }
@@ -64,14 +65,17 @@ mod tests {
         json!({"keyless": {"identities": [], "url": url}})
     }
 
+    fn log(ctlog: Value) -> Result<Option<String>, CompileError> {
+        let spec: api::CtLogSpec = serde_json::from_value(ctlog).unwrap();
+        compile_log(Some(&spec), "a").map(|url| url.map(|url| url.to_string()))
+    }
+
     #[test]
     fn accepts_what_the_default_trust_root_stands_for() {
         let default = TrustRoot::public_good();
         for authority in [
             keyless(PUBLIC_FULCIO),
             keyless("https://fulcio.sigstore.dev/"),
-            json!({"key": {}, "ctlog": {"url": PUBLIC_REKOR}}),
-            json!({"key": {}, "ctlog": {"url": "https://rekor.sigstore.dev/"}}),
             json!({"keyless": {"identities": [], "url": PUBLIC_FULCIO}, "ctlog": {"url": PUBLIC_REKOR}}),
             json!({"keyless": {"identities": []}}),
         ] {
@@ -80,39 +84,27 @@ mod tests {
     }
 
     #[test]
-    fn rejects_every_other_address() {
+    fn rejects_every_other_address_of_a_certificate_authority() {
         let default = TrustRoot::public_good();
         let private =
             json!({"keyless": {"identities": [], "trustRootRef": "x", "url": PUBLIC_FULCIO}});
-        let elsewhere = json!({
-            "keyless": {"identities": [], "trustRootRef": "x"},
-            "ctlog": {"url": PUBLIC_REKOR},
-        });
-        let timestamp = json!({
-            "key": {},
-            "ctlog": {"url": PUBLIC_REKOR},
-            "rfc3161timestamp": {"trustRootRef": "x"},
-        });
-        for (authority, path) in [
-            (keyless("https://fulcio.sigstore.dev//"), "a.keyless.url"),
-            (keyless("http://fulcio.sigstore.dev"), "a.keyless.url"),
-            (keyless("https://fulcio.sigstore.dev.evil.example"), "a.keyless.url"),
-            (keyless(PUBLIC_REKOR), "a.keyless.url"),
-            (keyless(""), "a.keyless.url"),
-            (private, "a.keyless.url"),
-            (elsewhere, "a.ctlog.url"),
-            (timestamp, "a.ctlog.url"),
-            (json!({"key": {}, "ctlog": {"url": PUBLIC_FULCIO}}), "a.ctlog.url"),
+        for authority in [
+            keyless("https://fulcio.sigstore.dev//"),
+            keyless("http://fulcio.sigstore.dev"),
+            keyless("https://fulcio.sigstore.dev.evil.example"),
+            keyless(PUBLIC_REKOR),
+            keyless(""),
+            private,
         ] {
             let error = check(authority.clone(), &default).unwrap_err();
-            assert_eq!(error.path, path, "{authority}");
+            assert_eq!(error.path, "a.keyless.url", "{authority}");
             assert!(error.problem.contains("not supported yet"), "{error}");
             assert!(!error.missing);
         }
     }
 
     #[test]
-    fn rejects_the_public_addresses_where_the_default_is_another_instance() {
+    fn rejects_the_public_address_where_the_default_is_another_instance() {
         let mut root: Value =
             serde_json::from_str(sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT)
                 .unwrap();
@@ -121,6 +113,29 @@ mod tests {
         }
         let default = TrustRoot::from_json(&root.to_string()).unwrap();
         assert_eq!(check(keyless(PUBLIC_FULCIO), &default).unwrap_err().path, "a.keyless.url");
-        assert_eq!(check(json!({"key": {}, "ctlog": {"url": PUBLIC_REKOR}}), &default), Ok(()));
+    }
+
+    #[test]
+    fn accepts_the_address_of_any_log_beside_any_trust_root() {
+        for (ctlog, wanted) in [
+            (json!({}), None),
+            (json!({"url": PUBLIC_REKOR}), Some(PUBLIC_REKOR)),
+            (json!({"url": "https://rekor.sigstore.dev/"}), Some(PUBLIC_REKOR)),
+            (
+                json!({"url": "http://rekor.example:3000", "trustRootRef": "x"}),
+                Some("http://rekor.example:3000"),
+            ),
+        ] {
+            assert_eq!(log(ctlog), Ok(wanted.map(str::to_owned)));
+        }
+    }
+
+    #[test]
+    fn rejects_what_is_no_address_of_a_log() {
+        for url in ["", "x", "ftp://rekor.example", "https://me@rekor.example", "https://x/?a"] {
+            let error = log(json!({ "url": url })).unwrap_err();
+            assert_eq!(error.path, "a.ctlog.url", "{url}");
+            assert!(!error.missing && error.to_string().contains("wanted"), "{error}");
+        }
     }
 }

@@ -21,6 +21,7 @@ fn policy(threshold: usize, signers: Vec<Signer>) -> Policy {
         sources: Vec::new(),
         formats: vec![Format::Legacy, Format::Bundle],
         demands: Demands { log: LogDemand::Optional, timestamp: false },
+        rekor: None,
         trust_root: Arc::clone(&trust_root),
         attestations: Vec::new(),
     });

@@ -89,6 +89,13 @@ pub struct Made<'a> {
     pub timestamps: Vec<Vec<u8>>,
 }
 
+impl Made<'_> {
+    /// The log entries as Rekor's API of version 1 gives them.
+    pub fn api_entries(&self) -> Vec<serde_json::Value> {
+        self.entries.iter().map(Entry::api_json).collect()
+    }
+}
+
 /// Where evidence goes: what has no room in it cannot be forged there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Room {

@@ -32,6 +32,8 @@ use super::signing::Version;
 pub struct SignedBundle {
     /// The bundle. Change whatever a test wants to.
     pub bundle: Value,
+    /// The log entries, as Rekor's API of version 1 gives them.
+    pub entries: Vec<Value>,
     /// The image that it was asked to sign.
     pub image: Digest,
     /// The signing certificate, DER, or what stands in its place.
@@ -41,6 +43,12 @@ pub struct SignedBundle {
 }
 
 impl SignedBundle {
+    /// The same without its log entries: only the log has them.
+    pub fn unlogged(mut self) -> Self {
+        self.bundle["verificationMaterial"]["tlogEntries"] = json!([]);
+        self
+    }
+
     /// The bundle's JSON, as it is stored.
     pub fn bytes(&self) -> Vec<u8> {
         self.bundle.to_string().into_bytes()
@@ -69,6 +77,8 @@ impl SignedBundle {
 pub struct ClassicSignature {
     /// Whether it is an attestation: an envelope behind the attestation tag.
     pub attestation: bool,
+    /// The log entries, as Rekor's API of version 1 gives them.
+    pub entries: Vec<Value>,
     /// The payload: the bytes under the signature, or the envelope.
     pub payload: Vec<u8>,
     /// The annotations of the layer.
@@ -78,6 +88,12 @@ pub struct ClassicSignature {
 }
 
 impl ClassicSignature {
+    /// The same without its log entry: only the log has it.
+    pub fn unlogged(mut self) -> Self {
+        self.annotations.remove(annotation::BUNDLE);
+        self
+    }
+
     /// The signature alone behind the image's signature or attestation tag, as a registry would
     /// hand it out.
     pub fn candidate(&self) -> Candidate {
@@ -124,9 +140,10 @@ impl BundleSigning<'_> {
             "signatures": signatures,
         });
         signing.finish();
+        let entries = made.api_entries();
         let certificate = made.credential.certificate;
         let predicate_type = Some(signing.predicate.0.clone());
-        SignedBundle { bundle, image: digest.clone(), certificate, predicate_type }
+        SignedBundle { bundle, image: digest.clone(), certificate, predicate_type, entries }
     }
 
     pub(super) fn sign_bytes(&self, manifest: &[u8]) -> SignedBundle {
@@ -144,8 +161,9 @@ impl BundleSigning<'_> {
         });
         signing.finish();
         let image = Digest::sha256_of(manifest);
+        let entries = made.api_entries();
         let certificate = made.credential.certificate;
-        SignedBundle { bundle, image, certificate, predicate_type: None }
+        SignedBundle { bundle, image, certificate, predicate_type: None, entries }
     }
 
     /// The bundle without its content.
@@ -212,7 +230,13 @@ impl ClassicSigning<'_> {
             payload.push(b' ');
         }
         signing.finish();
-        ClassicSignature { attestation: false, payload, annotations, image: digest.clone() }
+        ClassicSignature {
+            attestation: false,
+            entries: made.api_entries(),
+            payload,
+            annotations,
+            image: digest.clone(),
+        }
     }
 
     /// # Panics
@@ -235,7 +259,13 @@ impl ClassicSigning<'_> {
         });
         signing.finish();
         let payload = envelope.to_string().into_bytes();
-        ClassicSignature { attestation: true, payload, annotations, image: digest.clone() }
+        ClassicSignature {
+            attestation: true,
+            entries: made.api_entries(),
+            payload,
+            annotations,
+            image: digest.clone(),
+        }
     }
 
     fn annotations(&self, made: &Made<'_>) -> BTreeMap<String, String> {

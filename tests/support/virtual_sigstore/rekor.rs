@@ -183,6 +183,31 @@ impl Entry {
         entry
     }
 
+    /// As Rekor's API of version 1 gives it.
+    pub fn api_json(&self) -> Value {
+        let mut verification = json!({});
+        if let Some(promise) = &self.promise {
+            verification["signedEntryTimestamp"] = json!(STANDARD.encode(promise));
+        }
+        if let Some(proof) = &self.proof {
+            let hashes: Vec<_> = proof.hashes.iter().map(hex::encode).collect();
+            verification["inclusionProof"] = json!({
+                "checkpoint": self.checkpoint,
+                "hashes": hashes,
+                "logIndex": proof.index,
+                "rootHash": hex::encode(proof.root),
+                "treeSize": proof.size,
+            });
+        }
+        json!({
+            "body": STANDARD.encode(&self.body),
+            "integratedTime": self.integrated_time.unwrap_or_default(),
+            "logID": hex::encode(self.log_id),
+            "logIndex": self.log_index,
+            "verification": verification,
+        })
+    }
+
     /// As cosign's annotation of classic signatures, which has room for the promise alone.
     pub fn annotation(&self) -> Value {
         let mut annotation = json!({ "Payload": {

@@ -8,7 +8,6 @@ fn refuses_by_name_what_is_not_supported_yet() {
     for (spec, path) in [
         (with(spec(keyless()), "/policy", json!({"type": "cue"})), "spec.policy"),
         (spec(with(keyless(), "/attestations", json!([]))), "spec.authorities[0].attestations"),
-        (spec(with(keyless(), "/ctlog", json!({"url": "x"}))), "spec.authorities[0].ctlog.url"),
         (spec(with(keyless(), "/keyless/url", json!("x"))), "spec.authorities[0].keyless.url"),
         (
             spec(with(keyless(), "/keyless/ca-cert", json!({}))),
