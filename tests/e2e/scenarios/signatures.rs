@@ -1,0 +1,314 @@
+//! Every way of signing, by every kind of signer, judged by the webhook.
+use std::time::Duration;
+
+use anyhow::Result;
+use anyhow::anyhow;
+use anyhow::ensure;
+use futures::StreamExt as _;
+use futures::stream;
+use serde_json::Value;
+use serde_json::json;
+
+use super::support::COPY;
+use super::support::RELEASE;
+use super::support::TRUST_ROOT;
+use super::support::ask;
+use super::support::assert_refused;
+use super::support::cluster_policy;
+use super::support::keyless;
+use crate::registries::PLAIN;
+use crate::registries::REFERRERS;
+use crate::sigstore::Format;
+use crate::sigstore::Format::Bundle;
+use crate::sigstore::Format::Classic;
+use crate::sigstore::Format::ClassicReferrer;
+use crate::sigstore::Identity;
+use crate::sigstore::KeyKind;
+use crate::sigstore::Log;
+use crate::sigstore::Log::Nowhere;
+use crate::sigstore::Log::V1;
+use crate::sigstore::Log::V2;
+use crate::sigstore::Signer;
+use crate::sigstore::Way;
+use crate::world::World;
+
+/// A namespace whose policies trust the signer and ask for what the signature has.
+const RIGHT: &str = "signatures-right";
+
+/// A namespace whose policies trust another signer of the same kind.
+const WRONG: &str = "signatures-wrong";
+
+/// A namespace whose policies ask for a log entry and a timestamp of everybody.
+const STRICT: &str = "signatures-strict";
+
+/// How many are signed at a time.
+const AT_A_TIME: usize = 3;
+
+/// How long policies take to be ready.
+const READY: Duration = Duration::from_secs(60);
+
+/// Who signs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Who {
+    EcdsaP256,
+    EcdsaP384,
+    Ed25519,
+    Rsa,
+    Email,
+    Uri,
+    Workflow,
+}
+
+use Who::EcdsaP256;
+use Who::EcdsaP384;
+use Who::Ed25519;
+use Who::Email;
+use Who::Rsa;
+use Who::Uri;
+use Who::Workflow;
+
+/// A signature: who made it, how (form, log, with a timestamp or not), and in which registry it is.
+struct Row(&'static str, Who, Format, Log, bool, &'static str);
+
+const WITH: bool = true;
+const WITHOUT: bool = false;
+
+const SIGNATURES: &[Row] = &[
+    Row("key-classic", EcdsaP256, Classic, Nowhere, WITHOUT, PLAIN),
+    Row("key-classic-tsa", EcdsaP256, Classic, Nowhere, WITH, REFERRERS),
+    Row("key-classic-rekor1", EcdsaP256, Classic, V1, WITHOUT, PLAIN),
+    Row("key-classic-rekor1-tsa", EcdsaP256, Classic, V1, WITH, REFERRERS),
+    Row("key-classic-referrer", EcdsaP256, ClassicReferrer, Nowhere, WITHOUT, REFERRERS),
+    Row("key-bundle", EcdsaP256, Bundle, Nowhere, WITHOUT, PLAIN),
+    Row("key-bundle-tsa", EcdsaP256, Bundle, Nowhere, WITH, REFERRERS),
+    Row("key-bundle-rekor1", EcdsaP256, Bundle, V1, WITHOUT, PLAIN),
+    Row("key-bundle-rekor1-tsa", EcdsaP256, Bundle, V1, WITH, REFERRERS),
+    Row("key-bundle-rekor2", EcdsaP256, Bundle, V2, WITH, PLAIN),
+    Row("rsa-classic", Rsa, Classic, Nowhere, WITHOUT, REFERRERS),
+    Row("rsa-classic-rekor1", Rsa, Classic, V1, WITHOUT, PLAIN),
+    Row("rsa-bundle-rekor2", Rsa, Bundle, V2, WITH, REFERRERS),
+    Row("p384-classic", EcdsaP384, Classic, Nowhere, WITHOUT, PLAIN),
+    Row("p384-classic-rekor1", EcdsaP384, Classic, V1, WITHOUT, REFERRERS),
+    Row("p384-bundle-rekor2", EcdsaP384, Bundle, V2, WITH, PLAIN),
+    Row("ed25519-classic", Ed25519, Classic, Nowhere, WITHOUT, REFERRERS),
+    Row("email-classic-rekor1", Email, Classic, V1, WITHOUT, PLAIN),
+    Row("email-classic-rekor1-tsa", Email, Classic, V1, WITH, REFERRERS),
+    Row("email-classic-tsa", Email, Classic, Nowhere, WITH, PLAIN),
+    Row("email-bundle-rekor1", Email, Bundle, V1, WITHOUT, REFERRERS),
+    Row("email-bundle-rekor1-tsa", Email, Bundle, V1, WITH, PLAIN),
+    Row("email-bundle-rekor2", Email, Bundle, V2, WITH, REFERRERS),
+    Row("email-bundle-tsa", Email, Bundle, Nowhere, WITH, PLAIN),
+    Row("workflow-classic-rekor1", Workflow, Classic, V1, WITHOUT, REFERRERS),
+    Row("workflow-bundle-rekor2", Workflow, Bundle, V2, WITH, PLAIN),
+    Row("uri-classic-rekor1", Uri, Classic, V1, WITHOUT, PLAIN),
+    Row("uri-bundle-rekor1", Uri, Bundle, V1, WITHOUT, REFERRERS),
+];
+
+/// An attestation: the same, and the type of its predicate.
+struct Attested(Row, &'static str);
+
+const ATTESTATIONS: &[Attested] = &[
+    Attested(Row("att-key-classic", EcdsaP256, Classic, Nowhere, WITHOUT, PLAIN), "slsaprovenance"),
+    Attested(Row("att-key-bundle", EcdsaP256, Bundle, Nowhere, WITHOUT, REFERRERS), "custom"),
+    Attested(
+        Row("att-workflow-classic-rekor1", Workflow, Classic, V1, WITHOUT, REFERRERS),
+        "slsaprovenance1",
+    ),
+    Attested(
+        Row("att-workflow-bundle-rekor1", Workflow, Bundle, V1, WITHOUT, PLAIN),
+        "slsaprovenance1",
+    ),
+    Attested(Row("att-workflow-bundle-rekor2", Workflow, Bundle, V2, WITH, REFERRERS), "vuln"),
+    Attested(Row("att-email-bundle-rekor2", Email, Bundle, V2, WITH, PLAIN), "cyclonedx"),
+];
+
+/// Each signature is admitted for who made it and for what it has, refused under another signer's
+/// policy, and refused where more is asked for than it has.
+pub async fn of_every_kind_are_admitted_and_refused(world: &mut World) -> Result<()> {
+    prepare(world, SIGNATURES.iter()).await?;
+    let world: &World = world;
+    all(SIGNATURES.iter().map(|row| async move {
+        judge(world, row).await.map_err(|error| anyhow!("{}: {error:#}", row.0))
+    }))
+    .await
+}
+
+async fn judge(world: &World, row: &Row) -> Result<()> {
+    let Row(name, who, _, log, timestamp, registry) = *row;
+    let image = world.registries.push(registry, &format!("{name}/app")).await?;
+    world.sigstore.sign(&image.pinned, &who.signer(), row.way()).await?;
+    let image = image.tagged;
+    ask(world, RIGHT, &image).await?.success()?;
+    let (step, code) = match who.signer() {
+        Signer::Key(_) => ("step signature", "[signature-invalid]"),
+        Signer::Identity(_) => ("step identity", "[subject-mismatch]"),
+    };
+    let policy = format!("ImagePolicy {WRONG}/{name}");
+    assert_refused(ask(world, WRONG, &image).await?, &[&image, &policy, step, code])?;
+    let policy = format!("ImagePolicy {STRICT}/{name}");
+    let (step, code) = match (log, timestamp) {
+        (Nowhere, _) => ("step log-lookup", "[log-entry-absent]"),
+        (V1 | V2, WITHOUT) => ("step time", "[timestamp-absent]"),
+        (V1 | V2, WITH) => {
+            return ask(world, STRICT, &image).await?.success().map(drop);
+        }
+    };
+    assert_refused(ask(world, STRICT, &image).await?, &[&image, &policy, step, code])
+}
+
+/// Attestations of every form are attached and good, as `cosign` finds; and none of them stands in
+/// for a signature.
+pub async fn attestations_are_no_signatures(world: &mut World) -> Result<()> {
+    prepare(world, ATTESTATIONS.iter().map(|Attested(row, _)| row)).await?;
+    let world: &World = world;
+    all(ATTESTATIONS.iter().map(|attested| async move {
+        judge_attested(world, attested)
+            .await
+            .map_err(|error| anyhow!("{}: {error:#}", attested.0.0))
+    }))
+    .await
+}
+
+async fn judge_attested(world: &World, Attested(row, kind): &Attested) -> Result<()> {
+    let Row(name, who, format, .., registry) = *row;
+    let image = world.registries.push(registry, &format!("{name}/app")).await?;
+    let (signer, sigstore) = (who.signer(), &world.sigstore);
+    sigstore.attest(&image.pinned, &signer, row.way(), (kind, &predicate(kind))).await?;
+    sigstore.verify_attestation(&image.pinned, &signer, row.way(), kind).await?.success()?;
+    let code = match format {
+        Bundle => "[predicate-type-unexpected]",
+        Classic | ClassicReferrer => "[signature-absent]",
+    };
+    let texts = [image.tagged.as_str(), &format!("{RIGHT}/{name}"), "step evidence", code];
+    assert_refused(ask(world, RIGHT, &image.tagged).await?, &texts)
+}
+
+/// A predicate of a type, with no more in it than `cosign` asks for.
+fn predicate(kind: &str) -> String {
+    let predicate = match kind {
+        "cyclonedx" => json!({ "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1 }),
+        "slsaprovenance" => json!({
+            "builder": { "id": "https://builder.e2e.test" },
+            "buildType": "https://builder.e2e.test/type",
+            "invocation": { "configSource": {} },
+        }),
+        "slsaprovenance1" => json!({
+            "buildDefinition": {
+                "buildType": "https://builder.e2e.test/type",
+                "externalParameters": {},
+            },
+            "runDetails": { "builder": { "id": "https://builder.e2e.test" } },
+        }),
+        "vuln" => json!({
+            "scanner": { "uri": "pkg:e2e/scanner", "version": "1", "result": {} },
+            "metadata": {
+                "scanStartedOn": "2026-01-01T00:00:00Z",
+                "scanFinishedOn": "2026-01-01T00:00:01Z",
+            },
+        }),
+        _ => json!({ "tested": true }),
+    };
+    predicate.to_string()
+}
+
+/// Runs all, some at a time, and tells every failure.
+async fn all(rows: impl Iterator<Item = impl Future<Output = Result<()>>>) -> Result<()> {
+    let results: Vec<Result<()>> = stream::iter(rows).buffer_unordered(AT_A_TIME).collect().await;
+    let errors: Vec<String> =
+        results.into_iter().filter_map(|row| row.err().map(|error| error.to_string())).collect();
+    ensure!(errors.is_empty(), "{}", errors.join("\n  "));
+    Ok(())
+}
+
+/// Starts Rekor v1, makes keys, and applies the policies of all three namespaces for these rows.
+async fn prepare(world: &mut World, rows: impl Iterator<Item = &Row> + Clone) -> Result<()> {
+    world.sigstore.start_rekor_v1().await?;
+    for who in [EcdsaP256, EcdsaP384, Ed25519, Rsa] {
+        who.make_keys(world).await?;
+    }
+    for namespace in [RIGHT, WRONG, STRICT] {
+        world.namespace(namespace, &[]).await?;
+        let policies: Result<Vec<Value>> =
+            rows.clone().map(|row| row.policy(world, namespace)).collect();
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": policies? });
+        world.apply(&list).await?.success()?;
+        let timeout = format!("--timeout={}s", READY.as_secs());
+        let wait = ["wait", "--for=condition=Ready", "imagepolicies", "--all", "-n", namespace];
+        world.kubectl(&[&wait[..], &[&timeout]].concat()).await?.success()?;
+    }
+    Ok(())
+}
+
+impl Row {
+    const fn way(&self) -> Way {
+        Way { format: self.2, log: self.3, timestamp: self.4 }
+    }
+
+    /// The policy for this row's images in one of the namespaces.
+    fn policy(&self, world: &World, namespace: &str) -> Result<Value> {
+        let Self(name, who, format, log, timestamp, _) = *self;
+        let mut authority = who.authority(world, namespace == WRONG)?;
+        let service = json!({ "trustRootRef": TRUST_ROOT });
+        if log != Nowhere || namespace == STRICT {
+            authority["ctlog"] = service.clone();
+        }
+        if timestamp || namespace == STRICT {
+            authority["rfc3161timestamp"] = service;
+        }
+        authority["signatureFormat"] = match format {
+            Bundle => json!("bundle"),
+            Classic | ClassicReferrer => json!("legacy"),
+        };
+        let mut policy = cluster_policy(name, name, json!([authority]));
+        policy["kind"] = json!("ImagePolicy");
+        policy["metadata"]["namespace"] = json!(namespace);
+        Ok(policy)
+    }
+}
+
+impl Who {
+    /// The one who signs.
+    fn signer(self) -> Signer {
+        match self.identities() {
+            Some([ours, _]) => Signer::Identity(ours),
+            None => Signer::Key(format!("{self:?}-ours")),
+        }
+    }
+
+    /// Whom a policy trusts: the one who signs, or another of the same kind.
+    fn authority(self, world: &World, other: bool) -> Result<Value> {
+        Ok(match self.identities() {
+            Some([ours, theirs]) => keyless(world, if other { &theirs } else { &ours }),
+            None => {
+                let name = format!("{self:?}-{}", if other { "theirs" } else { "ours" });
+                json!({ "name": "key", "key": { "data": world.sigstore.public_key(&name)? } })
+            }
+        })
+    }
+
+    const fn identities(self) -> Option<[Identity; 2]> {
+        match self {
+            EcdsaP256 | EcdsaP384 | Ed25519 | Rsa => None,
+            Email => Some([Identity::Email("alice@e2e.test"), Identity::Email("bob@e2e.test")]),
+            Uri => Some([Identity::Uri("1"), Identity::Uri("2")]),
+            Workflow => Some([RELEASE, COPY]),
+        }
+    }
+
+    /// Makes the key that signs and another of its kind, unless they are there.
+    async fn make_keys(self, world: &World) -> Result<()> {
+        for whose in ["ours", "theirs"] {
+            let name = format!("{self:?}-{whose}");
+            if world.sigstore.public_key(&name).is_ok() {
+                continue;
+            }
+            match self {
+                EcdsaP384 => world.sigstore.key_of(&name, KeyKind::EcdsaP384).await?,
+                Ed25519 => world.sigstore.key_of(&name, KeyKind::Ed25519).await?,
+                Rsa => world.sigstore.key_of(&name, KeyKind::Rsa).await?,
+                EcdsaP256 | Email | Uri | Workflow => world.sigstore.key(&name).await?,
+            };
+        }
+        Ok(())
+    }
+}
