@@ -32,6 +32,18 @@ impl Registries {
         Ok(manifest["layers"][0]["annotations"].clone())
     }
 
+    /// The digest of the payload of an image's one classic signature.
+    pub async fn payload_digest(
+        &self,
+        registry: &str,
+        from: &str,
+        image: &Image,
+    ) -> Result<String> {
+        let manifest = self.manifest(registry, from, &signature_tag(image)).await?;
+        let digest = manifest["layers"][0]["digest"].as_str();
+        digest.map(str::to_owned).context("a signature has a payload")
+    }
+
     /// Copies an image's one classic signature with other annotations.
     pub async fn copy_classic(
         &self,

@@ -306,8 +306,8 @@ async fn good(world: &World, sort: Sort) -> Result<Good> {
     };
     let (way, signer) = (Way { format, log, timestamp: true }, Signer::Identity(ALICE));
     let mut signed = vec![];
-    // The one is signed last, so that its entry is not its log's first and has a path to prove.
-    for name in ["other", "one"] {
+    // The other is signed last: its entry is of a time at which the one's certificate was valid.
+    for name in ["one", "other"] {
         let repository = format!("whole/{sort:?}/{name}").to_lowercase();
         let image = world.registries.push(REFERRERS, &repository).await?;
         world.sigstore.sign(&image.pinned, &signer, way).await?;
@@ -317,8 +317,8 @@ async fn good(world: &World, sort: Sort) -> Result<Good> {
         };
         signed.push((repository, image, value));
     }
-    let (repository, image, value) = signed.pop().context("two were signed")?;
     let (_, _, other) = signed.pop().context("two were signed")?;
+    let (repository, image, value) = signed.pop().context("two were signed")?;
     Ok(Good { sort, repository, image, value, other })
 }
 

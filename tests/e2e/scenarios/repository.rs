@@ -1,6 +1,7 @@
 //! The run's own TUF repository, as a client of others finds it.
 use std::path::Path;
 
+use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
 use serde_json::Value;
@@ -19,9 +20,12 @@ pub async fn of_tuf_is_followed_by_cosign(world: &mut World) -> Result<()> {
     repository.rotate().await?;
     for (version, home) in [(1, "first"), (3, "third")] {
         let home = world.folder(&format!("tuf-client-{home}"))?;
-        let said = initialize(world, &repository, version, &home).await?.success()?;
-        let status = said.find('{').and_then(|start| said.get(start..)).unwrap_or_default();
-        let status: Value = serde_json::from_str(status.trim())?;
+        let done = initialize(world, &repository, version, &home).await?;
+        let said = done.stderr.clone();
+        done.success()?;
+        let (start, end) = (said.find('{'), said.rfind('}'));
+        let status = start.zip(end).and_then(|(start, end)| said.get(start..=end));
+        let status: Value = serde_json::from_str(status.with_context(|| said.clone())?)?;
         let found = &status["metadata"]["root.json"]["version"];
         ensure!(*found == 3, "wanted root 3, found {found} in {said}");
         let got = home.join(".sigstore/root/targets/trusted_root.json");

@@ -122,12 +122,22 @@ const ATTESTATIONS: &[Attested] = &[
     Attested(Row("att-email-bundle-rekor2", Email, Bundle, V2, WITH, PLAIN), "cyclonedx"),
 ];
 
-/// Each signature is admitted for who made it and for what it has, refused under another signer's
-/// policy, and refused where more is asked for than it has.
-pub async fn of_every_kind_are_admitted_and_refused(world: &mut World) -> Result<()> {
-    prepare(world, SIGNATURES.iter()).await?;
+/// A key's signature is admitted for who made it and for what it has, refused under the policy of
+/// another key, and refused where more is asked for than it has.
+pub async fn of_keys_are_admitted_and_refused(world: &mut World) -> Result<()> {
+    judge_all(world, |who| who.identities().is_none()).await
+}
+
+/// The same of signatures by people and workflows.
+pub async fn of_identities_are_admitted_and_refused(world: &mut World) -> Result<()> {
+    judge_all(world, |who| who.identities().is_some()).await
+}
+
+async fn judge_all(world: &mut World, wanted: fn(Who) -> bool) -> Result<()> {
+    let rows = SIGNATURES.iter().filter(|row| wanted(row.1));
+    prepare(world, rows.clone()).await?;
     let world: &World = world;
-    all(SIGNATURES.iter().map(|row| async move {
+    all(rows.map(|row| async move {
         judge(world, row).await.map_err(|error| anyhow!("{}: {error:#}", row.0))
     }))
     .await
@@ -154,6 +164,23 @@ async fn judge(world: &World, row: &Row) -> Result<()> {
         }
     };
     assert_refused(ask(world, STRICT, &image).await?, &[&image, &policy, step, code])
+}
+
+/// Rekor v1 finds an entry by the hash of what was signed, which is the payload's digest.
+pub async fn in_rekor_v1_are_found_by_hash(world: &mut World) -> Result<()> {
+    world.sigstore.start_rekor_v1().await?;
+    EcdsaP256.make_keys(world).await?;
+    let image = world.registries.push(REFERRERS, "found/app").await?;
+    let way = Way { format: Classic, log: V1, timestamp: WITHOUT };
+    world.sigstore.sign(&image.pinned, &EcdsaP256.signer(), way).await?;
+    let payload = world.registries.payload_digest(REFERRERS, "found/app", &image).await?;
+    let entries = world.sigstore.search_rekor_v1(&payload).await?;
+    ensure!(entries.len() == 1, "wanted one entry of {payload}, found {entries:?}");
+    let hash = &entries[0]["spec"]["data"]["hash"]["value"];
+    ensure!(format!("sha256:{}", hash.as_str().unwrap_or_default()) == payload, "{entries:?}");
+    let none = world.sigstore.search_rekor_v1(&image.digest).await?;
+    ensure!(none.is_empty(), "wanted no entry of another hash, found {none:?}");
+    Ok(())
 }
 
 /// Attestations of every form are attached and good, as `cosign` finds; and none of them stands in

@@ -1,9 +1,15 @@
 //! Rekor v1: a database, Trillian on it, and the server, which answers searches too.
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+use serde_json::json;
 
+use super::Sigstore;
 use crate::parts;
 use crate::pki::Pki;
 use crate::process::Process;
@@ -15,6 +21,9 @@ pub const ADDRESS: &str = "127.0.0.1:3000";
 
 /// The name in its checkpoints.
 const NAME: &str = "rekor-v1.e2e.test";
+
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
 
 const DATABASE: &str = "127.0.0.1:3306";
 const LOG_SERVER: &str = "127.0.0.1:8090";
@@ -51,6 +60,24 @@ impl RekorV1 {
         let mut server = server(pki, tree)?.start(logs)?;
         server.listens(ADDRESS).await?;
         Ok(Self { _servers: [database, log_server, log_signer, server] })
+    }
+}
+
+impl Sigstore {
+    /// The bodies of the entries that Rekor v1 finds by a hash, `sha256:` and hexadecimal.
+    pub async fn search_rekor_v1(&self, hash: &str) -> Result<Vec<Value>> {
+        let client = reqwest::Client::builder().timeout(ANSWER).build()?;
+        let api = format!("http://{ADDRESS}/api/v1");
+        let search = client.post(format!("{api}/index/retrieve")).json(&json!({ "hash": hash }));
+        let found: Vec<String> = search.send().await?.error_for_status()?.json().await?;
+        let mut bodies = vec![];
+        for entry in found {
+            let answer = client.get(format!("{api}/log/entries/{entry}")).send().await?;
+            let answer: Value = answer.error_for_status()?.json().await?;
+            let body = answer[&entry]["body"].as_str().context("an entry has a body")?;
+            bodies.push(serde_json::from_slice(&BASE64_STANDARD.decode(body)?)?);
+        }
+        Ok(bodies)
     }
 }
 
