@@ -13,7 +13,7 @@ use super::process::Program;
 use super::process::run;
 
 /// Where the mirror answers.
-const MIRROR: &str = "10.244.0.5:8000";
+pub const MIRROR: &str = "10.244.0.5:8000";
 
 /// A repository with keys, served. The mirror ends with it.
 pub struct TufRepository {
