@@ -89,6 +89,8 @@ pub const ALL: &[Scenario] = scenarios![
     false credentials::of_a_private_registry_stay_with_their_owners,
     false signatures::of_keys_are_admitted_and_refused,
     false signatures::of_identities_are_admitted_and_refused,
+    false signatures::of_several_on_one_image_are_told_apart,
+    false signatures::of_an_index_are_its_own,
     false signatures::in_rekor_v1_are_found_by_hash,
     false signatures::attestations_are_no_signatures,
     false damage::is_found_at_its_step,

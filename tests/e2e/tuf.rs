@@ -1,4 +1,5 @@
 //! A TUF repository of the run's own, and the mirror that serves it.
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -12,30 +13,37 @@ use super::isolation::add_address;
 use super::process::Program;
 use super::process::run;
 
-/// Where the mirror answers.
-pub const MIRROR: &str = "10.244.0.5:8000";
+/// The mirrors' address. Each has a port of its own.
+const MIRROR: &str = "10.244.0.5";
 
 /// A repository with keys, served. The mirror ends with it.
 pub struct TufRepository {
     folder: PathBuf,
+    address: SocketAddr,
     mirror: tokio::task::JoinHandle<()>,
 }
 
 impl TufRepository {
     /// Makes a repository with these targets, by name and file, and serves it.
     pub async fn start(folder: &Path, targets: &[(&str, &Path)]) -> Result<Self> {
-        add_address(MIRROR.trim_end_matches(":8000"))?;
-        let listener = tokio::net::TcpListener::bind(MIRROR).await?;
+        add_address(MIRROR)?;
+        let listener = tokio::net::TcpListener::bind((MIRROR, 0)).await?;
+        let address = listener.local_addr()?;
         let router = Router::new().fallback(file).with_state(folder.join("repository"));
         let mirror = tokio::spawn(async move { drop(axum::serve(listener, router).await) });
-        let repository = Self { folder: folder.to_owned(), mirror };
+        let repository = Self { folder: folder.to_owned(), address, mirror };
         repository.change("init", targets).await?;
         Ok(repository)
     }
 
-    /// The mirror's address.
+    /// The mirror's host and port.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The mirror's address, as clients are given it.
     pub fn url(&self) -> String {
-        format!("http://{MIRROR}")
+        format!("http://{}", self.address)
     }
 
     /// The file of a root.

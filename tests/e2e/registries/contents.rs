@@ -14,9 +14,40 @@ use super::USER;
 use super::digest;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 impl Registries {
+    /// Pushes an index of two images that no others are like, with the tag `v1`.
+    pub async fn push_index(&self, registry: &str, repository: &str) -> Result<Image> {
+        let mut manifests = vec![];
+        for architecture in ["amd64", "arm64"] {
+            let from = format!("{repository}-{architecture}");
+            let image = self.push(registry, &from).await?;
+            self.copy(registry, &from, &image, repository).await?;
+            let manifest = self.manifest(registry, repository, &image.digest).await?;
+            manifests.push(json!({
+                "mediaType": MANIFEST,
+                "digest": image.digest,
+                "size": manifest.to_string().len(),
+                "platform": { "architecture": architecture, "os": "linux" },
+            }));
+        }
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
+        self.put_manifest(registry, repository, "v1", &index).await?;
+        let (name, digest) =
+            (format!("{registry}/{repository}"), digest(index.to_string().as_bytes()));
+        Ok(Image { tagged: format!("{name}:v1"), pinned: format!("{name}@{digest}"), digest })
+    }
+
+    /// The digests of the images in an index.
+    pub async fn digests(&self, registry: &str, from: &str, index: &Image) -> Result<Vec<String>> {
+        let index = self.manifest(registry, from, &index.digest).await?;
+        let manifests = index["manifests"].as_array().into_iter().flatten();
+        let digests = manifests.map(|manifest| manifest["digest"].as_str().map(str::to_owned));
+        digests.collect::<Option<_>>().context("a manifest has no digest")
+    }
+
     /// Copies an image to another repository of the registry, without its signatures.
     pub async fn copy(&self, registry: &str, from: &str, image: &Image, to: &str) -> Result<Image> {
         let manifest = self.manifest(registry, from, &image.digest).await?;
@@ -120,7 +151,12 @@ impl Registries {
 
     async fn read(&self, url: &str) -> Result<Vec<u8>> {
         let request = self.client.get(url).basic_auth(USER, Some(PASSWORD));
-        let answer = request.header(ACCEPT, MANIFEST).send().await?.error_for_status()?;
+        let answer = request
+            .header(ACCEPT, MANIFEST)
+            .header(ACCEPT, INDEX)
+            .send()
+            .await?
+            .error_for_status()?;
         Ok(answer.bytes().await?.to_vec())
     }
 
@@ -133,7 +169,8 @@ impl Registries {
     ) -> Result<()> {
         let url = format!("http://{registry}/v2/{repository}/manifests/{reference}");
         let request = self.client.put(&url).basic_auth(USER, Some(PASSWORD));
-        let request = request.header(CONTENT_TYPE, MANIFEST).body(manifest.to_string());
+        let kind = manifest["mediaType"].as_str().unwrap_or(MANIFEST);
+        let request = request.header(CONTENT_TYPE, kind).body(manifest.to_string());
         let answer = request.send().await?;
         ensure!(answer.status().is_success(), "PUT {url}: {}", answer.status());
         Ok(())

@@ -7,7 +7,6 @@ use anyhow::ensure;
 use serde_json::Value;
 
 use crate::process::Done;
-use crate::tuf::MIRROR;
 use crate::tuf::TufRepository;
 use crate::world::World;
 
@@ -22,7 +21,8 @@ pub async fn of_tuf_is_followed_by_cosign(world: &mut World) -> Result<()> {
     for (version, home) in [(1, "first"), (3, "third")] {
         let home = world.folder(&format!("tuf-client-{home}"))?;
         initialize(world, &repository, version, &home).await?.success()?;
-        let kept = home.join(".sigstore/root").join(MIRROR.replace(':', "-"));
+        let kept =
+            home.join(".sigstore/root").join(repository.address().to_string().replace(':', "-"));
         let read = |file: &str| std::fs::read(kept.join(file)).with_context(|| file.to_owned());
         let root: Value = serde_json::from_slice(&read("root.json")?)?;
         ensure!(root["signed"]["version"] == 3, "wanted root 3, found {root}");

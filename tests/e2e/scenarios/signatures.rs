@@ -9,28 +9,40 @@ use futures::stream;
 use serde_json::Value;
 use serde_json::json;
 
-use super::support::COPY;
+use super::support::EFFECT;
 use super::support::RELEASE;
 use super::support::TRUST_ROOT;
+use super::support::admitted;
+use super::support::apply_ready;
 use super::support::ask;
 use super::support::assert_refused;
 use super::support::cluster_policy;
 use super::support::keyless;
+use super::support::refused;
 use crate::registries::PLAIN;
 use crate::registries::REFERRERS;
 use crate::sigstore::Format;
 use crate::sigstore::Format::Bundle;
 use crate::sigstore::Format::Classic;
 use crate::sigstore::Format::ClassicReferrer;
-use crate::sigstore::Identity;
-use crate::sigstore::KeyKind;
 use crate::sigstore::Log;
 use crate::sigstore::Log::Nowhere;
 use crate::sigstore::Log::V1;
 use crate::sigstore::Log::V2;
-use crate::sigstore::Signer;
 use crate::sigstore::Way;
 use crate::world::World;
+
+#[path = "signatures/who.rs"]
+mod who;
+
+use who::Who;
+use who::Who::EcdsaP256;
+use who::Who::EcdsaP384;
+use who::Who::Ed25519;
+use who::Who::Email;
+use who::Who::Rsa;
+use who::Who::Uri;
+use who::Who::Workflow;
 
 /// A namespace whose policies trust the signer and ask for what the signature has.
 const RIGHT: &str = "signatures-right";
@@ -47,32 +59,14 @@ const AT_A_TIME: usize = 3;
 /// How long policies take to be ready.
 const READY: Duration = Duration::from_secs(60);
 
-/// Who signs.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Who {
-    EcdsaP256,
-    EcdsaP384,
-    Ed25519,
-    Rsa,
-    Email,
-    Uri,
-    Workflow,
-}
-
-use Who::EcdsaP256;
-use Who::EcdsaP384;
-use Who::Ed25519;
-use Who::Email;
-use Who::Rsa;
-use Who::Uri;
-use Who::Workflow;
-
 /// A signature: who made it, how (form, log, with a timestamp or not), and in which registry it is.
 struct Row(&'static str, Who, Format, Log, bool, &'static str);
 
 const WITH: bool = true;
 const WITHOUT: bool = false;
 
+/// Not among them, because `cosign` itself makes none: bundles by Ed25519 keys, and bundles by P-384
+/// keys in Rekor v1.
 const SIGNATURES: &[Row] = &[
     Row("key-classic", EcdsaP256, Classic, Nowhere, WITHOUT, PLAIN),
     Row("key-classic-tsa", EcdsaP256, Classic, Nowhere, WITH, REFERRERS),
@@ -87,6 +81,7 @@ const SIGNATURES: &[Row] = &[
     Row("rsa-classic", Rsa, Classic, Nowhere, WITHOUT, REFERRERS),
     Row("rsa-classic-rekor1", Rsa, Classic, V1, WITHOUT, PLAIN),
     Row("rsa-bundle-rekor2", Rsa, Bundle, V2, WITH, REFERRERS),
+    Row("rsa-bundle-rekor1", Rsa, Bundle, V1, WITHOUT, PLAIN),
     Row("p384-classic", EcdsaP384, Classic, Nowhere, WITHOUT, PLAIN),
     Row("p384-classic-rekor1", EcdsaP384, Classic, V1, WITHOUT, REFERRERS),
     Row("p384-bundle-rekor2", EcdsaP384, Bundle, V2, WITH, PLAIN),
@@ -94,14 +89,17 @@ const SIGNATURES: &[Row] = &[
     Row("email-classic-rekor1", Email, Classic, V1, WITHOUT, PLAIN),
     Row("email-classic-rekor1-tsa", Email, Classic, V1, WITH, REFERRERS),
     Row("email-classic-tsa", Email, Classic, Nowhere, WITH, PLAIN),
+    Row("email-classic-referrer-rekor1", Email, ClassicReferrer, V1, WITHOUT, REFERRERS),
     Row("email-bundle-rekor1", Email, Bundle, V1, WITHOUT, REFERRERS),
     Row("email-bundle-rekor1-tsa", Email, Bundle, V1, WITH, PLAIN),
     Row("email-bundle-rekor2", Email, Bundle, V2, WITH, REFERRERS),
     Row("email-bundle-tsa", Email, Bundle, Nowhere, WITH, PLAIN),
     Row("workflow-classic-rekor1", Workflow, Classic, V1, WITHOUT, REFERRERS),
+    Row("workflow-bundle-rekor1", Workflow, Bundle, V1, WITHOUT, REFERRERS),
     Row("workflow-bundle-rekor2", Workflow, Bundle, V2, WITH, PLAIN),
     Row("uri-classic-rekor1", Uri, Classic, V1, WITHOUT, PLAIN),
     Row("uri-bundle-rekor1", Uri, Bundle, V1, WITHOUT, REFERRERS),
+    Row("uri-bundle-rekor2", Uri, Bundle, V2, WITH, PLAIN),
 ];
 
 /// An attestation: the same, and the type of its predicate.
@@ -149,12 +147,9 @@ async fn judge(world: &World, row: &Row) -> Result<()> {
     world.sigstore.sign(&image.pinned, &who.signer(), row.way()).await?;
     let image = image.tagged;
     ask(world, RIGHT, &image).await?.success()?;
-    let (step, code) = match who.signer() {
-        Signer::Key(_) => ("step signature", "[signature-invalid]"),
-        Signer::Identity(_) => ("step identity", "[subject-mismatch]"),
-    };
     let policy = format!("ImagePolicy {WRONG}/{name}");
-    assert_refused(ask(world, WRONG, &image).await?, &[&image, &policy, step, code])?;
+    let texts = [image.as_str(), &policy, who.step(), who.code()];
+    assert_refused(ask(world, WRONG, &image).await?, &texts)?;
     let policy = format!("ImagePolicy {STRICT}/{name}");
     let (step, code) = match (log, timestamp) {
         (Nowhere, _) => ("step log-lookup", "[log-entry-absent]"),
@@ -164,6 +159,64 @@ async fn judge(world: &World, row: &Row) -> Result<()> {
         }
     };
     assert_refused(ask(world, STRICT, &image).await?, &[&image, &policy, step, code])
+}
+
+/// Several signers of one image, in both forms: each is found among the others' signatures, and one
+/// who did not sign is missed.
+pub async fn of_several_on_one_image_are_told_apart(world: &mut World) -> Result<()> {
+    const SEVERAL: &str = "signatures-several";
+    let rows = [
+        Row("several-key-classic", EcdsaP256, Classic, Nowhere, WITHOUT, PLAIN),
+        Row("several-workflow-classic", Workflow, Classic, V1, WITHOUT, PLAIN),
+        Row("several-email-bundle", Email, Bundle, V2, WITH, PLAIN),
+        Row("several-rsa-bundle", Rsa, Bundle, Nowhere, WITHOUT, PLAIN),
+    ];
+    world.sigstore.start_rekor_v1().await?;
+    world.namespace(SEVERAL, &[]).await?;
+    let image = world.registries.push(PLAIN, "several/app").await?;
+    for row in &rows {
+        row.1.make_keys(world).await?;
+        world.sigstore.sign(&image.pinned, &row.1.signer(), row.way()).await?;
+        // All of these policies cover the image, so that all must be met.
+        let mut policy = row.policy(world, SEVERAL)?;
+        policy["spec"]["images"] = json!([{ "glob": "10.244.0.*:5000/several/**" }]);
+        apply_ready(world, &policy).await?;
+    }
+    admitted(world, SEVERAL, &image.tagged, EFFECT).await?;
+    for row in &rows {
+        let mut policy = row.policy(world, WRONG)?;
+        policy["metadata"]["namespace"] = json!(SEVERAL);
+        policy["spec"]["images"] = json!([{ "glob": "10.244.0.*:5000/several/**" }]);
+        world.apply(&policy).await?.success()?;
+        let named = format!("ImagePolicy {SEVERAL}/{}", row.0);
+        let texts = [named.as_str(), row.1.step(), row.1.code()];
+        refused(world, SEVERAL, &image.tagged, EFFECT, &texts).await?;
+        let right = row.policy(world, SEVERAL)?["spec"]["authorities"].clone();
+        policy["spec"]["authorities"] = right;
+        world.apply(&policy).await?.success()?;
+        admitted(world, SEVERAL, &image.tagged, EFFECT).await?;
+    }
+    Ok(())
+}
+
+/// An index that was signed with all its images is admitted by its tag, and refused when only its
+/// images are signed.
+pub async fn of_an_index_are_its_own(world: &mut World) -> Result<()> {
+    let policy = cluster_policy("index", "index", json!([keyless(world, &RELEASE)]));
+    apply_ready(world, &policy).await?;
+    world.namespace(RIGHT, &[]).await?;
+    let (signer, way) = (Workflow.signer(), Way { format: Bundle, log: V2, timestamp: WITH });
+    let signed = world.registries.push_index(REFERRERS, "index/signed").await?;
+    world.sigstore.sign_recursively(&signed.pinned, &signer, way).await?;
+    admitted(world, RIGHT, &signed.tagged, EFFECT).await?;
+    let parts = world.registries.push_index(REFERRERS, "index/parts").await?;
+    for digest in world.registries.digests(REFERRERS, "index/parts", &parts).await? {
+        let part = format!("{REFERRERS}/index/parts@{digest}");
+        world.sigstore.sign(&part, &signer, way).await?;
+        admitted(world, RIGHT, &part, EFFECT).await?;
+    }
+    let texts = [parts.tagged.as_str(), "step evidence", "[signature-absent]"];
+    assert_refused(ask(world, RIGHT, &parts.tagged).await?, &texts)
 }
 
 /// Rekor v1 finds an entry by the hash of what was signed, which is the payload's digest.
@@ -290,52 +343,5 @@ impl Row {
         policy["kind"] = json!("ImagePolicy");
         policy["metadata"]["namespace"] = json!(namespace);
         Ok(policy)
-    }
-}
-
-impl Who {
-    /// The one who signs.
-    fn signer(self) -> Signer {
-        match self.identities() {
-            Some([ours, _]) => Signer::Identity(ours),
-            None => Signer::Key(format!("{self:?}-ours")),
-        }
-    }
-
-    /// Whom a policy trusts: the one who signs, or another of the same kind.
-    fn authority(self, world: &World, other: bool) -> Result<Value> {
-        Ok(match self.identities() {
-            Some([ours, theirs]) => keyless(world, if other { &theirs } else { &ours }),
-            None => {
-                let name = format!("{self:?}-{}", if other { "theirs" } else { "ours" });
-                json!({ "name": "key", "key": { "data": world.sigstore.public_key(&name)? } })
-            }
-        })
-    }
-
-    const fn identities(self) -> Option<[Identity; 2]> {
-        match self {
-            EcdsaP256 | EcdsaP384 | Ed25519 | Rsa => None,
-            Email => Some([Identity::Email("alice@e2e.test"), Identity::Email("bob@e2e.test")]),
-            Uri => Some([Identity::Uri("1"), Identity::Uri("2")]),
-            Workflow => Some([RELEASE, COPY]),
-        }
-    }
-
-    /// Makes the key that signs and another of its kind, unless they are there.
-    async fn make_keys(self, world: &World) -> Result<()> {
-        for whose in ["ours", "theirs"] {
-            let name = format!("{self:?}-{whose}");
-            if world.sigstore.public_key(&name).is_ok() {
-                continue;
-            }
-            match self {
-                EcdsaP384 => world.sigstore.key_of(&name, KeyKind::EcdsaP384).await?,
-                Ed25519 => world.sigstore.key_of(&name, KeyKind::Ed25519).await?,
-                Rsa => world.sigstore.key_of(&name, KeyKind::Rsa).await?,
-                EcdsaP256 | Email | Uri | Workflow => world.sigstore.key(&name).await?,
-            };
-        }
-        Ok(())
     }
 }

@@ -88,6 +88,12 @@ impl Sigstore {
         run(program.args([image]), "").await?.success().map(drop)
     }
 
+    /// Signs an index and every image in it.
+    pub async fn sign_recursively(&self, index: &str, signer: &Signer, way: Way) -> Result<()> {
+        let program = self.signing("sign", signer, way).await?;
+        run(program.args(["--recursive", index]), "").await?.success().map(drop)
+    }
+
     /// Attaches an attestation about an image: a predicate of a type that `cosign` knows by name.
     pub async fn attest(
         &self,
