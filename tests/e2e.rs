@@ -47,6 +47,8 @@ mod scenarios;
 mod sigstore;
 #[path = "e2e/tegata.rs"]
 mod tegata;
+#[path = "e2e/tuf.rs"]
+mod tuf;
 #[path = "e2e/world.rs"]
 mod world;
 

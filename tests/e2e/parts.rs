@@ -9,8 +9,9 @@ use anyhow::Result;
 use anyhow::ensure;
 
 /// Every part, with the variable that may name it.
-const PARTS: [(&str, &str); 12] = [
+const PARTS: [(&str, &str); 19] = [
     ("cosign", "COSIGN"),
+    ("createtree", "CREATETREE"),
     ("ctlog", "CTLOG"),
     ("docker-registry", "DOCKER_REGISTRY"),
     ("etcd", "ETCD"),
@@ -19,9 +20,15 @@ const PARTS: [(&str, &str); 12] = [
     ("kube-apiserver", "KUBE_APISERVER"),
     ("kube-controller-manager", "KUBE_CONTROLLER_MANAGER"),
     ("kubectl", "KUBECTL"),
+    ("mariadbd", "MARIADBD"),
     ("referrers", "REFERRERS_REGISTRY"),
     ("rekor-server", "REKOR"),
+    ("rekor-v1-server", "REKOR_V1"),
     ("timestamp-server", "TIMESTAMP_SERVER"),
+    ("trillian.sql", "TRILLIAN_SCHEMA"),
+    ("trillian_log_server", "TRILLIAN_LOG_SERVER"),
+    ("trillian_log_signer", "TRILLIAN_LOG_SIGNER"),
+    ("tuf-repository", "TUF_REPOSITORY"),
 ];
 
 /// Gets what is not there yet.

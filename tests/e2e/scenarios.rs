@@ -15,6 +15,8 @@ mod basics;
 mod changes;
 #[path = "scenarios/credentials.rs"]
 mod credentials;
+#[path = "scenarios/damage.rs"]
+mod damage;
 #[path = "scenarios/faults.rs"]
 mod faults;
 #[path = "scenarios/invalid.rs"]
@@ -29,8 +31,12 @@ mod load;
 mod modes;
 #[path = "scenarios/policies.rs"]
 mod policies;
+#[path = "scenarios/repository.rs"]
+mod repository;
 #[path = "scenarios/settings.rs"]
 mod settings;
+#[path = "scenarios/signatures.rs"]
+mod signatures;
 #[path = "scenarios/support.rs"]
 mod support;
 #[path = "scenarios/tenants.rs"]
@@ -81,6 +87,14 @@ pub const ALL: &[Scenario] = scenarios![
     false tenants::a_key_of_another_namespace_is_out_of_reach,
     false tenants::a_secrets_content_is_never_shown,
     false credentials::of_a_private_registry_stay_with_their_owners,
+    false signatures::of_keys_are_admitted_and_refused,
+    false signatures::of_identities_are_admitted_and_refused,
+    false signatures::of_several_on_one_image_are_told_apart,
+    false signatures::of_an_index_are_its_own,
+    false signatures::in_rekor_v1_are_found_by_hash,
+    false signatures::attestations_are_no_signatures,
+    false damage::is_found_at_its_step,
+    false repository::of_tuf_is_followed_by_cosign,
     false settings::no_match_and_mutate_do_what_they_say,
     false invalid::policies_are_refused_at_apply_time,
     false policies::of_the_examples_are_accepted_without_a_warning,

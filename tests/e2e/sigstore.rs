@@ -1,5 +1,6 @@
 //! A private Sigstore: an issuer of identity tokens, Fulcio, a certificate transparency log, Rekor
-//! v2 and a timestamp authority; and `cosign`, which signs with it.
+//! v2, Rekor v1 where a scenario asks for it, and a timestamp authority; and `cosign`, which signs
+//! with it.
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -14,11 +15,25 @@ use super::process::Program;
 use super::process::run;
 use super::registries::docker_config;
 
+#[path = "sigstore/certificate.rs"]
+mod certificate;
 #[path = "sigstore/issuer.rs"]
 mod issuer;
+#[path = "sigstore/rekor_v1.rs"]
+mod rekor_v1;
+#[path = "sigstore/signing.rs"]
+mod signing;
 
+pub use certificate::damage_sct;
 pub use issuer::Identity;
+pub use signing::Format;
+pub use signing::KeyKind;
+pub use signing::Log;
+pub use signing::Signer;
+pub use signing::Way;
+
 use issuer::Issuer;
+use rekor_v1::RekorV1;
 
 /// Fulcio's address.
 const FULCIO: &str = "127.0.0.1:5555";
@@ -39,8 +54,10 @@ const SINCE: &str = "start-time=2020-01-01T00:00:00Z";
 /// The instance, running.
 pub struct Sigstore {
     folder: PathBuf,
+    logs: PathBuf,
     pki: Pki,
     issuer: Issuer,
+    rekor_v1: Option<RekorV1>,
     _servers: Vec<Process>,
 }
 
@@ -66,9 +83,24 @@ impl Sigstore {
         let mut fulcio = fulcio(&pki)?.start(logs)?;
         fulcio.listens(FULCIO).await?;
         servers.push(fulcio);
-        let sigstore = Self { folder: folder.to_owned(), pki, issuer, _servers: servers };
+        let sigstore = Self {
+            folder: folder.to_owned(),
+            logs: logs.to_owned(),
+            pki,
+            issuer,
+            rekor_v1: None,
+            _servers: servers,
+        };
         sigstore.describe().await?;
         Ok(sigstore)
+    }
+
+    /// Starts Rekor v1, unless it runs. The trusted root names it from the beginning.
+    pub async fn start_rekor_v1(&mut self) -> Result<()> {
+        if self.rekor_v1.is_none() {
+            self.rekor_v1 = Some(RekorV1::start(&self.pki, &self.logs).await?);
+        }
+        Ok(())
     }
 
     /// The issuer of an identity, as certificates and policies name it.
@@ -81,40 +113,32 @@ impl Sigstore {
         Ok(serde_json::from_str(&self.pki.read("trusted_root.json")?)?)
     }
 
-    /// Signs an image keyless, as somebody.
+    /// The file that holds it.
+    pub fn trusted_root_file(&self) -> PathBuf {
+        self.pki.path("trusted_root.json")
+    }
+
+    /// Signs an image keyless, as somebody: a bundle with an entry in Rekor v2 and a timestamp.
     pub async fn sign_keyless(&self, image: &str, identity: &Identity) -> Result<()> {
-        let token = self.issuer.token(identity)?;
-        let arguments = [
-            "sign",
-            "--yes",
-            "--allow-http-registry",
-            "--signing-config=signing_config.json",
-            "--trusted-root=trusted_root.json",
-            image,
-        ];
-        let program = self.program()?.args(arguments).env("SIGSTORE_ID_TOKEN", token);
-        run(program, "").await?.success().map(drop)
+        let way = Way { format: Format::Bundle, log: Log::V2, timestamp: true };
+        self.sign(image, &Signer::Identity(identity.clone()), way).await
     }
 
     /// Makes a key pair, and gives its public half as PEM.
     pub async fn key(&self, name: &str) -> Result<String> {
         self.cosign(&["generate-key-pair", "--output-key-prefix", name]).await?.success()?;
+        self.public_key(name)
+    }
+
+    /// The public half of a key pair that was made, as PEM.
+    pub fn public_key(&self, name: &str) -> Result<String> {
         self.pki.read(&format!("{name}.pub"))
     }
 
-    /// Signs an image with a key that was made, without a log.
+    /// Signs an image with a key that was made: a bundle without log and timestamp.
     pub async fn sign_with_key(&self, image: &str, name: &str) -> Result<()> {
-        let key = format!("{name}.key");
-        let arguments = [
-            "sign",
-            "--yes",
-            "--allow-http-registry",
-            "--signing-config=no_services.json",
-            "--key",
-            &key,
-            image,
-        ];
-        self.cosign(&arguments).await?.success().map(drop)
+        let way = Way { format: Format::Bundle, log: Log::Nowhere, timestamp: false };
+        self.sign(image, &Signer::Key(name.to_owned()), way).await
     }
 
     /// Verifies by `cosign` what [`Self::sign_keyless`] signed.
@@ -138,46 +162,41 @@ impl Sigstore {
         run(self.program()?.args(arguments), "").await
     }
 
-    fn program(&self) -> Result<Program> {
-        let program = Program::part("cosign")?.folder(&self.folder);
-        Ok(program.env("HOME", self.folder.display()).env("COSIGN_PASSWORD", ""))
+    /// The same, with the home of somebody else.
+    pub async fn cosign_at(&self, home: &Path, arguments: &[&str]) -> Result<Done> {
+        run(self.program()?.args(arguments).env("HOME", home.display()), "").await
     }
 
-    /// Writes the trusted root, a signing configuration, and one without any service.
+    fn program(&self) -> Result<Program> {
+        let program = Program::part("cosign")?.folder(&self.folder);
+        let file = |name: &str| self.pki.path(name).display().to_string();
+        Ok(program
+            .env("HOME", self.folder.display())
+            .env("COSIGN_PASSWORD", "")
+            // For the classic formats, which look at no trusted root when they sign.
+            .env("SIGSTORE_ROOT_FILE", file("fulcio-chain.pem"))
+            .env("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", file("ctlog.pub"))
+            .env("SIGSTORE_REKOR_PUBLIC_KEY", file("rekor-v1.pub")))
+    }
+
+    /// Writes the trusted root.
     async fn describe(&self) -> Result<()> {
-        let service = "api-version=1,start-time=2020-01-01T00:00:00Z,operator=e2e";
-        let rekor_service = service.replace("api-version=1", "api-version=2");
-        let commands = [
-            vec![
-                "trusted-root".to_owned(),
-                "create".into(),
-                format!("--fulcio=url=http://{FULCIO},certificate-chain=fulcio-chain.pem"),
-                format!(
-                    "--rekor=url=http://{REKOR_NAME},public-key=rekor.pub,{SINCE},origin={REKOR_NAME}"
-                ),
-                format!("--ctfe=url=http://{CT_LOG},public-key=ctlog.pub,{SINCE}"),
-                format!(
-                    "--tsa=url=http://{TIMESTAMPS}/api/v1/timestamp,certificate-chain=timestamps-chain.pem"
-                ),
-                "--out=trusted_root.json".into(),
-            ],
-            vec![
-                "signing-config".into(),
-                "create".into(),
-                format!("--fulcio=url=http://{FULCIO},{service}"),
-                format!("--rekor=url=http://{REKOR},{rekor_service}"),
-                "--rekor-config=ANY".into(),
-                format!("--tsa=url=http://{TIMESTAMPS}/api/v1/timestamp,{service}"),
-                "--tsa-config=ANY".into(),
-                "--out=signing_config.json".into(),
-            ],
-            vec!["signing-config".into(), "create".into(), "--out=no_services.json".into()],
+        let arguments = [
+            "trusted-root".to_owned(),
+            "create".into(),
+            format!("--fulcio=url=http://{FULCIO},certificate-chain=fulcio-chain.pem"),
+            format!(
+                "--rekor=url=http://{REKOR_NAME},public-key=rekor.pub,{SINCE},origin={REKOR_NAME}"
+            ),
+            format!("--rekor=url=http://{},public-key=rekor-v1.pub,{SINCE}", rekor_v1::ADDRESS),
+            format!("--ctfe=url=http://{CT_LOG},public-key=ctlog.pub,{SINCE}"),
+            format!(
+                "--tsa=url=http://{TIMESTAMPS}/api/v1/timestamp,certificate-chain=timestamps-chain.pem"
+            ),
+            "--out=trusted_root.json".into(),
         ];
-        for command in commands {
-            let arguments: Vec<&str> = command.iter().map(String::as_str).collect();
-            self.cosign(&arguments).await?.success()?;
-        }
-        Ok(())
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.cosign(&arguments).await?.success().map(drop)
     }
 }
 
@@ -193,6 +212,7 @@ fn keys(pki: &Pki) -> Result<()> {
     pki.certificate("timestamps", subject, Some("timestamps-root"), stamping)?;
     pki.chain("timestamps-chain.pem", &["timestamps", "timestamps-root"])?;
     pki.ec_key("ctlog")?;
+    pki.ec_key("rekor-v1")?;
     pki.ed25519_key("rekor")
 }
 

@@ -62,6 +62,13 @@ impl World {
         self.folder.path().join("logs")
     }
 
+    /// A folder below that of the run, which is made.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
     /// Keeps the folder of the run, and says where it is.
     pub fn keep(self) -> PathBuf {
         self.folder.keep()

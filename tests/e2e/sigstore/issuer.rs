@@ -27,6 +27,8 @@ const ADDRESS: &str = "127.0.0.1:5556";
 pub enum Identity {
     /// Somebody with an e-mail address.
     Email(&'static str),
+    /// A user whom the issuer names by a URI.
+    Uri(&'static str),
     /// The release workflow of a repository on GitHub, run for its main branch.
     Workflow(&'static str),
 }
@@ -36,6 +38,7 @@ impl Identity {
     pub fn subject(&self) -> String {
         match self {
             Self::Email(address) => (*address).to_owned(),
+            Self::Uri(name) => format!("http://{ADDRESS}/users/{name}"),
             Self::Workflow(repository) => format!("https://github.com/{}", workflow(repository)),
         }
     }
@@ -45,6 +48,7 @@ impl Identity {
 pub fn url(identity: &Identity) -> String {
     match identity {
         Identity::Email(_) => format!("http://{ADDRESS}/email"),
+        Identity::Uri(_) => format!("http://{ADDRESS}/uri"),
         Identity::Workflow(_) => format!("http://{ADDRESS}/github"),
     }
 }
@@ -98,10 +102,12 @@ pub fn fulcio_settings() -> Value {
         (url, issuer)
     };
     let email = issuer("email", json!({ "type": "email" }));
+    let domain = format!("http://{ADDRESS}");
+    let uri = issuer("uri", json!({ "type": "uri", "subject-domain": domain }));
     let github = json!({ "type": "ci-provider", "ci-provider": "github-workflow" });
     let github = issuer("github", github);
     json!({
-        "oidc-issuers": { (email.0): email.1, (github.0): github.1 },
+        "oidc-issuers": { (email.0): email.1, (github.0): github.1, (uri.0): uri.1 },
         "ci-issuer-metadata": { "github-workflow": {
             "default-template-values": { "url": "https://github.com" },
             "subject-alternative-name-template": "{{ .url }}/{{ .job_workflow_ref }}",
@@ -137,6 +143,7 @@ fn claims(identity: &Identity) -> Result<Value> {
         Identity::Email(address) => {
             json!({ "sub": address, "email": address, "email_verified": true })
         }
+        Identity::Uri(_) => json!({ "sub": identity.subject() }),
         Identity::Workflow(repository) => json!({
             "sub": format!("repo:{repository}:ref:refs/heads/main"),
             "event_name": "push",
