@@ -38,14 +38,14 @@ const IO_NAMES: [&str; 13] = [
 
 /// What the I/O layer may import from: itself and all below.
 const IO_USES: &str = "admission api cluster error evidence files image json metrics policy registry server \
-                       telemetry trust_root verdict verify workload";
+                       telemetry trust_root tuf verdict verify workload";
 
 /// What composes the program may import from: everything.
 const ALL: &str = "admission api args cluster commands error evidence files image json metrics policy registry \
-                   server telemetry trust_root verdict verify workload";
+                   server telemetry trust_root tuf verdict verify workload";
 
 /// Each module of the crate: its layer, and which others it may import from.
-const MODULES: [(&str, Layer, &str); 19] = [
+const MODULES: [(&str, Layer, &str); 20] = [
     ("api", Layer::Pure, ""),
     ("error", Layer::Pure, ""),
     ("verdict", Layer::Pure, "policy"),
@@ -67,6 +67,7 @@ const MODULES: [(&str, Layer, &str); 19] = [
     ("registry", Layer::Io, IO_USES),
     ("server", Layer::Io, IO_USES),
     ("telemetry", Layer::Io, IO_USES),
+    ("tuf", Layer::Io, IO_USES),
     ("args", Layer::Io, ALL),
     ("commands", Layer::Io, ALL),
 ];
