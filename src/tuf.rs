@@ -147,20 +147,25 @@ impl Repository {
     /// When the mirror does not answer in time or properly, something does not verify, or the
     /// target is no trusted root.
     pub async fn refresh(&mut self, now: Timestamp) -> Result<Refreshed, RefreshError> {
-        let mut trusted = self.trusted.clone();
-        let fetch = Box::pin(self.fetch(&mut trusted, now));
+        let (mut trusted, mut unsaved) = (self.trusted.clone(), None);
+        let fetch = Box::pin(self.fetch(&mut trusted, &mut unsaved, now));
         let fetched = tokio::time::timeout(self.deadline, fetch).await;
         self.trusted = trusted;
         let target = fetched.unwrap_or(Err(RefreshError::TimedOut { limit: self.deadline }))?;
         let mut refreshed = self.believe(&self.trusted, &target, now)?;
-        refreshed.unsaved = self.save(&target).await.err();
+        refreshed.unsaved = unsaved.or(self.save(&target).await.err());
         self.target = Some(target);
         Ok(refreshed)
     }
 
     /// The client workflow (TUF specification, 5.3 to 5.7).
-    async fn fetch(&self, trusted: &mut Trusted, now: Timestamp) -> Result<Vec<u8>, RefreshError> {
-        self.fetch_roots(trusted).await?;
+    async fn fetch(
+        &self,
+        trusted: &mut Trusted,
+        unsaved: &mut Option<StateError>,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, RefreshError> {
+        self.fetch_roots(trusted, unsaved).await?;
         trusted.check_root(now)?;
         let timestamp = self.metadata(Role::Timestamp, None, None).await?;
         trusted.update_timestamp(&timestamp, now)?;
@@ -193,7 +198,11 @@ impl Repository {
         Err(MirrorError::Missing { url: self.mirror.shown(&self.name) }.into())
     }
 
-    async fn fetch_roots(&self, trusted: &mut Trusted) -> Result<(), RefreshError> {
+    async fn fetch_roots(
+        &self,
+        trusted: &mut Trusted,
+        unsaved: &mut Option<StateError>,
+    ) -> Result<(), RefreshError> {
         for _ in 0..MAX_ROOTS {
             let version = trusted.root_version().saturating_add(1);
             let name = format!("{version}.root.json");
@@ -202,9 +211,7 @@ impl Repository {
             };
             trusted.update_root(&root)?;
             if let Some(state) = &self.state {
-                // It is fetched again after a restart; what cannot be written is reported with
-                // the rest.
-                let _ = state.save_root(version, &root).await;
+                *unsaved = unsaved.take().or(state.save_root(version, &root).await.err());
             }
         }
         Err(RefreshError::TooManyRoots { limit: MAX_ROOTS })

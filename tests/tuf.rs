@@ -7,7 +7,17 @@
     reason = "test support"
 )]
 
+#[path = "tuf/attacks.rs"]
+mod attacks;
 #[path = "support/collection.rs"]
 mod collection;
+#[path = "tuf/keeping.rs"]
+mod keeping;
+#[path = "tuf/mirror.rs"]
+mod mirror;
+#[path = "tuf/refresh.rs"]
+mod refresh;
+#[path = "support/tuf_repository.rs"]
+mod tuf_repository;
 #[path = "tuf/vectors.rs"]
 mod vectors;

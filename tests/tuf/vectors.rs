@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde_json::Value;
 use tegata::trust_root::tuf::Role;
+use tegata::trust_root::tuf::Source;
 use tegata::trust_root::tuf::Trusted;
 use tegata::trust_root::tuf::TufError;
 
@@ -191,6 +192,8 @@ fn the_public_good_chain_is_followed_from_any_root() {
         let expired = TufError::Expired { role: Role::Root, expires };
         assert_eq!(trusted.check_root(expires), Err(expired));
     }
+    let mut trusted = Trusted::from_root(&root(15)).unwrap();
+    assert_eq!(trusted.update_root(Source::public_good().root()), Ok(()), "the embedded root");
     let mut trusted = Trusted::from_root(&root(3)).unwrap();
     for offered in [3, 5] {
         let wanted = TufError::RootVersion { trusted: 3, offered };
