@@ -54,7 +54,7 @@ const MODULES: [(&str, Layer, &str); 20] = [
     ("workload", Layer::Pure, "image verdict"),
     ("trust_root", Layer::Pure, "json verdict"),
     ("verify", Layer::Pure, "evidence image json policy trust_root verdict"),
-    ("policy", Layer::Pure, "api evidence image trust_root verdict verify"),
+    ("policy", Layer::Pure, "api error evidence image trust_root verdict verify"),
     ("evidence", Layer::Pipeline, "image verdict"),
     (
         "admission",

@@ -228,18 +228,18 @@ impl Roles {
         let all = |keys: &Vec<Key>, value| sign(value, &keys.iter().collect::<Vec<_>>());
         let targets = all(&self.targets, &release.targets);
         let mut snapshot = release.snapshot.clone();
-        seal(&mut snapshot["meta"]["targets.json"], &targets);
+        seal(snapshot["meta"].get_mut("targets.json"), &targets);
         let snapshot = all(&self.snapshot, &snapshot);
         let mut timestamp = release.timestamp.clone();
-        seal(&mut timestamp["meta"]["snapshot.json"], &snapshot);
+        seal(timestamp["meta"].get_mut("snapshot.json"), &snapshot);
         let timestamp = all(&self.timestamp, &timestamp);
         Signed { timestamp, snapshot, targets }
     }
 }
 
 /// Adds length and hash, unless they are there.
-fn seal(entry: &mut Value, bytes: &[u8]) {
-    if entry.is_object() && entry.get("hashes").is_none() {
+fn seal(entry: Option<&mut Value>, bytes: &[u8]) {
+    if let Some(entry) = entry.filter(|entry| entry.get("hashes").is_none()) {
         entry["length"] = json!(bytes.len());
         entry["hashes"] = file(bytes)["hashes"].clone();
     }
