@@ -19,12 +19,15 @@ use jiff::Timestamp;
 
 mod canonical;
 mod error;
+mod file;
 mod key;
 mod metadata;
 mod name;
+mod payload;
 mod source;
 
 pub use error::TufError;
+pub use file::TargetFile;
 pub use name::MAX_NAME_BYTES;
 pub use name::check_name;
 pub use source::PUBLIC_GOOD_MIRROR;
@@ -32,14 +35,14 @@ pub use source::Source;
 pub use source::SourceError;
 pub use source::TRUSTED_ROOT_TARGET;
 
-use metadata::MetaFile;
+use file::MetaFile;
+use file::check_bytes;
 use metadata::Metadata;
 use metadata::Payload;
-use metadata::RootPayload;
-use metadata::SnapshotPayload;
-pub use metadata::TargetFile;
-use metadata::TargetsPayload;
-use metadata::TimestampPayload;
+use payload::RootPayload;
+use payload::SnapshotPayload;
+use payload::TargetsPayload;
+use payload::TimestampPayload;
 
 /// Most roots that one refresh follows. Sigstore's public-good instance reached 15 in five years;
 /// the specification (5.3.3) asks for a bound against endless chains.
@@ -307,7 +310,7 @@ impl Trusted {
     /// Metadata that another role names by version, and perhaps by length and hash.
     fn named<P: Payload>(&self, bytes: &[u8], file: &MetaFile) -> Result<Metadata<P>, TufError> {
         let name = format!("{}.json", P::ROLE);
-        metadata::check_bytes(&name, bytes, file.length, file.hashes.as_ref())?;
+        check_bytes(&name, bytes, file.length, file.hashes.as_ref())?;
         let new: Metadata<P> = Metadata::parse(bytes)?;
         new.verify(&self.root.payload)?;
         same_version(&new, file)?;
@@ -366,7 +369,7 @@ fn fresh<P: Payload>(metadata: &Metadata<P>, now: Timestamp) -> Result<(), TufEr
 fn is_named<P: Payload>(metadata: &Metadata<P>, file: &MetaFile) -> Result<(), TufError> {
     same_version(metadata, file)?;
     let name = format!("{}.json", P::ROLE);
-    metadata::check_bytes(&name, metadata.bytes(), file.length, file.hashes.as_ref())
+    check_bytes(&name, metadata.bytes(), file.length, file.hashes.as_ref())
 }
 
 fn same_version<P: Payload>(metadata: &Metadata<P>, file: &MetaFile) -> Result<(), TufError> {

@@ -1,18 +1,16 @@
 //! Metadata files: what is signed, and by whom.
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::Map;
 use serde_json::Value;
-use sha2::Digest as _;
 
 use crate::verdict::printable;
 
 use super::Role;
 use super::TufError;
 use super::canonical::canonical;
-use super::key::Key;
+use super::payload::RootPayload;
 
 /// Most keys in a root, and most signatures on a file: each signature costs a verification.
 /// Sigstore's roots have seven keys and at most ten signatures.
@@ -45,8 +43,8 @@ pub(super) trait Payload: Sized {
 /// The fields that all roles share (4.3 and following).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Common {
-    version: u64,
-    expires: Timestamp,
+    pub(super) version: u64,
+    pub(super) expires: Timestamp,
 }
 
 impl<P: Payload> Metadata<P> {
@@ -87,7 +85,7 @@ impl<P: Payload> Metadata<P> {
         let demand = root.demand(role)?;
         let mut valid: BTreeSet<&[u8]> = BTreeSet::new();
         for (id, signature) in &self.signatures {
-            let key = demand.key_ids.get(id).and_then(|id| root.keys.get(id));
+            let key = demand.key_ids.get(id).and_then(|id| root.key(id));
             if let Some(key) = key.filter(|key| !valid.contains(key.identity()))
                 && key.verifies(&self.signed, signature)
             {
@@ -102,7 +100,7 @@ impl<P: Payload> Metadata<P> {
     }
 }
 
-fn malformed(role: Role, problem: impl Into<String>) -> TufError {
+pub(super) fn malformed(role: Role, problem: impl Into<String>) -> TufError {
     TufError::Malformed { role, problem: problem.into() }
 }
 
@@ -143,299 +141,14 @@ fn signatures(role: Role, value: Option<&Value>) -> Result<Vec<(String, Vec<u8>)
     Ok(found)
 }
 
-fn bounded(role: Role, what: &str, count: usize) -> Result<(), TufError> {
+pub(super) fn bounded(role: Role, what: &str, count: usize) -> Result<(), TufError> {
     if count > MAX_KEYS {
         return Err(malformed(role, format!("{count} {what}; the limit is {MAX_KEYS}")));
     }
     Ok(())
 }
 
-/// The keys of all roles (4.3).
-#[derive(Clone, Debug)]
-pub(super) struct RootPayload {
-    pub(super) version: u64,
-    pub(super) expires: Timestamp,
-    pub(super) consistent_snapshot: bool,
-    keys: BTreeMap<String, Key>,
-    demands: BTreeMap<Role, Demand>,
-}
-
-/// Who must sign for a role.
-#[derive(Clone, Debug)]
-struct Demand {
-    key_ids: BTreeSet<String>,
-    threshold: usize,
-}
-
-impl RootPayload {
-    fn demand(&self, role: Role) -> Result<&Demand, TufError> {
-        self.demands.get(&role).ok_or_else(|| malformed(Role::Root, no_role(role)))
-    }
-}
-
-fn no_role(role: Role) -> String {
-    format!("it does not say who signs for the {role} role")
-}
-
-impl Payload for RootPayload {
-    const ROLE: Role = Role::Root;
-
-    fn read(common: Common, signed: &Map<String, Value>) -> Result<Self, TufError> {
-        let consistent_snapshot = match signed.get("consistent_snapshot") {
-            None => false,
-            Some(Value::Bool(value)) => *value,
-            Some(_) => return Err(malformed(Role::Root, "`consistent_snapshot` is no boolean")),
-        };
-        let keys = object(Role::Root, signed, "keys")?;
-        bounded(Role::Root, "keys", keys.len())?;
-        let keys = keys.iter().filter_map(|(id, key)| Some((id.clone(), Key::from_json(key)?)));
-        let roles = object(Role::Root, signed, "roles")?;
-        let mut demands = BTreeMap::new();
-        for role in Role::ALL {
-            let entry = roles.get(role.as_str());
-            let entry = entry.ok_or_else(|| malformed(Role::Root, no_role(role)))?;
-            demands.insert(role, Demand::read(role, entry)?);
-        }
-        let Common { version, expires } = common;
-        Ok(Self { version, expires, consistent_snapshot, keys: keys.collect(), demands })
-    }
-
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn expires(&self) -> Timestamp {
-        self.expires
-    }
-}
-
-impl Demand {
-    fn read(role: Role, entry: &Value) -> Result<Self, TufError> {
-        let ids = entry.get("keyids").and_then(Value::as_array);
-        let ids = ids.and_then(|ids| ids.iter().map(|id| id.as_str().map(str::to_owned)).collect());
-        let key_ids: BTreeSet<String> = ids.ok_or_else(|| malformed(Role::Root, no_role(role)))?;
-        let threshold = entry.get("threshold").and_then(Value::as_u64);
-        let threshold = threshold.and_then(|threshold| usize::try_from(threshold).ok());
-        match threshold {
-            Some(0) => Err(TufError::ThresholdZero { role }),
-            Some(threshold) => Ok(Self { key_ids, threshold }),
-            None => Err(malformed(Role::Root, format!("the {role} role has no threshold"))),
-        }
-    }
-}
-
-/// The newest snapshot (4.6).
-#[derive(Clone, Debug)]
-pub(super) struct TimestampPayload {
-    pub(super) version: u64,
-    pub(super) expires: Timestamp,
-    pub(super) snapshot: MetaFile,
-}
-
-impl Payload for TimestampPayload {
-    const ROLE: Role = Role::Timestamp;
-
-    fn read(common: Common, signed: &Map<String, Value>) -> Result<Self, TufError> {
-        let files = object(Role::Timestamp, signed, "meta")?;
-        let snapshot = files
-            .get("snapshot.json")
-            .ok_or_else(|| malformed(Role::Timestamp, "it does not name snapshot.json"))?;
-        let snapshot = MetaFile::read(Role::Timestamp, snapshot)?;
-        let Common { version, expires } = common;
-        Ok(Self { version, expires, snapshot })
-    }
-
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn expires(&self) -> Timestamp {
-        self.expires
-    }
-}
-
-/// The targets metadata that belongs together (4.4).
-#[derive(Clone, Debug)]
-pub(super) struct SnapshotPayload {
-    pub(super) version: u64,
-    pub(super) expires: Timestamp,
-    pub(super) files: BTreeMap<String, MetaFile>,
-}
-
-impl Payload for SnapshotPayload {
-    const ROLE: Role = Role::Snapshot;
-
-    fn read(common: Common, signed: &Map<String, Value>) -> Result<Self, TufError> {
-        let files = object(Role::Snapshot, signed, "meta")?.iter();
-        let files =
-            files.map(|(name, file)| Ok((name.clone(), MetaFile::read(Role::Snapshot, file)?)));
-        let Common { version, expires } = common;
-        Ok(Self { version, expires, files: files.collect::<Result<_, TufError>>()? })
-    }
-
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn expires(&self) -> Timestamp {
-        self.expires
-    }
-}
-
-/// The files that there are (4.5).
-#[derive(Clone, Debug)]
-pub(super) struct TargetsPayload {
-    pub(super) version: u64,
-    pub(super) expires: Timestamp,
-    pub(super) files: BTreeMap<String, TargetFile>,
-    /// Whether other roles speak for further files.
-    pub(super) delegates: bool,
-}
-
-impl Payload for TargetsPayload {
-    const ROLE: Role = Role::Targets;
-
-    fn read(common: Common, signed: &Map<String, Value>) -> Result<Self, TufError> {
-        let files = object(Role::Targets, signed, "targets")?.iter();
-        let files = files.map(|(name, file)| Ok((name.clone(), TargetFile::read(name, file)?)));
-        let files = files.collect::<Result<_, TufError>>()?;
-        let roles = signed.get("delegations").and_then(|delegations| delegations.get("roles"));
-        let delegates = roles.and_then(Value::as_array).is_some_and(|roles| !roles.is_empty());
-        let Common { version, expires } = common;
-        Ok(Self { version, expires, files, delegates })
-    }
-
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn expires(&self) -> Timestamp {
-        self.expires
-    }
-}
-
-/// What a role says of another role's metadata (4.4, METAFILES).
-#[derive(Clone, Debug)]
-pub(super) struct MetaFile {
-    pub(super) version: u64,
-    pub(super) length: Option<u64>,
-    pub(super) hashes: Option<Hashes>,
-}
-
-impl MetaFile {
-    fn read(role: Role, entry: &Value) -> Result<Self, TufError> {
-        let version = entry.get("version").and_then(Value::as_u64).filter(|version| *version > 0);
-        let version =
-            version.ok_or_else(|| malformed(role, "a file's version is no number above zero"))?;
-        let length = match entry.get("length") {
-            None => None,
-            Some(length) => {
-                let problem = || malformed(role, "a file's length is no whole number");
-                Some(length.as_u64().ok_or_else(problem)?)
-            }
-        };
-        let hashes = entry.get("hashes").map(|hashes| Hashes::read(role, hashes)).transpose()?;
-        Ok(Self { version, length, hashes })
-    }
-}
-
-/// What the repository says of a target (4.5, TARGETS).
-#[derive(Clone, Debug)]
-pub struct TargetFile {
-    name: String,
-    length: u64,
-    hashes: Hashes,
-}
-
-impl TargetFile {
-    fn read(name: &str, entry: &Value) -> Result<Self, TufError> {
-        let length = entry.get("length").and_then(Value::as_u64);
-        let (Some(length), Some(hashes)) = (length, entry.get("hashes")) else {
-            let problem = format!("`{}` has no length or no hash", printable(name));
-            return Err(malformed(Role::Targets, problem));
-        };
-        let hashes = Hashes::read(Role::Targets, hashes)?;
-        Ok(Self { name: name.to_owned(), length, hashes })
-    }
-
-    /// Its length in bytes.
-    ///
-    /// # Errors
-    /// When it is longer than [`super::MAX_TARGET_BYTES`].
-    pub fn length(&self) -> Result<usize, TufError> {
-        let limit = super::MAX_TARGET_BYTES;
-        match usize::try_from(self.length) {
-            Ok(length) if length <= limit => Ok(length),
-            _ => Err(TufError::TooLarge { name: self.name.clone(), bytes: self.length, limit }),
-        }
-    }
-
-    /// Its hashes in hexadecimal: in a repository with consistent snapshots the file's name begins
-    /// with one of them.
-    pub fn hashes(&self) -> impl Iterator<Item = &str> {
-        let Hashes { sha256, sha512 } = &self.hashes;
-        [sha256, sha512].into_iter().flatten().map(String::as_str)
-    }
-
-    /// Whether these are the target's bytes (5.7.3).
-    ///
-    /// # Errors
-    /// When they are not, or too many.
-    pub fn check(&self, bytes: &[u8]) -> Result<(), TufError> {
-        self.length()?;
-        check_bytes(&self.name, bytes, Some(self.length), Some(&self.hashes))
-    }
-}
-
-/// Hashes in hexadecimal, in lower case; one at least.
-#[derive(Clone, Debug)]
-pub(super) struct Hashes {
-    sha256: Option<String>,
-    sha512: Option<String>,
-}
-
-impl Hashes {
-    fn read(role: Role, value: &Value) -> Result<Self, TufError> {
-        let hash = |name: &str, length: usize| match value.get(name).map(Value::as_str) {
-            None => Ok(None),
-            Some(Some(hash))
-                if hash.len() == length && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
-            {
-                Ok(Some(hash.to_ascii_lowercase()))
-            }
-            Some(_) => Err(malformed(role, format!("a {name} is not {length} digits"))),
-        };
-        let (sha256, sha512) = (hash("sha256", 64)?, hash("sha512", 128)?);
-        if sha256.is_none() && sha512.is_none() {
-            return Err(malformed(role, "a file has no hash by sha256 or sha512"));
-        }
-        Ok(Self { sha256, sha512 })
-    }
-}
-
-/// Whether the bytes have the length and all the hashes that were signed.
-pub(super) fn check_bytes(
-    name: &str,
-    bytes: &[u8],
-    length: Option<u64>,
-    hashes: Option<&Hashes>,
-) -> Result<(), TufError> {
-    let found = bytes.len() as u64;
-    if let Some(wanted) = length.filter(|length| *length != found) {
-        return Err(TufError::LengthMismatch { name: name.to_owned(), found, wanted });
-    }
-    let Some(Hashes { sha256, sha512 }) = hashes else { return Ok(()) };
-    let mismatch = |algorithm| TufError::HashMismatch { name: name.to_owned(), algorithm };
-    if sha256.as_ref().is_some_and(|hash| *hash != hex::encode(sha2::Sha256::digest(bytes))) {
-        return Err(mismatch("sha256"));
-    }
-    if sha512.as_ref().is_some_and(|hash| *hash != hex::encode(sha2::Sha512::digest(bytes))) {
-        return Err(mismatch("sha512"));
-    }
-    Ok(())
-}
-
-fn object<'a>(
+pub(super) fn object<'a>(
     role: Role,
     signed: &'a Map<String, Value>,
     field: &str,
