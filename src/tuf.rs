@@ -228,7 +228,7 @@ impl Repository {
             None => format!("{role}.json"),
         };
         let length = length.and_then(|length| usize::try_from(length).ok());
-        let cap = length.map_or(role.max_bytes(), |length| length.min(role.max_bytes()));
+        let cap = length.unwrap_or(usize::MAX).min(role.max_bytes());
         let found = self.mirror.get(&name, cap).await?;
         found.ok_or_else(|| MirrorError::Missing { url: self.mirror.shown(&name) }.into())
     }

@@ -138,8 +138,8 @@ fn canonical(value: &Value) -> String {
             let entries = sorted.into_iter().map(|(k, v)| format!("{}:{}", text(k), canonical(v)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
         }
-        Value::String(value) => text(value),
-        other => other.to_string(),
+        Value::String(content) => text(content),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
 }
 

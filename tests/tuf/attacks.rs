@@ -180,7 +180,8 @@ fn rejects_versions_that_go_back() {
     let roles = Roles::new("a");
     let mut at_five = start(&roles);
     take(&mut at_five, &roles, &release(&roles, 5)).unwrap();
-    let cases: [(&str, fn(&mut Release)); 3] = [
+    type Change = fn(&mut Release);
+    let cases: [(&str, Change); 3] = [
         ("timestamp.json", |it| it.timestamp["version"] = json!(4)),
         ("snapshot.json", |it| it.timestamp["meta"]["snapshot.json"]["version"] = json!(4)),
         ("targets.json", |it| it.snapshot["meta"]["targets.json"]["version"] = json!(4)),
@@ -215,7 +216,8 @@ fn rejects_what_has_expired_at_each_use() {
     let roles = Roles::new("a");
     let soon = "2026-11-22T00:00:01Z";
     let expires: Timestamp = soon.parse().unwrap();
-    let cases: [(Role, fn(&mut Release) -> &mut Value); 3] = [
+    type Part = fn(&mut Release) -> &mut Value;
+    let cases: [(Role, Part); 3] = [
         (Role::Timestamp, |it| &mut it.timestamp),
         (Role::Snapshot, |it| &mut it.snapshot),
         (Role::Targets, |it| &mut it.targets),

@@ -160,7 +160,7 @@ fn metadata_of_others_gets_the_verdict_of_its_index() {
     for case in &cases {
         let id = case["id"].as_str().unwrap();
         let refused = REFUSED.iter().find(|(name, _)| *name == id).map(|(_, error)| *error);
-        let refused = refused.or(UNTRUSTED.contains(&id).then_some("root: BelowThreshold"));
+        let refused = refused.or_else(|| UNTRUSTED.contains(&id).then_some("root: BelowThreshold"));
         let verdict = case["expected"].as_str().unwrap();
         assert_eq!(verdict.starts_with("reject"), refused.is_some(), "{id}: {verdict}");
         let wanted = refused.map_or(Ok(()), |error| Err(error.to_owned()));

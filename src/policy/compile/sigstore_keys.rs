@@ -71,15 +71,16 @@ fn authority(spec: &api::CertificateAuthoritySpec, path: &str) -> Result<Value, 
         let der = certificate.to_der().map_err(|problem| error(problem.to_string()))?;
         certificates.push(json!({ "rawBytes": STANDARD.encode(der) }));
     }
-    let mut entry = json!({
+    let subject = subject.as_ref().map(|subject| {
+        let api::SubjectSpec { organization, common_name } = subject;
+        json!({ "organization": organization, "commonName": common_name })
+    });
+    Ok(json!({
+        "subject": subject.unwrap_or_else(|| json!({})),
         "uri": uri.as_deref().unwrap_or_default(),
         "certChain": { "certificates": certificates },
-    });
-    if let Some(api::SubjectSpec { organization, common_name }) = subject {
-        entry["subject"] = json!({ "organization": organization, "commonName": common_name });
-    }
-    window(&mut entry, valid_for.as_ref(), path)?;
-    Ok(entry)
+        "validFor": window(valid_for.as_ref(), path)?,
+    }))
 }
 
 fn ct_log(spec: &api::LogSpec, path: &str) -> Result<Value, CompileError> {
@@ -119,8 +120,10 @@ fn log(spec: &api::LogSpec, path: &str) -> Result<Value, CompileError> {
             return Err(CompileError::new(key_path, problem, "an Ed25519 or ECDSA key"));
         }
     };
-    let mut key = json!({ "rawBytes": STANDARD.encode(spki), "keyDetails": kind.details() });
-    window(&mut key, valid_for.as_ref(), path)?;
+    let valid_for = window(valid_for.as_ref(), path)?;
+    let key = json!({
+        "rawBytes": STANDARD.encode(spki), "keyDetails": kind.details(), "validFor": valid_for,
+    });
     Ok(json!({
         "baseUrl": base_url.as_deref().unwrap_or_default(),
         "hashAlgorithm": "SHA2_256",
@@ -191,12 +194,9 @@ fn pem(text: &str, path: &str, wanted: &str) -> Result<String, CompileError> {
     decoded.filter(|text| text.contains("-----BEGIN ")).ok_or_else(error)
 }
 
-fn window(
-    entry: &mut Value,
-    window: Option<&api::WindowSpec>,
-    path: &str,
-) -> Result<(), CompileError> {
-    let Some(api::WindowSpec { start, end }) = window else { return Ok(()) };
+/// A window as protobuf JSON writes it; null where there is none, which means the same as no field.
+fn window(window: Option<&api::WindowSpec>, path: &str) -> Result<Value, CompileError> {
+    let Some(api::WindowSpec { start, end }) = window else { return Ok(Value::Null) };
     let time = |field: &str, text: &str| {
         text.parse::<Timestamp>().map_err(|_| {
             let path = format!("{path}.validFor.{field}");
@@ -204,15 +204,12 @@ fn window(
         })
     };
     let from = time("start", start)?;
-    entry["validFor"] = json!({ "start": from.to_string() });
-    if let Some(end) = end {
-        let until = time("end", end)?;
-        if until < from {
-            let problem = "it is before the start";
-            let path = format!("{path}.validFor.end");
-            return Err(CompileError::new(path, problem, "a later time, or no such field"));
-        }
-        entry["validFor"]["end"] = json!(until.to_string());
+    let Some(end) = end else { return Ok(json!({ "start": from.to_string() })) };
+    let until = time("end", end)?;
+    if until < from {
+        let path = format!("{path}.validFor.end");
+        let wanted = "a later time, or no such field";
+        return Err(CompileError::new(path, "it is before the start", wanted));
     }
-    Ok(())
+    Ok(json!({ "start": from.to_string(), "end": until.to_string() }))
 }

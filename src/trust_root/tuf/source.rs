@@ -1,4 +1,5 @@
 //! Where a trust root is fetched from.
+use sha2::Digest as _;
 use url::Url;
 
 use crate::verdict::printable;
@@ -50,6 +51,17 @@ impl Source {
         #[expect(clippy::expect_used, reason = "constants, tried by a test")]
         Self::new(PUBLIC_GOOD_MIRROR, PUBLIC_GOOD_ROOT, TRUSTED_ROOT_TARGET)
             .expect("embedded source")
+    }
+
+    /// A name for this source that no other has, in 64 hexadecimal digits: for a folder.
+    pub fn id(&self) -> String {
+        let Self { mirror, root, target } = self;
+        let mut hash = sha2::Sha256::new();
+        for part in [mirror.as_str().as_bytes(), root, target.as_bytes()] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hex::encode(hash.finalize())
     }
 
     /// The mirror's address; its path ends with `/`.
@@ -115,6 +127,16 @@ mod tests {
         let source = Source::public_good();
         assert_eq!(source.mirror().as_str(), PUBLIC_GOOD_MIRROR);
         assert_eq!(source.target(), TRUSTED_ROOT_TARGET);
+    }
+
+    #[test]
+    fn sources_that_differ_have_other_ids() {
+        let id = |mirror, target| Source::new(mirror, PUBLIC_GOOD_ROOT, target).unwrap().id();
+        let one = id("https://h/a", "t");
+        assert_eq!(one, id("https://h/a/", "t"));
+        assert_eq!(one.len(), 64);
+        assert_ne!(one, id("https://h/", "a/t"));
+        assert_ne!(one, id("https://h/a", "t2"));
     }
 
     #[test]

@@ -99,6 +99,22 @@ fn single_keys_may_be_in_base64() {
 }
 
 #[test]
+fn single_keys_need_no_more_than_keys_and_certificates() {
+    let (mut keys, _) = public_good();
+    let kinds = ["certificateAuthorities", "tLogs", "ctLogs", "timestampAuthorities"];
+    for (kind, needed) in
+        kinds.into_iter().zip(["certChain", "publicKey", "publicKey", "certChain"])
+    {
+        for entry in keys[kind].as_array_mut().unwrap() {
+            entry.as_object_mut().unwrap().retain(|field, _| field == needed || field == "origin");
+        }
+    }
+    let compiled = compile_trust_root(&spec(json!({ "sigstoreKeys": keys }))).unwrap();
+    assert_eq!(format!("{compiled:?}"), format!("{:?}", TrustRoot::public_good()));
+    assert!(compiled.logs().iter().all(|log| log.window.is_none()));
+}
+
+#[test]
 fn rejects_single_keys_that_cannot_be_used() {
     let chain = "/certificateAuthorities/0/certChain";
     let window = "/tLogs/0/validFor";
