@@ -16,7 +16,7 @@
 //! | wire | [`api`] | nothing |
 //! | pure | [`error`], [`image`], [`json`], [`workload`], [`trust_root`], [`verify`], [`policy`], [`verdict`] | the layers above |
 //! | pipeline | [`evidence`], [`admission`] | wire and pure |
-//! | I/O | [`registry`], [`rekor`], [`files`], [`cluster`], [`server`], [`telemetry`], [`metrics`] | all of these |
+//! | I/O | [`registry`], [`rekor`], [`files`], [`cluster`], [`server`], [`telemetry`], [`metrics`], [`tuf`] | all of these |
 //! | composition | [`args`], [`commands`] | everything |
 //!
 //! Imports go downwards only; `tests/layers.rs` holds every module to it.
@@ -37,6 +37,7 @@ pub mod rekor;
 pub mod server;
 pub mod telemetry;
 pub mod trust_root;
+pub mod tuf;
 pub mod verdict;
 pub mod verify;
 pub mod workload;

@@ -37,15 +37,15 @@ const IO_NAMES: [&str; 13] = [
 ];
 
 /// What the I/O layer may import from: itself and all below.
-const IO_USES: &str = "admission api cluster error evidence files image json metrics policy registry rekor server \
-                       telemetry trust_root verdict verify workload";
+const IO_USES: &str = "admission api cluster error evidence files image json metrics policy registry rekor \
+                       server telemetry trust_root tuf verdict verify workload";
 
 /// What composes the program may import from: everything.
-const ALL: &str = "admission api args cluster commands error evidence files image json metrics policy registry rekor \
-                   server telemetry trust_root verdict verify workload";
+const ALL: &str = "admission api args cluster commands error evidence files image json metrics policy registry \
+                   rekor server telemetry trust_root tuf verdict verify workload";
 
 /// Each module of the crate: its layer, and which others it may import from.
-const MODULES: [(&str, Layer, &str); 20] = [
+const MODULES: [(&str, Layer, &str); 21] = [
     ("api", Layer::Pure, ""),
     ("error", Layer::Pure, ""),
     ("verdict", Layer::Pure, "policy"),
@@ -54,7 +54,7 @@ const MODULES: [(&str, Layer, &str); 20] = [
     ("workload", Layer::Pure, "image verdict"),
     ("trust_root", Layer::Pure, "json verdict"),
     ("verify", Layer::Pure, "evidence image json policy trust_root verdict"),
-    ("policy", Layer::Pure, "api evidence image trust_root verdict verify"),
+    ("policy", Layer::Pure, "api error evidence image trust_root verdict verify"),
     ("evidence", Layer::Pipeline, "image verdict"),
     (
         "admission",
@@ -68,6 +68,7 @@ const MODULES: [(&str, Layer, &str); 20] = [
     ("rekor", Layer::Io, IO_USES),
     ("server", Layer::Io, IO_USES),
     ("telemetry", Layer::Io, IO_USES),
+    ("tuf", Layer::Io, IO_USES),
     ("args", Layer::Io, ALL),
     ("commands", Layer::Io, ALL),
 ];

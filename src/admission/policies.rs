@@ -198,9 +198,9 @@ impl PolicyRequest {
             ),
             Kind::TrustRoot => {
                 let root = compile::read_spec::<api::TrustRootSpec>(spec)
-                    .and_then(|spec| compile::compile_trust_root(&spec));
+                    .and_then(|spec| compile::check_trust_root(&spec));
                 match root {
-                    Ok(root) => (None, root.problems().iter().map(Hint::of_trust_root).collect()),
+                    Ok(left_out) => (None, left_out.iter().map(Hint::of_trust_root).collect()),
                     Err(error) => (Some(error), Vec::new()),
                 }
             }

@@ -10,10 +10,13 @@ use kube::KubeSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::SigstoreKeysSpec;
 use super::Status;
+use super::TufSpec;
 use super::Unsupported;
 
-/// A Sigstore instance: its certificate authorities, logs and timestamp authorities.
+/// A Sigstore instance: its certificate authorities, logs and timestamp authorities, in exactly one
+/// of `trustedRoot`, `tuf` and `sigstoreKeys`.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "tegata.dev",
@@ -39,12 +42,11 @@ use super::Unsupported;
     )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("required" = ["trustedRoot"]))]
 #[x_kube(
     validation = Rule::new("!has(self.remote) && !has(self.repository)")
-        .message("`remote` and `repository` are not supported yet: give the trusted root in `trustedRoot`"),
-    validation = Rule::new("!has(self.sigstoreKeys)")
-        .message("`sigstoreKeys` is not supported yet: give the trusted root in `trustedRoot`")
+        .message("`remote` and `repository` are not supported: give the repository's `mirror` and `root` in `tuf`, or the trusted root in `trustedRoot`"),
+    validation = Rule::new("!has(self.tuf) || !has(self.sigstoreKeys)")
+        .message("`tuf` and `sigstoreKeys` exclude each other: give exactly one of `trustedRoot`, `tuf` and `sigstoreKeys`")
 )]
 pub struct TrustRootSpec {
     /// The instance's `trusted_root.json`: the JSON as a text, or as an object. In files, also
@@ -52,15 +54,18 @@ pub struct TrustRootSpec {
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_value")]
     pub trusted_root: Option<serde_json::Value>,
-    /// A TUF repository. Not supported yet.
+    /// A TUF repository, from which the trusted root is fetched and kept fresh.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    pub tuf: Option<TufSpec>,
+    /// Single keys and certificates, where there is no `trusted_root.json`.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    pub sigstore_keys: Option<SigstoreKeysSpec>,
+    /// A TUF repository as `policy.sigstore.dev` writes it. Not supported: see `tuf`.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub remote: Option<Unsupported>,
-    /// A TUF repository as an archive. Not supported yet.
+    /// A TUF repository as an archive. Not supported.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub repository: Option<Unsupported>,
-    /// Single keys and certificates. Not supported yet.
-    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
-    pub sigstore_keys: Option<Unsupported>,
 }
 
 /// A field that holds a text or an object: the API server keeps it as it is.

@@ -138,6 +138,10 @@ pub(super) fn trust_root(
         .map_err(|error| document.problem(file, &error.path, error.problem, error.wanted))?;
     let (field, json) = match source {
         TrustRootSource::Json(json) => ("spec.trustedRoot", json),
+        TrustRootSource::Keys(_) | TrustRootSource::Tuf(_) => {
+            return compile::compile_trust_root(spec)
+                .map_err(|error| document.problem(file, &error.path, error.problem, error.wanted));
+        }
         TrustRootSource::File(name) => {
             let field = "spec.trustedRoot.file";
             // A name, not a path: a policy repository must not read other files of the machine.

@@ -29,6 +29,7 @@ mod key;
 mod read;
 mod service;
 mod signer;
+mod sigstore_keys;
 mod trust_root;
 
 pub use authority::patterns;
@@ -37,6 +38,7 @@ pub use key::key_places;
 pub use read::read_spec;
 pub use read::refuse_empty_fields;
 pub use trust_root::TrustRootSource;
+pub use trust_root::check_trust_root;
 pub use trust_root::compile_trust_root;
 pub use trust_root::trust_root_source;
 

@@ -56,7 +56,7 @@ async fn sample(folder: &Path, name: &str) -> Sample {
             *bytes = bundle.to_string().into();
             of_bundle(&entries[0])
         }
-        Content::SimpleSigning { annotations, .. } => {
+        Content::Envelope { annotations, .. } | Content::SimpleSigning { annotations, .. } => {
             let text = annotations.remove(annotation::BUNDLE).unwrap();
             let bundle: Value = serde_json::from_str(&text).unwrap();
             let mut entry = bundle["Payload"].clone();

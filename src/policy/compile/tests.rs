@@ -283,6 +283,7 @@ fn trust_roots_are_inline_or_files() {
         (json!({"trustedRoot": {"file": "a", "mediaType": "x"}}), "spec.trustedRoot.file"),
         (json!({"remote": {"mirror": "x"}}), "spec.remote"),
         (json!({"trustedRoot": "{}", "sigstoreKeys": {}}), "spec.sigstoreKeys"),
+        (json!({"trustedRoot": "{}", "tuf": {"mirror": "x", "root": "{}"}}), "spec.tuf"),
         (json!({"repository": {}}), "spec.repository"),
     ] {
         assert_eq!(source(spec).unwrap_err().path, path);
