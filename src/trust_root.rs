@@ -14,6 +14,8 @@ use sigstore_verify::trust_root::TsaAuthority;
 
 use crate::verdict::printable;
 
+pub(crate) mod distinct;
+
 /// Most bytes of a `trusted_root.json`. The public-good instance's has 7 KiB, GitHub's 10 KiB.
 pub const MAX_BYTES: usize = 1024 * 1024;
 

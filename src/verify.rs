@@ -31,6 +31,7 @@ mod explain;
 mod key;
 mod log;
 mod payload;
+mod threshold;
 mod timestamp;
 
 pub use bundle::MAX_BUNDLE_BYTES;
@@ -140,7 +141,8 @@ struct Found {
 /// (3) its proof, checkpoint and SET, and that it is about this signature, key or certificate and
 /// payload; (4) the evidence parses within limits and is about this image; (5) the certificate's
 /// chain at every signing time, its usage and its SCT; (6) the signature; (7) every signing time
-/// lies within the validity of certificate and keys. Sigstore client specification, section 4.
+/// lies within the validity of certificate and keys; and of (3) and (7), that as many distinct logs
+/// and authorities vouch as are asked for. Sigstore client specification, section 4.
 pub fn verify(candidate: &Candidate, question: &Question<'_>) -> Examined {
     let mut steps = Vec::new();
     let result = examine(candidate, question, &mut steps).map(|found| {
@@ -187,6 +189,7 @@ fn examine(
         Some(key) => examine_keyed(&parsed, key, question, steps)?,
         None => examine_keyless(&parsed, question, steps)?,
     };
+    threshold::check(&parsed, question.demands, question.trust_root)?;
     steps.push(describe_log(&parsed));
     Ok(found)
 }
@@ -208,7 +211,7 @@ fn check_kind(parsed: &Parsed, question: &Question<'_>) -> Result<(), Failure> {
 
 /// (2) What the policy asks for is attached, and what is attached can be checked.
 fn check_demands(parsed: &Parsed, question: &Question<'_>) -> Result<StepReport, Failure> {
-    let Demands { log, timestamp } = question.demands;
+    let Demands { log, log_threshold: _, timestamp, timestamp_threshold: _ } = question.demands;
     let entries = &parsed.bundle.verification_material.tlog_entries;
     if entries.is_empty() && log != LogDemand::Optional {
         return Err(Failure::new(Reason::LogEntryAbsent, "no log entry is attached")
@@ -301,7 +304,8 @@ fn examine_keyed(
         verified.verified_timestamps().to_vec()
     } else {
         steps.push(StepReport::passed(Step::Signature, format!("{scheme}, this image")));
-        let mut times = timestamp::verify(parsed, trust_root)?;
+        let stamps = timestamp::verify(parsed, trust_root)?;
+        let mut times: Vec<_> = stamps.iter().map(|stamp| stamp.time).collect();
         for entry in &parsed.bundle.verification_material.tlog_entries {
             times.extend(log::check_entry(entry, parsed, key, scheme, trust_root)?);
         }

@@ -91,7 +91,7 @@ fn policy(signer: Signer, log: LogDemand, payload: PayloadKind) -> PolicySnapsho
         signer,
         sources: Vec::new(),
         formats: vec![Format::Legacy, Format::Bundle],
-        demands: Demands { log, timestamp: false },
+        demands: Demands::new(log, false),
         trust_root: Arc::new(TrustRoot::public_good()),
         payload,
     };

@@ -355,6 +355,11 @@ pub struct CtLogSpec {
     /// Whether the entry must carry an inclusion proof; a signed promise will do otherwise.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub inclusion_proof: Option<InclusionProofSpec>,
+    /// How many distinct logs must hold an entry; one where absent. Two entries of one log are
+    /// one, and the classic format has room for one entry only.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8))]
+    pub threshold: Option<u32>,
 }
 
 /// Whether an inclusion proof must be there.
@@ -375,6 +380,11 @@ pub struct TimestampSpec {
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub trust_root_ref: Option<Reference>,
+    /// How many distinct timestamp authorities must vouch for the time; one where absent. Two
+    /// timestamps of one authority are one, and the classic format has room for one timestamp only.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4))]
+    pub threshold: Option<u32>,
 }
 
 /// Which formats of signature count.

@@ -114,6 +114,8 @@ reasons! {
         "the inclusion proof does not lead to the checkpoint's root" "sign the image again";
     CheckpointInvalid "checkpoint-invalid" LogEntry Rejected
         "the checkpoint is malformed or not signed by a trusted log key" "check that the trust root is current";
+    LogThresholdUnmet "log-threshold-unmet" LogEntry Rejected
+        "the signature is in fewer distinct logs than the policy asks for" "have it entered in further logs of the trust root, or lower `ctlog.threshold`";
     CertificateAbsent "certificate-absent" Certificate Rejected
         "the signature carries no certificate, the policy asks for an identity" "sign keyless, or use a key authority";
     CertificateMalformed "certificate-malformed" Certificate Rejected
@@ -138,6 +140,8 @@ reasons! {
         "an RFC 3161 timestamp does not verify under a trusted authority" "check that the trust root holds the timestamp authority";
     TimestampOutsideWindow "timestamp-outside-window" Time Rejected
         "the timestamp authority was not valid at the time it states" "check that the trust root is current";
+    TimestampThresholdUnmet "timestamp-threshold-unmet" Time Rejected
+        "fewer distinct timestamp authorities vouch for the signing time than the policy asks for" "have it stamped by further authorities of the trust root, or lower `rfc3161timestamp.threshold`";
     SigningTimeOutsideCertificate "signing-time-outside-certificate" Time Rejected
         "the signature was made before or after the certificate's validity" "sign the image again";
     SigningTimeInFuture "signing-time-in-future" Time Rejected

@@ -56,6 +56,26 @@ pub(super) fn check_bodies(bundle: &Bundle) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The log that vouches for an entry which was verified: whose key signed its checkpoint, or else
+/// its promise. The identifier that the entry states chooses among the trust root's keys, no more.
+pub(super) fn of_entry<'a>(
+    entry: &TransparencyLogEntry,
+    root: &'a TrustRoot,
+) -> Result<&'a Log, Failure> {
+    match entry.inclusion_proof.as_ref().and_then(|proof| proof.checkpoint.checkpoint()) {
+        Some(checkpoint) => signer(checkpoint, root),
+        None => by_id(entry, root),
+    }
+}
+
+fn by_id<'a>(entry: &TransparencyLogEntry, root: &'a TrustRoot) -> Result<&'a Log, Failure> {
+    let id = entry.log_id.key_id.as_bytes();
+    root.logs().iter().find(|log| log.id.as_slice() == id).ok_or_else(|| {
+        Failure::new(Reason::LogUnknown, format!("the log is {}", hex::encode(id)))
+            .wanted("a log of the trust root")
+    })
+}
+
 fn parse_body(entry: &TransparencyLogEntry) -> Result<Value, Failure> {
     crate::json::parse(entry.canonicalized_body.as_bytes()).map_err(|error| {
         let found = format!("the log entry's body is not JSON: {error}");
@@ -172,11 +192,7 @@ fn check_proof(
 
 /// Verifies a signed entry timestamp: RFC 8785 JSON of the four fields, under the log's key.
 fn check_set(entry: &TransparencyLogEntry, set: &[u8], root: &TrustRoot) -> Result<(), Failure> {
-    let id = entry.log_id.key_id.as_bytes();
-    let log = root.logs().iter().find(|log| log.id.as_slice() == id).ok_or_else(|| {
-        Failure::new(Reason::LogUnknown, format!("the log is {}", hex::encode(id)))
-            .wanted("a log of the trust root")
-    })?;
+    let log = by_id(entry, root)?;
     let time = entry.integrated_time.ok_or_else(|| {
         Failure::new(Reason::LogEntryMalformed, "the log entry states no time of integration")
     })?;
@@ -188,7 +204,7 @@ fn check_set(entry: &TransparencyLogEntry, set: &[u8], root: &TrustRoot) -> Resu
     let signed = json!({
         "body": STANDARD.encode(entry.canonicalized_body.as_bytes()),
         "integratedTime": time.as_second(),
-        "logID": hex::encode(id),
+        "logID": hex::encode(entry.log_id.key_id.as_bytes()),
         "logIndex": entry.log_index.get(),
     });
     let set = SignatureBytes::new(set.to_vec());

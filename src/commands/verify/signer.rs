@@ -75,7 +75,7 @@ fn demands(args: &SignerArgs) -> Result<Demands, VerifyError> {
             problem: problem.to_owned(),
         });
     }
-    Ok(Demands { log, timestamp })
+    Ok(Demands::new(log, timestamp))
 }
 
 fn signer(args: &SignerArgs) -> Result<(&'static str, Signer), VerifyError> {
@@ -144,7 +144,7 @@ mod tests {
             (identity(Some(false), Some(true)), LogDemand::Entry, true),
             (identity(Some(true), Some(true)), LogDemand::Optional, true),
         ] {
-            assert_eq!(demands(&args).unwrap(), Demands { log, timestamp }, "{args:?}");
+            assert_eq!(demands(&args).unwrap(), Demands::new(log, timestamp), "{args:?}");
         }
         for timestamps in [None, Some(false)] {
             let error = demands(&identity(Some(true), timestamps)).unwrap_err();

@@ -1,5 +1,6 @@
 //! Authorities: who, where, in which format, and what must prove it.
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::CompileError;
@@ -21,6 +22,8 @@ use crate::policy::Signer;
 use crate::policy::Source;
 use crate::policy::suggest;
 use crate::trust_root::TrustRoot;
+use crate::verify::MAX_LOG_ENTRIES;
+use crate::verify::MAX_TIMESTAMPS;
 
 /// Longest name of an authority, in characters: it stands in every denial.
 const MAX_NAME: usize = 253;
@@ -128,7 +131,7 @@ fn compile(
     };
     Ok(Authority {
         name,
-        demands: demands(&signer, ctlog.as_ref(), rfc3161timestamp.is_some()),
+        demands: demands(&signer, ctlog.as_ref(), rfc3161timestamp.as_ref(), path)?,
         signer,
         sources,
         formats: match signature_format {
@@ -190,16 +193,41 @@ fn compile_static(
 
 /// Keyless authorities need a log entry, unless a timestamp is asked for instead. Keys need
 /// neither, unless asked for.
-fn demands(signer: &Signer, ctlog: Option<&api::CtLogSpec>, timestamp: bool) -> Demands {
+fn demands(
+    signer: &Signer,
+    ctlog: Option<&api::CtLogSpec>,
+    timestamp: Option<&api::TimestampSpec>,
+    path: &str,
+) -> Result<Demands, CompileError> {
     let proof = ctlog.and_then(|ctlog| ctlog.inclusion_proof);
     let keyless = matches!(signer, Signer::Identities(_));
     let log = match (ctlog, proof) {
         (Some(_), Some(api::InclusionProofSpec::Required)) => LogDemand::Proof,
         (Some(_), Some(api::InclusionProofSpec::Optional) | None) => LogDemand::Entry,
-        (None, _) if keyless && !timestamp => LogDemand::Entry,
+        (None, _) if keyless && timestamp.is_none() => LogDemand::Entry,
         (None, _) => LogDemand::Optional,
     };
-    Demands { log, timestamp }
+    let logs = ctlog.and_then(|ctlog| ctlog.threshold);
+    let stamps = timestamp.and_then(|timestamp| timestamp.threshold);
+    Ok(Demands {
+        log_threshold: threshold(logs, MAX_LOG_ENTRIES, &format!("{path}.ctlog"))?,
+        timestamp_threshold: threshold(
+            stamps,
+            MAX_TIMESTAMPS,
+            &format!("{path}.rfc3161timestamp"),
+        )?,
+        ..Demands::new(log, timestamp.is_some())
+    })
+}
+
+/// How many are asked for; at most as many as evidence may carry.
+fn threshold(asked: Option<u32>, most: usize, path: &str) -> Result<NonZeroUsize, CompileError> {
+    let Some(asked) = asked else { return Ok(NonZeroUsize::MIN) };
+    let threshold = usize::try_from(asked).ok().and_then(NonZeroUsize::new);
+    threshold.filter(|threshold| threshold.get() <= most).ok_or_else(|| {
+        let wanted = format!("a number from 1 to {most}, the most that a signature may carry");
+        CompileError::new(format!("{path}.threshold"), asked, wanted)
+    })
 }
 
 fn compile_sources(specs: &[api::SourceSpec], path: &str) -> Result<Vec<Source>, CompileError> {

@@ -64,7 +64,7 @@ fn compiles_a_policy_with_its_defaults() {
     let [authority] = policy.authorities.as_slice() else { panic!("one authority") };
     assert_eq!(authority.name, "authority-0");
     assert_eq!(authority.formats, [Format::Legacy, Format::Bundle]);
-    assert_eq!(authority.demands, Demands { log: LogDemand::Entry, timestamp: false });
+    assert_eq!(authority.demands, Demands::new(LogDemand::Entry, false));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn demands_follow_the_kind_of_authority() {
         }
         let text = authority.to_string();
         let policy = compile(spec(authority)).unwrap();
-        assert_eq!(policy.authorities[0].demands, Demands { log, timestamp }, "{text}");
+        assert_eq!(policy.authorities[0].demands, Demands::new(log, timestamp), "{text}");
     }
 }
 

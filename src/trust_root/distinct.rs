@@ -1,0 +1,56 @@
+//! How many logs or authorities are different ones: by their keys, and by nothing that evidence
+//! states.
+use sigstore_verify::trust_root::TsaAuthority;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+use super::Log;
+use super::TrustRoot;
+
+impl TrustRoot {
+    /// How many different logs there are: one key under two names is one.
+    pub(crate) fn distinct_logs(&self) -> usize {
+        logs(self.logs())
+    }
+
+    /// How many different timestamp authorities there are, as [`timestamp_authorities`] counts.
+    pub(crate) fn distinct_timestamp_authorities(&self) -> usize {
+        timestamp_authorities(self.timestamp_authorities())
+    }
+}
+
+/// How many of these logs have keys of their own.
+pub(crate) fn logs<'a>(logs: impl IntoIterator<Item = &'a Log>) -> usize {
+    let mut keys: Vec<&[u8]> = Vec::new();
+    for log in logs {
+        // A key stands here as its point or its modulus, which has one encoding.
+        if !keys.contains(&log.key.as_bytes()) {
+            keys.push(log.key.as_bytes());
+        }
+    }
+    keys.len()
+}
+
+/// How many of these authorities are different ones: neither signing key nor root key in common.
+/// Two signing certificates under one root are one operator's, the second follows the first.
+pub(crate) fn timestamp_authorities<'a>(
+    authorities: impl IntoIterator<Item = &'a TsaAuthority>,
+) -> usize {
+    let mut counted: Vec<[Option<Vec<u8>>; 2]> = Vec::new();
+    for authority in authorities {
+        let TsaAuthority { leaf, root, .. } = authority;
+        let keys = [leaf, root].map(|certificate| public_key(certificate.as_bytes()));
+        // A key that cannot be read is nobody's in particular: it never counts beside another.
+        let shared = |other: &[Option<Vec<u8>>; 2]| keys.iter().any(|key| other.contains(key));
+        if !counted.iter().any(shared) {
+            counted.push(keys);
+        }
+    }
+    counted.len()
+}
+
+fn public_key(certificate: &[u8]) -> Option<Vec<u8>> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let key = certificate.tbs_certificate.subject_public_key_info.subject_public_key;
+    key.as_bytes().map(<[u8]>::to_vec)
+}
