@@ -12,6 +12,10 @@ use schemars::json_schema;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::EmailSpec;
+use super::GitHubWorkflowSpec;
+use super::GitLabPipelineSpec;
+use super::SpiffeSpec;
 use super::Unsupported;
 
 /// One way to meet a policy: exactly one of `key`, `keyless` and `static`.
@@ -180,13 +184,16 @@ pub struct KeylessSpec {
 /// The name of another object.
 pub type Reference = String;
 
-/// One identity: issuer and subject, both needed, and claims.
+/// One identity: issuer and subject, both needed, or a ready-made form that stands for them; and
+/// claims, which narrow either.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("has(self.issuer) != has(self.issuerRegExp)")
+    validation = Rule::new("(has(self.githubWorkflow) ? 1 : 0) + (has(self.gitlabPipeline) ? 1 : 0) + (has(self.googleServiceAccount) ? 1 : 0) + (has(self.email) ? 1 : 0) + (has(self.spiffe) ? 1 : 0) + (has(self.issuer) || has(self.issuerRegExp) || has(self.subject) || has(self.subjectRegExp) ? 1 : 0) <= 1")
+        .message("an identity needs exactly one form: issuer and subject, or one of `githubWorkflow`, `gitlabPipeline`, `googleServiceAccount`, `email` and `spiffe`; write further ones as `identities` of their own"),
+    validation = Rule::new("has(self.githubWorkflow) || has(self.gitlabPipeline) || has(self.googleServiceAccount) || has(self.email) || has(self.spiffe) || has(self.issuer) != has(self.issuerRegExp)")
         .message("an identity needs exactly one of `issuer` and `issuerRegExp`; `.*` says that anyone may be the issuer"),
-    validation = Rule::new("has(self.subject) != has(self.subjectRegExp)")
+    validation = Rule::new("has(self.githubWorkflow) || has(self.gitlabPipeline) || has(self.googleServiceAccount) || has(self.email) || has(self.spiffe) || has(self.subject) != has(self.subjectRegExp)")
         .message("an identity needs exactly one of `subject` and `subjectRegExp`; `.*` says that anyone may sign")
 )]
 pub struct IdentitySpec {
@@ -222,6 +229,23 @@ pub struct IdentitySpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub claims: BTreeMap<String, ClaimSpec>,
+    /// A workflow of github.com, instead of issuer and subject.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    pub github_workflow: Option<GitHubWorkflowSpec>,
+    /// A pipeline of gitlab.com, instead of issuer and subject.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    pub gitlab_pipeline: Option<GitLabPipelineSpec>,
+    /// A service account of Google Cloud, instead of issuer and subject, exactly:
+    /// `NAME@PROJECT.iam.gserviceaccount.com`.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 320))]
+    pub google_service_account: Option<String>,
+    /// An e-mail address, instead of issuer and subject.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    pub email: Option<EmailSpec>,
+    /// A SPIFFE identity, instead of issuer and subject.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    pub spiffe: Option<SpiffeSpec>,
 }
 
 /// What a claim must be: a text, or an object with exactly one of `exact`, `glob` and `regex`.
@@ -358,7 +382,7 @@ pub struct CtLogSpec {
     /// How many distinct logs must hold an entry; one where absent. Two entries of one log are
     /// one, and the classic format has room for one entry only.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 8))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = 8))]
     pub threshold: Option<u32>,
 }
 
@@ -383,7 +407,7 @@ pub struct TimestampSpec {
     /// How many distinct timestamp authorities must vouch for the time; one where absent. Two
     /// timestamps of one authority are one, and the classic format has room for one timestamp only.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 4))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = 4))]
     pub threshold: Option<u32>,
 }
 

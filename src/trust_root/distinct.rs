@@ -54,3 +54,51 @@ fn public_key(certificate: &[u8]) -> Option<Vec<u8>> {
     let key = certificate.tbs_certificate.subject_public_key_info.subject_public_key;
     key.as_bytes().map(<[u8]>::to_vec)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use serde_json::json;
+    use sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
+
+    use super::*;
+
+    fn doubled(field: &str, change: impl Fn(&mut Value)) -> TrustRoot {
+        let mut document: Value = serde_json::from_str(SIGSTORE_PRODUCTION_TRUSTED_ROOT).unwrap();
+        let entries = document[field].as_array_mut().unwrap();
+        let mut again = entries.clone();
+        again.iter_mut().for_each(change);
+        entries.append(&mut again);
+        TrustRoot::from_json(&document.to_string()).unwrap()
+    }
+
+    #[test]
+    fn one_key_under_two_identifiers_is_one_log() {
+        let logs = TrustRoot::public_good().distinct_logs();
+        let root = doubled("tlogs", |log| {
+            log["logId"]["keyId"] = json!("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+            log["baseUrl"] = json!("https://another.example");
+        });
+        assert_eq!(root.logs().len(), 2 * TrustRoot::public_good().logs().len());
+        assert_eq!(root.distinct_logs(), logs);
+    }
+
+    #[test]
+    fn one_root_or_one_signing_key_is_one_timestamp_authority() {
+        let authorities = TrustRoot::public_good().distinct_timestamp_authorities();
+        assert_eq!(authorities, 1);
+        let root = doubled("timestampAuthorities", |authority| {
+            authority["uri"] = json!("https://another.example");
+        });
+        assert_eq!(root.timestamp_authorities().len(), 2);
+        assert_eq!(root.distinct_timestamp_authorities(), 1);
+        // Another signing certificate under the same root: here an authority's root itself.
+        let root = doubled("timestampAuthorities", |authority| {
+            let chain = authority["certChain"]["certificates"].as_array_mut().unwrap();
+            let root = chain.pop().unwrap();
+            *chain = vec![root];
+        });
+        assert_eq!(root.timestamp_authorities().len(), 2);
+        assert_eq!(root.distinct_timestamp_authorities(), 1);
+    }
+}

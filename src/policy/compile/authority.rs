@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::CompileError;
 use super::References;
 use super::count;
+use super::form;
 use super::key;
 use super::service;
 use super::signer;
@@ -79,7 +80,9 @@ pub fn patterns(specs: &[api::AuthoritySpec]) -> usize {
     let of_identity = |identity: &api::IdentitySpec| {
         let claims = identity.claims.values().filter(|claim| claim.exact.is_none()).count();
         let issuer = usize::from(identity.issuer_reg_exp.is_some());
-        issuer + usize::from(identity.subject_reg_exp.is_some()) + claims
+        // What cannot be expanded is refused, and holds no memory.
+        let form = form::expand(identity, "").ok().flatten().map_or(0, |form| form.patterns());
+        issuer + usize::from(identity.subject_reg_exp.is_some()) + claims + form
     };
     let keyless = specs.iter().filter_map(|spec| spec.keyless.as_ref());
     keyless.flat_map(|keyless| &keyless.identities).map(of_identity).sum()
