@@ -4,6 +4,7 @@
 //! which are not supported yet are part of the types, so that they are refused by name: a field
 //! that the API server pruned, or that a parser skipped, would weaken a policy silently.
 mod authority;
+mod certificate;
 mod identity;
 mod image_policy;
 mod selector;
@@ -26,6 +27,8 @@ pub use authority::SourceSpec;
 pub use authority::StaticActionSpec;
 pub use authority::StaticSpec;
 pub use authority::TimestampSpec;
+pub use certificate::CertificateSpec;
+pub use certificate::SubjectSpec;
 pub use identity::EmailSpec;
 pub use identity::GitHubWorkflowSpec;
 pub use identity::GitLabPipelineSpec;

@@ -13,6 +13,7 @@ use crate::evidence::Format;
 use crate::image::ImageRef;
 use crate::image::Repository;
 use crate::trust_root::TrustRoot;
+use crate::verify::CertificateAuthority;
 use crate::verify::PublicKey;
 
 pub mod compile;
@@ -180,6 +181,13 @@ pub enum Signer {
     Keys(Vec<PublicKey>),
     /// A certificate's subject. They are alternatives; never empty.
     Identities(Vec<IdentityMatcher>),
+    /// The subject of a certificate of an authority that the policy names.
+    Certificates {
+        /// The authority.
+        authority: Arc<CertificateAuthority>,
+        /// The subjects. They are alternatives; never empty.
+        subjects: Vec<TextMatcher>,
+    },
     /// Nobody is asked: always passes.
     StaticPass,
     /// Nobody is asked: always fails, with this message.

@@ -31,6 +31,7 @@ mod explain;
 mod key;
 mod log;
 mod payload;
+mod pki;
 mod threshold;
 mod timestamp;
 
@@ -45,9 +46,13 @@ pub use key::KeyError;
 pub use key::PublicKey;
 pub use payload::MAX_SUBJECTS;
 pub use payload::SIGN_PREDICATE_TYPE;
+pub use pki::CertificateAuthority;
+pub use pki::MAX_AUTHORITY_CERTIFICATES;
+pub use pki::MAX_REVOCATION_LIST_BYTES;
 
 use certificate::SigningCertificate;
 use key::Scheme;
+use log::Named;
 
 /// Proof that a signature was verified; made only by [`verify`].
 #[derive(Clone, Debug)]
@@ -144,12 +149,34 @@ struct Found {
 /// lies within the validity of certificate and keys; and of (3) and (7), that as many distinct logs
 /// and authorities vouch as are asked for. Sigstore client specification, section 4.
 pub fn verify(candidate: &Candidate, question: &Question<'_>) -> Examined {
+    run(candidate, question, None)
+}
+
+/// The same for a certificate of the policy's own `authority` in place of Fulcio's: no SCT, and the
+/// present stands for the signing time where nothing proves one. The trust root is for log entries
+/// and timestamps alone.
+pub fn verify_certified(
+    candidate: &Candidate,
+    question: &Question<'_>,
+    authority: &CertificateAuthority,
+) -> Examined {
+    run(candidate, &Question { key: None, ..*question }, Some(authority))
+}
+
+fn run(
+    candidate: &Candidate,
+    question: &Question<'_>,
+    authority: Option<&CertificateAuthority>,
+) -> Examined {
     let mut steps = Vec::new();
-    let result = examine(candidate, question, &mut steps).map(|found| {
+    let result = examine(candidate, question, authority, &mut steps).map(|found| {
         let Found { signer, times, certificate, signature } = found;
         steps.push(certificate);
         steps.push(StepReport::passed(Step::Signature, signature));
         steps.push(match times.as_slice() {
+            [] if authority.is_some() => {
+                StepReport::not_required(Step::Time, "the certificate is valid now")
+            }
             [] => StepReport::not_required(Step::Time, "a key needs no signing time"),
             [first, ..] => StepReport::passed(Step::Time, format!("signed at {first}")),
         });
@@ -166,6 +193,7 @@ pub fn verify(candidate: &Candidate, question: &Question<'_>) -> Examined {
 fn examine(
     candidate: &Candidate,
     question: &Question<'_>,
+    authority: Option<&CertificateAuthority>,
     steps: &mut Vec<StepReport>,
 ) -> Result<Found, Failure> {
     if question.digest.algorithm() != Algorithm::Sha256 {
@@ -185,9 +213,10 @@ fn examine(
     check_kind(&parsed, question)?;
     steps.push(check_demands(&parsed, question)?);
     log::check_bodies(&parsed.bundle)?;
-    let found = match question.key {
-        Some(key) => examine_keyed(&parsed, key, question, steps)?,
-        None => examine_keyless(&parsed, question, steps)?,
+    let found = match (question.key, authority) {
+        (Some(key), _) => examine_keyed(&parsed, key, question, steps)?,
+        (None, Some(authority)) => pki::examine(&parsed, authority, question, steps)?,
+        (None, None) => examine_keyless(&parsed, question, steps)?,
     };
     threshold::check(&parsed, question.demands, question.trust_root)?;
     steps.push(describe_log(&parsed));
@@ -307,7 +336,7 @@ fn examine_keyed(
         let stamps = timestamp::verify(parsed, trust_root)?;
         let mut times: Vec<_> = stamps.iter().map(|stamp| stamp.time).collect();
         for entry in &parsed.bundle.verification_material.tlog_entries {
-            times.extend(log::check_entry(entry, parsed, key, scheme, trust_root)?);
+            times.extend(log::check_entry(entry, parsed, Named::Key(key), scheme, trust_root)?);
         }
         steps.retain(|step| step.step != Step::Signature);
         times

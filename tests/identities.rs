@@ -4,6 +4,18 @@
 use jiff::Timestamp;
 use tegata::image::Digest;
 
+#[path = "support/fake_registry.rs"]
+mod fake_registry;
+#[path = "identities/forms.rs"]
+mod forms;
+#[path = "support/gate.rs"]
+mod gate;
+#[path = "identities/pki.rs"]
+mod pki;
+#[path = "support/policy.rs"]
+mod policy;
+#[path = "support/review.rs"]
+mod review;
 #[path = "identities/thresholds.rs"]
 mod thresholds;
 #[path = "support/virtual_sigstore.rs"]

@@ -186,7 +186,10 @@ async fn classic_signatures_of_others_get_the_verdict_of_their_index() {
         };
         let log = match &signer {
             Signer::Identities(_) => LogDemand::Entry,
-            Signer::Keys(_) | Signer::StaticPass | Signer::StaticFail { .. } => LogDemand::Optional,
+            Signer::Keys(_)
+            | Signer::Certificates { .. }
+            | Signer::StaticPass
+            | Signer::StaticFail { .. } => LogDemand::Optional,
         };
         let snapshot = policy(signer, log, PayloadKind::Signature);
         let registry = FakeRegistry::start().await.unwrap();

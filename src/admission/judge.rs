@@ -122,7 +122,7 @@ fn judge_authority(
             let failure = Failure::new(Reason::StaticFail, found);
             return (report(failure.verdict(), Some(failure), Vec::new()), BTreeSet::new());
         }
-        Signer::Keys(_) | Signer::Identities(_) => {}
+        Signer::Keys(_) | Signer::Identities(_) | Signer::Certificates { .. } => {}
     }
     let mut signatures = Vec::new();
     let mut failures = Vec::new();
@@ -196,21 +196,20 @@ fn judge_candidate(
     candidate: &Candidate,
     case: Case<'_>,
 ) -> (SignatureReport, Result<SignerReport, Failure>) {
-    let ask = |key: Option<&PublicKey>| {
-        verify::verify(
-            candidate,
-            &Question {
-                digest: case.digest,
-                key,
-                demands: authority.demands,
-                payload: &authority.payload,
-                trust_root: &authority.trust_root,
-                now: case.now,
-            },
-        )
+    let question = Question {
+        digest: case.digest,
+        key: None,
+        demands: authority.demands,
+        payload: &authority.payload,
+        trust_root: &authority.trust_root,
+        now: case.now,
     };
+    let ask = |key: Option<&PublicKey>| verify::verify(candidate, &Question { key, ..question });
     let Examined { mut steps, result } = match &authority.signer {
         Signer::Keys(keys) => first_good(keys.iter().map(|key| ask(Some(key)))),
+        Signer::Certificates { authority: own, subjects: _ } => {
+            verify::verify_certified(candidate, &question, own)
+        }
         Signer::Identities(_) | Signer::StaticPass | Signer::StaticFail { .. } => ask(None),
     };
     let mut signer = None;
@@ -220,6 +219,11 @@ fn judge_candidate(
         match (verified.signer(), &authority.signer) {
             (VerifiedSigner::Certificate(identity), Signer::Identities(identities)) => {
                 let index = evaluate::identity(identities, identity)?;
+                steps.push(StepReport::passed(Step::Identity, format!("identities[{index}]")));
+                Ok(report)
+            }
+            (VerifiedSigner::Certificate(identity), Signer::Certificates { subjects, .. }) => {
+                let index = evaluate::subject(subjects, identity)?;
                 steps.push(StepReport::passed(Step::Identity, format!("identities[{index}]")));
                 Ok(report)
             }
@@ -279,6 +283,10 @@ fn wanted(signer: &Signer) -> String {
                 0 | 1 => format!("a signature by {first}"),
                 many => format!("a signature by {first} or {} others", many - 1),
             }
+        }
+        Signer::Certificates { subjects, .. } => {
+            let first = subjects.first().map(ToString::to_string).unwrap_or_default();
+            format!("a signature with a certificate of the policy's authority for {first}")
         }
         Signer::StaticPass | Signer::StaticFail { .. } => String::new(),
     }

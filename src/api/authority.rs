@@ -12,18 +12,22 @@ use schemars::json_schema;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::CertificateSpec;
 use super::EmailSpec;
 use super::GitHubWorkflowSpec;
 use super::GitLabPipelineSpec;
 use super::SpiffeSpec;
 use super::Unsupported;
 
-/// One way to meet a policy: exactly one of `key`, `keyless` and `static`.
+/// One way to meet a policy: exactly one of `key`, `keyless`, `certificate` and `static`.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("(has(self.key) ? 1 : 0) + (has(self.keyless) ? 1 : 0) + (has(self.static) ? 1 : 0) == 1")
-        .message("an authority needs exactly one of `key`, `keyless` and `static`"),
+    validation = Rule::new("(has(self.key) ? 1 : 0) + (has(self.keyless) ? 1 : 0) + (has(self.certificate) ? 1 : 0) + (has(self.static) ? 1 : 0) == 1")
+        .message("an authority needs exactly one of `key`, `keyless`, `certificate` and `static`"),
+    validation = Rule::new("!has(self.certificate) || !self.certificate.data.contains('PRIVATE KEY')")
+        .message("`certificate.data` holds a private key: take it out of here and replace it, and give the authority's certificate")
+        .field_path(".certificate.data"),
     validation = Rule::new("!has(self.attestations)")
         .message("`attestations` is not supported yet: leave it out, signatures alone are checked"),
     validation = Rule::new("!has(self.static) || (!has(self.ctlog) && !has(self.rfc3161timestamp) && !has(self.source) && !has(self.signatureFormat))")
@@ -49,6 +53,9 @@ pub struct AuthoritySpec {
     /// The subject of a certificate that Fulcio issued.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub keyless: Option<KeylessSpec>,
+    /// The subject of a certificate that an authority of one's own issued.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateSpec>,
     /// Nobody: a fixed answer.
     #[serde(
         default,
@@ -82,7 +89,7 @@ pub struct AuthoritySpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("!has(self.kms)")
-        .message("`kms` is not supported yet: give the public key in `data`, `secretRef` or `configMapRef`"),
+        .message("`kms` is not supported: no key service is asked during admission; print the public key with `cosign public-key --key URI` and give it in `data`"),
     validation = Rule::new("has(self.kms) || (has(self.data) ? 1 : 0) + (has(self.secretRef) ? 1 : 0) + (has(self.configMapRef) ? 1 : 0) == 1")
         .message("a key needs exactly one of `data`, `secretRef` and `configMapRef`")
 )]
@@ -97,8 +104,10 @@ pub struct KeySpec {
     /// A ConfigMap with public keys in PEM.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<KeyReference>,
-    /// A key management service. Not supported yet.
+    /// A key management service (`awskms://`, `gcpkms://`, `azurekms://`, `hashivault://`,
+    /// `k8s://`). Refused: `cosign public-key --key URI` prints the public key for `data`.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
     pub kms: Option<String>,
     /// The hash that was signed; where absent it follows the key, as cosign chooses it.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]

@@ -24,6 +24,7 @@ use crate::trust_root::TrustRoot;
 use crate::verdict::printable;
 
 mod authority;
+mod certificate;
 mod form;
 mod key;
 mod read;

@@ -124,6 +124,10 @@ reasons! {
         "the certificate does not chain to an authority of the trust root, or may not sign code" "check that the policy names the right trust root";
     CertificateAuthorityExpired "certificate-authority-expired" Certificate Rejected
         "no certificate authority of the trust root was valid at the signing time" "check that the trust root is current";
+    CertificateRevoked "certificate-revoked" Certificate Rejected
+        "the signing certificate is on a revocation list of the policy" "sign the image again with a certificate that was not revoked";
+    RevocationListExpired "revocation-list-expired" Certificate Rejected
+        "a revocation list of the policy has expired, so nobody knows what it would say now" "put the current list into `certificate.revocationList`";
     SctInvalid "sct-invalid" Certificate Rejected
         "the certificate has no signed certificate timestamp of a trusted log" "check that the trust root holds the certificate transparency log's key";
     KeyUnsupported "key-unsupported" Signature Rejected

@@ -39,7 +39,7 @@ pub(super) const MAX_CHAIN: usize = 8;
 const MAX_SUBJECTS: usize = 16;
 
 /// id-kp-codeSigning (RFC 5280 section 4.2.1.12), as DER content.
-const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
+pub(super) const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
 
 /// Arc of Fulcio's extensions (Fulcio, `docs/oid-info.md`).
 const FULCIO_ARC: &str = "1.3.6.1.4.1.57264.1.";
@@ -178,6 +178,16 @@ fn identity(certificate: &Certificate) -> Result<CertificateIdentity, Failure> {
         return Err(malformed("the certificate names no subject".to_owned()));
     }
     Ok(CertificateIdentity { issuer, subjects, claims })
+}
+
+/// Every alternative name that can be an identity; none where there is no such extension.
+pub(super) fn subjects(certificate: &Certificate) -> Result<Vec<String>, Failure> {
+    let extensions = certificate.tbs_certificate.extensions.as_deref().unwrap_or_default();
+    let mut subjects = Vec::new();
+    for extension in extensions.iter().filter(|one| one.extn_id == SubjectAltName::OID) {
+        subjects.extend(read_subjects(extension.extn_value.as_bytes())?);
+    }
+    Ok(subjects)
 }
 
 fn read_subjects(value: &[u8]) -> Result<Vec<String>, Failure> {
@@ -329,7 +339,8 @@ fn check_authority(
     })
 }
 
-fn covers(der: &[u8], time: Timestamp) -> bool {
+/// Whether the certificate's own validity holds `time`.
+pub(super) fn covers(der: &[u8], time: Timestamp) -> bool {
     let Ok(certificate) = Certificate::from_der(der) else {
         return false;
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::CompileError;
 use super::References;
+use super::certificate;
 use super::count;
 use super::form;
 use super::key;
@@ -85,7 +86,9 @@ pub fn patterns(specs: &[api::AuthoritySpec]) -> usize {
         issuer + usize::from(identity.subject_reg_exp.is_some()) + claims + form
     };
     let keyless = specs.iter().filter_map(|spec| spec.keyless.as_ref());
-    keyless.flat_map(|keyless| &keyless.identities).map(of_identity).sum()
+    let certificates = specs.iter().filter_map(|spec| spec.certificate.as_ref());
+    let certificates = certificates.map(certificate::patterns).sum::<usize>();
+    keyless.flat_map(|keyless| &keyless.identities).map(of_identity).sum::<usize>() + certificates
 }
 
 fn compile(
@@ -98,6 +101,7 @@ fn compile(
         name: _,
         key,
         keyless,
+        certificate,
         fixed,
         source,
         ctlog,
@@ -116,18 +120,23 @@ fn compile(
         Err(error) if !error.missing => return Err(error),
         trust_root => trust_root,
     };
-    let signer = match (key, keyless, fixed) {
-        (Some(key), None, None) => key::compile(id, key, &format!("{path}.key"), &roots.keys)?,
-        (None, Some(keyless), None) => {
+    let signer = match (key, keyless, certificate, fixed) {
+        (Some(key), None, None, None) => {
+            key::compile(id, key, &format!("{path}.key"), &roots.keys)?
+        }
+        (None, Some(keyless), None, None) => {
             signer::compile_keyless(keyless, &format!("{path}.keyless"))?
         }
-        (None, None, Some(fixed)) => compile_static(spec, fixed, path)?,
+        (None, None, Some(certificate), None) => {
+            certificate::compile(certificate, &format!("{path}.certificate"))?
+        }
+        (None, None, None, Some(fixed)) => compile_static(spec, fixed, path)?,
         _ => {
-            let found = [key.is_some(), keyless.is_some(), fixed.is_some()];
+            let found = [key.is_some(), keyless.is_some(), certificate.is_some(), fixed.is_some()];
             let found = found.iter().filter(|there| **there).count();
             return Err(CompileError::new(
                 path,
-                format!("it has {found} of `key`, `keyless` and `static`"),
+                format!("it has {found} of `key`, `keyless`, `certificate` and `static`"),
                 "exactly one of them",
             ));
         }

@@ -122,7 +122,7 @@ fn compile_claim(spec: &api::ClaimSpec, path: &str) -> Result<TextMatcher, Compi
     }
 }
 
-fn pattern(
+pub(super) fn pattern(
     result: Result<TextMatcher, PatternError>,
     path: &str,
     text: &str,

@@ -105,6 +105,10 @@ fn most_signers(policy: &Policy, specs: &[api::AuthoritySpec]) -> usize {
             let identities = keyless.iter().flat_map(|keyless| &keyless.identities);
             identities.map(|identity| certificate(index, identity)).collect()
         }
+        Signer::Certificates { .. } => BTreeSet::from([SignerReport::Certificate {
+            issuer: String::new(),
+            subject: index.to_string(),
+        }]),
         Signer::StaticPass | Signer::StaticFail { .. } => BTreeSet::new(),
     };
     let all: BTreeMap<usize, BTreeSet<SignerReport>> = policy
