@@ -1,7 +1,16 @@
 //! Identities as policies write them, from certificate to answer.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde_json::Value;
 use serde_json::json;
+use tegata::api::ClusterImagePolicySpec;
+use tegata::policy::compile::Keys;
+use tegata::policy::compile::References;
+use tegata::policy::compile::compile_cluster_image_policy;
+use tegata::trust_root::TrustRoot;
 use tegata::verdict::Reason;
+use tegata::verify::CLAIM_NAMES;
 
 use crate::gate::Gate;
 use crate::virtual_sigstore::Authority;
@@ -122,10 +131,37 @@ async fn a_policy_may_ask_for_two_logs() {
     let mut authority = subject.clone();
     authority["ctlog"] = json!({ "threshold": 2 });
     gate.demand(&[authority]);
-    let root = gate.sigstore.trusted_root().second(Authority::RekorV1).json();
-    gate.trust_root = tegata::trust_root::TrustRoot::from_json(&root).unwrap();
+    gate.trusted_root = gate.sigstore.trusted_root().second(Authority::RekorV1).json();
     gate.attach(gate.alice().log(Log::RekorV1));
     gate.admit().await.assert_denied(Reason::LogThresholdUnmet);
     gate.attach(gate.alice().log(Log::SecondRekorV1));
     gate.admit().await.assert_verified();
+}
+
+#[test]
+fn the_page_on_identities_says_what_compiles() {
+    let page = include_str!("../../.github/IDENTITIES.md");
+    for name in CLAIM_NAMES {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not on the page");
+    }
+    let examples: Vec<&str> = page
+        .split("```yaml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .map(|text| text.strip_prefix("identities:\n").unwrap_or(text))
+        .collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let read: Value =
+            serde_saphyr::from_str_with_options(example, serde_saphyr::options! {}).unwrap();
+        let identities = if read.is_array() { read } else { json!([read]) };
+        let spec: ClusterImagePolicySpec = serde_json::from_value(json!({
+            "images": [{ "glob": "**" }],
+            "authorities": [{ "keyless": { "identities": identities } }],
+        }))
+        .unwrap();
+        let default = Arc::new(TrustRoot::public_good());
+        let roots = References { default, named: BTreeMap::new(), keys: Keys::NoCluster };
+        compile_cluster_image_policy("page", &spec, &roots).unwrap();
+    }
 }
