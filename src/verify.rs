@@ -218,7 +218,10 @@ fn examine(
         (None, Some(authority)) => pki::examine(&parsed, authority, question, steps)?,
         (None, None) => examine_keyless(&parsed, question, steps)?,
     };
-    threshold::check(&parsed, question.demands, question.trust_root)?;
+    threshold::check(&parsed, question.demands, question.trust_root).inspect_err(|_| {
+        steps.push(found.certificate.clone());
+        steps.push(StepReport::passed(Step::Signature, found.signature.clone()));
+    })?;
     steps.push(describe_log(&parsed));
     Ok(found)
 }

@@ -1,12 +1,20 @@
 //! Certificates of an authority that the policy names.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use jiff::ToSpan as _;
 use serde_json::json;
+use tegata::api::ClusterImagePolicySpec;
 use tegata::evidence::Candidate;
 use tegata::policy::Demands;
 use tegata::policy::LogDemand;
 use tegata::policy::PayloadKind;
+use tegata::policy::Signer;
+use tegata::policy::compile::Keys;
+use tegata::policy::compile::References;
+use tegata::policy::compile::compile_cluster_image_policy;
 use tegata::trust_root::TrustRoot;
 use tegata::verdict::Failure;
 use tegata::verdict::Reason;
@@ -243,5 +251,50 @@ async fn a_policy_names_authority_and_subjects() {
         } else {
             answer.assert_denied(Reason::SubjectMismatch);
         }
+    }
+}
+
+#[test]
+fn rejects_specs_at_their_field() {
+    let sigstore = VirtualSigstore::new(start());
+    let [root, intermediate] = sigstore.authority_pem();
+    let list = sigstore.revocation_list(&[], start(), false);
+    let compile = |change: (&str, serde_json::Value)| {
+        let mut certificate = json!({
+            "data": root,
+            "intermediates": intermediate,
+            "revocationList": list,
+            "identities": [{ "subject": ALICE }],
+        });
+        certificate[change.0] = change.1;
+        let spec = json!({
+            "images": [{ "glob": "**" }],
+            "authorities": [{ "certificate": certificate }],
+        });
+        let spec: ClusterImagePolicySpec = serde_json::from_value(spec).unwrap();
+        let default = Arc::new(TrustRoot::public_good());
+        let roots = References { default, named: BTreeMap::new(), keys: Keys::NoCluster };
+        compile_cluster_image_policy("own", &spec, &roots)
+    };
+    let policy = compile(("identities", json!([{ "subjectGlob": "*@example.com" }]))).unwrap();
+    let authority = &policy.authorities[0];
+    assert_eq!(authority.demands, OPTIONAL);
+    assert!(
+        matches!(&authority.signer, Signer::Certificates { subjects, .. } if subjects.len() == 1)
+    );
+    for (field, value, path) in [
+        ("data", json!("x"), "data"),
+        ("data", json!(list), "data"),
+        ("intermediates", json!("-----BEGIN CERTIFICATE-----"), "intermediates"),
+        ("revocationList", json!(root), "revocationList"),
+        ("identities", json!([]), "identities"),
+        ("identities", json!([{}]), "identities[0]"),
+        ("identities", json!([{ "subject": "a", "subjectGlob": "a" }]), "identities[0]"),
+        ("identities", json!([{ "subjectRegExp": "[" }]), "identities[0].subjectRegExp"),
+    ] {
+        let error = compile((field, value.clone())).unwrap_err();
+        let wanted = format!("spec.authorities[0].certificate.{path}");
+        assert_eq!(error.path, wanted, "{value}: {error}");
+        assert!(!error.wanted.is_empty(), "{error}");
     }
 }

@@ -22,7 +22,6 @@ fn refuses_by_name_what_is_not_supported_yet() {
             spec(with(keyless(), "/keyless/insecureIgnoreSCT", json!(true))),
             "spec.authorities[0].keyless.insecureIgnoreSCT",
         ),
-        (spec(with(key(), "/key/kms", json!("awskms://x"))), "spec.authorities[0].key.kms"),
         (
             spec(with_source(json!({"signaturePullSecrets": []}))),
             "spec.authorities[0].source[0].signaturePullSecrets",
