@@ -3,7 +3,6 @@ use super::*;
 
 #[test]
 fn refuses_by_name_what_is_not_supported_yet() {
-    let key = || json!({"key": {"data": KEY}});
     let with_source = |source: Value| with(keyless(), "/source", json!([source]));
     for (spec, path) in [
         (with(spec(keyless()), "/policy", json!({"type": "cue"})), "spec.policy"),
