@@ -14,6 +14,7 @@ use crate::evidence::LogUrl;
 use crate::image::ImageRef;
 use crate::image::Repository;
 use crate::trust_root::TrustRoot;
+use crate::verify::CertificateAuthority;
 use crate::verify::PublicKey;
 
 pub mod compile;
@@ -193,6 +194,13 @@ pub enum Signer {
     Keys(Vec<PublicKey>),
     /// A certificate's subject. They are alternatives; never empty.
     Identities(Vec<IdentityMatcher>),
+    /// The subject of a certificate of an authority that the policy names.
+    Certificates {
+        /// The authority.
+        authority: Arc<CertificateAuthority>,
+        /// The subjects. They are alternatives; never empty.
+        subjects: Vec<TextMatcher>,
+    },
     /// Nobody is asked: always passes.
     StaticPass,
     /// Nobody is asked: always fails, with this message.
@@ -216,8 +224,20 @@ pub struct Source {
 pub struct Demands {
     /// The log entry.
     pub log: LogDemand,
+    /// How many distinct logs must hold an entry, where `log` asks for one.
+    pub log_threshold: NonZeroUsize,
     /// Whether an RFC 3161 timestamp must be there and good.
     pub timestamp: bool,
+    /// How many distinct authorities must have made a timestamp, where `timestamp` asks for one.
+    pub timestamp_threshold: NonZeroUsize,
+}
+
+impl Demands {
+    /// What is asked of the log, and whether a timestamp is asked for; one of each is enough.
+    pub const fn new(log: LogDemand, timestamp: bool) -> Self {
+        let one = NonZeroUsize::MIN;
+        Self { log, log_threshold: one, timestamp, timestamp_threshold: one }
+    }
 }
 
 /// What is asked of the log entry. Whatever evidence carries is checked all the same.

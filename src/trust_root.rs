@@ -16,6 +16,7 @@ use sigstore_verify::types::LogId;
 
 use crate::verdict::printable;
 
+pub(crate) mod distinct;
 pub mod tuf;
 
 /// Most bytes of a `trusted_root.json`. The public-good instance's has 7 KiB, GitHub's 10 KiB.

@@ -34,7 +34,9 @@ mod key;
 mod log;
 mod lookup;
 mod payload;
+mod pki;
 mod sct;
+mod threshold;
 mod timestamp;
 
 pub use bundle::MAX_BUNDLE_BYTES;
@@ -51,10 +53,13 @@ pub use lookup::missing_entry;
 pub use lookup::names_signature;
 pub use payload::MAX_SUBJECTS;
 pub use payload::SIGN_PREDICATE_TYPE;
+pub use pki::CertificateAuthority;
+pub use pki::MAX_AUTHORITY_CERTIFICATES;
+pub use pki::MAX_REVOCATION_LIST_BYTES;
 
 use certificate::SigningCertificate;
-use intoto::Named;
 use key::Scheme;
+use log::Named;
 
 /// Proof that a signature was verified; made only by [`verify`].
 #[derive(Clone, Debug)]
@@ -159,9 +164,10 @@ struct Found {
 /// (3) its proof, checkpoint and SET, and that it is about this signature, key or certificate and
 /// payload; (4) the evidence parses within limits and is about this image; (5) the certificate's
 /// chain at every signing time, its usage and its SCT; (6) the signature; (7) every signing time
-/// lies within the validity of certificate and keys. Sigstore client specification, section 4.
+/// lies within the validity of certificate and keys; and of (3) and (7), that as many distinct logs
+/// and authorities vouch as are asked for. Sigstore client specification, section 4.
 pub fn verify(candidate: &Candidate, question: &Question<'_>) -> Examined {
-    verify_looked_up(candidate, question, &LookedUp::NotAsked)
+    run(candidate, question, None, &LookedUp::NotAsked)
 }
 
 /// Verifies one candidate, with what a log answered about the entry that it lacks.
@@ -173,12 +179,35 @@ pub fn verify_looked_up(
     question: &Question<'_>,
     looked_up: &LookedUp,
 ) -> Examined {
+    run(candidate, question, None, looked_up)
+}
+
+/// The same for a certificate of the policy's own `authority` in place of Fulcio's: no SCT, and the
+/// present stands for the signing time where nothing proves one. The trust root is for log entries
+/// and timestamps alone.
+pub fn verify_certified(
+    candidate: &Candidate,
+    question: &Question<'_>,
+    authority: &CertificateAuthority,
+) -> Examined {
+    run(candidate, &Question { key: None, ..*question }, Some(authority), &LookedUp::NotAsked)
+}
+
+fn run(
+    candidate: &Candidate,
+    question: &Question<'_>,
+    authority: Option<&CertificateAuthority>,
+    looked_up: &LookedUp,
+) -> Examined {
     let mut steps = Vec::new();
-    let result = examine(candidate, question, looked_up, &mut steps).map(|found| {
+    let result = examine(candidate, question, authority, looked_up, &mut steps).map(|found| {
         let Found { signer, statement, times, certificate, signature } = found;
         steps.push(certificate);
         steps.push(StepReport::passed(Step::Signature, signature));
         steps.push(match times.as_slice() {
+            [] if authority.is_some() => {
+                StepReport::not_required(Step::Time, "the certificate is valid now")
+            }
             [] => StepReport::not_required(Step::Time, "a key needs no signing time"),
             [first, ..] => StepReport::passed(Step::Time, format!("signed at {first}")),
         });
@@ -195,6 +224,7 @@ pub fn verify_looked_up(
 fn examine(
     candidate: &Candidate,
     question: &Question<'_>,
+    authority: Option<&CertificateAuthority>,
     looked_up: &LookedUp,
     steps: &mut Vec<StepReport>,
 ) -> Result<Found, Failure> {
@@ -207,7 +237,7 @@ fn examine(
         }
         LookedUp::Failed(failure) if lacks_entry => Err(failure.clone()),
         LookedUp::Answered(_) | LookedUp::Failed(_) | LookedUp::NotAsked => {
-            examine_parsed(&parsed, question, steps)
+            examine_parsed(&parsed, question, authority, steps)
         }
     }
 }
@@ -247,15 +277,21 @@ fn parse<'a>(
 fn examine_parsed(
     parsed: &Parsed,
     question: &Question<'_>,
+    authority: Option<&CertificateAuthority>,
     steps: &mut Vec<StepReport>,
 ) -> Result<Found, Failure> {
     check_kind(parsed, question)?;
     steps.push(check_demands(parsed, question)?);
     log::check_bodies(&parsed.bundle)?;
-    let found = match question.key {
-        Some(key) => examine_keyed(parsed, key, question, steps)?,
-        None => examine_keyless(parsed, question, steps)?,
+    let found = match (question.key, authority) {
+        (Some(key), _) => examine_keyed(parsed, key, question, steps)?,
+        (None, Some(authority)) => pki::examine(parsed, authority, question, steps)?,
+        (None, None) => examine_keyless(parsed, question, steps)?,
     };
+    threshold::check(parsed, question.demands, question.trust_root).inspect_err(|_| {
+        steps.push(found.certificate.clone());
+        steps.push(StepReport::passed(Step::Signature, found.signature.clone()));
+    })?;
     steps.push(describe_log(parsed));
     Ok(found)
 }
@@ -277,7 +313,7 @@ fn check_kind(parsed: &Parsed, question: &Question<'_>) -> Result<(), Failure> {
 
 /// (2) What the policy asks for is attached, and what is attached can be checked.
 fn check_demands(parsed: &Parsed, question: &Question<'_>) -> Result<StepReport, Failure> {
-    let Demands { log, timestamp } = question.demands;
+    let Demands { log, log_threshold: _, timestamp, timestamp_threshold: _ } = question.demands;
     let entries = &parsed.bundle.verification_material.tlog_entries;
     if parsed.entries() == 0 && log != LogDemand::Optional {
         return Err(Failure::new(Reason::LogEntryAbsent, "no log entry is attached")
@@ -378,7 +414,7 @@ fn examine_oldest(
     }
     let mut times = vec![entry.check(parsed, Named::Certificate(leaf), trust_root)?];
     steps.push(StepReport::passed(Step::LogEntry, ""));
-    times.extend(timestamp::verify(parsed, trust_root)?);
+    times.extend(timestamp::verify(parsed, trust_root)?.iter().map(|stamp| stamp.time));
     check_times(&times, now)?;
     let brought = brought(&parsed.bundle);
     for time in &times {
@@ -415,9 +451,10 @@ fn examine_keyed(
         verified.verified_timestamps().to_vec()
     } else {
         steps.push(StepReport::passed(Step::Signature, format!("{scheme}, this image")));
-        let mut times = timestamp::verify(parsed, trust_root)?;
+        let stamps = timestamp::verify(parsed, trust_root)?;
+        let mut times: Vec<_> = stamps.iter().map(|stamp| stamp.time).collect();
         for entry in &parsed.bundle.verification_material.tlog_entries {
-            times.extend(log::check_entry(entry, parsed, key, scheme, trust_root)?);
+            times.extend(log::check_entry(entry, parsed, Named::Key(key), scheme, trust_root)?);
         }
         if let Some(entry) = &parsed.oldest {
             times.push(entry.check(parsed, Named::Key(key), trust_root)?);

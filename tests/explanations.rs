@@ -29,7 +29,7 @@ fn a_step_that_was_not_reached_is_not_shown_as_passed() {
     let question = Question {
         digest: &digest,
         key: None,
-        demands: Demands { log: LogDemand::Entry, timestamp: false },
+        demands: Demands::new(LogDemand::Entry, false),
         payload: &PayloadKind::Signature,
         trust_root: &root,
         now: start + 24.hours(),

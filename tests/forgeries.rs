@@ -34,8 +34,8 @@ mod virtual_sigstore;
 
 const ALICE: &str = "alice@example.com";
 const ISSUER: &str = "https://issuer.example";
-const OPTIONAL: Demands = Demands { log: LogDemand::Optional, timestamp: false };
-const LOGGED: Demands = Demands { log: LogDemand::Entry, timestamp: false };
+const OPTIONAL: Demands = Demands::new(LogDemand::Optional, false);
+const LOGGED: Demands = Demands::new(LogDemand::Entry, false);
 
 fn start() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()

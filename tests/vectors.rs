@@ -102,7 +102,7 @@ fn policy(signer: Signer, log: LogDemand, predicate_type: Option<&str>) -> Polic
         signer,
         sources: Vec::new(),
         formats: vec![Format::Legacy, Format::Bundle],
-        demands: Demands { log, timestamp: false },
+        demands: Demands::new(log, false),
         rekor: None,
         trust_root: Arc::new(TrustRoot::public_good()),
         attestations: predicate_type.map(attestation).into_iter().collect(),
@@ -208,7 +208,10 @@ async fn classic_signatures_of_others_get_the_verdict_of_their_index() {
         };
         let log = match &signer {
             Signer::Identities(_) => LogDemand::Entry,
-            Signer::Keys(_) | Signer::StaticPass | Signer::StaticFail { .. } => LogDemand::Optional,
+            Signer::Keys(_)
+            | Signer::Certificates { .. }
+            | Signer::StaticPass
+            | Signer::StaticFail { .. } => LogDemand::Optional,
         };
         let snapshot = policy(signer, log, None);
         let registry = FakeRegistry::start().await.unwrap();

@@ -135,7 +135,7 @@ fn judge_authority(
             let failure = Failure::new(Reason::StaticFail, found);
             return (report(failure.verdict(), Some(failure), Vec::new()), BTreeSet::new());
         }
-        Signer::Keys(_) | Signer::Identities(_) => {}
+        Signer::Keys(_) | Signer::Identities(_) | Signer::Certificates { .. } => {}
     }
     let mut signatures = Vec::new();
     let judged = if authority.attestations.is_empty() {

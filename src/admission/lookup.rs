@@ -91,7 +91,7 @@ fn missing(search: Search<'_>, candidate: &Candidate) -> Option<verify::MissingE
         Signer::Identities(identities) => {
             missing(None).filter(|missing| may_be(identities, missing.certificate.as_ref()))
         }
-        Signer::StaticPass | Signer::StaticFail { .. } => None,
+        Signer::Certificates { .. } | Signer::StaticPass | Signer::StaticFail { .. } => None,
     }
 }
 

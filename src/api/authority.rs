@@ -13,14 +13,22 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::AttestationSpec;
+use super::CertificateSpec;
+use super::EmailSpec;
+use super::GitHubWorkflowSpec;
+use super::GitLabPipelineSpec;
+use super::SpiffeSpec;
 use super::Unsupported;
 
-/// One way to meet a policy: exactly one of `key`, `keyless` and `static`.
+/// One way to meet a policy: exactly one of `key`, `keyless`, `certificate` and `static`.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("(has(self.key) ? 1 : 0) + (has(self.keyless) ? 1 : 0) + (has(self.static) ? 1 : 0) == 1")
-        .message("an authority needs exactly one of `key`, `keyless` and `static`"),
+    validation = Rule::new("(has(self.key) ? 1 : 0) + (has(self.keyless) ? 1 : 0) + (has(self.certificate) ? 1 : 0) + (has(self.static) ? 1 : 0) == 1")
+        .message("an authority needs exactly one of `key`, `keyless`, `certificate` and `static`"),
+    validation = Rule::new("!has(self.certificate) || !self.certificate.data.contains('PRIVATE KEY')")
+        .message("`certificate.data` holds a private key: take it out of here and replace it, and give the authority's certificate")
+        .field_path(".certificate.data"),
     validation = Rule::new("!has(self.static) || (!has(self.ctlog) && !has(self.rfc3161timestamp) && !has(self.source) && !has(self.signatureFormat) && !has(self.attestations))")
         .message("a `static` authority looks at no signature: leave out `ctlog`, `rfc3161timestamp`, `source`, `signatureFormat` and `attestations`"),
     validation = Rule::new("!has(self.key) || !has(self.key.data) || !self.key.data.contains('PRIVATE KEY')")
@@ -41,6 +49,9 @@ pub struct AuthoritySpec {
     /// The subject of a certificate that Fulcio issued.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub keyless: Option<KeylessSpec>,
+    /// The subject of a certificate that an authority of one's own issued.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateSpec>,
     /// Nobody: a fixed answer.
     #[serde(
         default,
@@ -74,7 +85,7 @@ pub struct AuthoritySpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("!has(self.kms)")
-        .message("`kms` is not supported yet: give the public key in `data`, `secretRef` or `configMapRef`"),
+        .message("`kms` is not supported: no key service is asked during admission; print the public key with `cosign public-key --key URI` and give it in `data`"),
     validation = Rule::new("has(self.kms) || (has(self.data) ? 1 : 0) + (has(self.secretRef) ? 1 : 0) + (has(self.configMapRef) ? 1 : 0) == 1")
         .message("a key needs exactly one of `data`, `secretRef` and `configMapRef`")
 )]
@@ -89,8 +100,10 @@ pub struct KeySpec {
     /// A ConfigMap with public keys in PEM.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<KeyReference>,
-    /// A key management service. Not supported yet.
+    /// A key management service (`awskms://`, `gcpkms://`, `azurekms://`, `hashivault://`,
+    /// `k8s://`). Refused: `cosign public-key --key URI` prints the public key for `data`.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
     pub kms: Option<String>,
     /// The hash that was signed; where absent it follows the key, as cosign chooses it.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
@@ -176,13 +189,16 @@ pub struct KeylessSpec {
 /// The name of another object.
 pub type Reference = String;
 
-/// One identity: issuer and subject, both needed, and claims.
+/// One identity: issuer and subject, both needed, or a ready-made form that stands for them; and
+/// claims, which narrow either.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("has(self.issuer) != has(self.issuerRegExp)")
+    validation = Rule::new("(has(self.githubWorkflow) ? 1 : 0) + (has(self.gitlabPipeline) ? 1 : 0) + (has(self.googleServiceAccount) ? 1 : 0) + (has(self.email) ? 1 : 0) + (has(self.spiffe) ? 1 : 0) + (has(self.issuer) || has(self.issuerRegExp) || has(self.subject) || has(self.subjectRegExp) ? 1 : 0) <= 1")
+        .message("an identity needs exactly one form: issuer and subject, or one of `githubWorkflow`, `gitlabPipeline`, `googleServiceAccount`, `email` and `spiffe`; write further ones as `identities` of their own"),
+    validation = Rule::new("has(self.githubWorkflow) || has(self.gitlabPipeline) || has(self.googleServiceAccount) || has(self.email) || has(self.spiffe) || has(self.issuer) != has(self.issuerRegExp)")
         .message("an identity needs exactly one of `issuer` and `issuerRegExp`; `.*` says that anyone may be the issuer"),
-    validation = Rule::new("has(self.subject) != has(self.subjectRegExp)")
+    validation = Rule::new("has(self.githubWorkflow) || has(self.gitlabPipeline) || has(self.googleServiceAccount) || has(self.email) || has(self.spiffe) || has(self.subject) != has(self.subjectRegExp)")
         .message("an identity needs exactly one of `subject` and `subjectRegExp`; `.*` says that anyone may sign")
 )]
 pub struct IdentitySpec {
@@ -218,6 +234,23 @@ pub struct IdentitySpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub claims: BTreeMap<String, ClaimSpec>,
+    /// A workflow of github.com, instead of issuer and subject.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    pub github_workflow: Option<GitHubWorkflowSpec>,
+    /// A pipeline of gitlab.com, instead of issuer and subject.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    pub gitlab_pipeline: Option<GitLabPipelineSpec>,
+    /// A service account of Google Cloud, instead of issuer and subject, exactly:
+    /// `NAME@PROJECT.iam.gserviceaccount.com`.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 320))]
+    pub google_service_account: Option<String>,
+    /// An e-mail address, instead of issuer and subject.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    pub email: Option<EmailSpec>,
+    /// A SPIFFE identity, instead of issuer and subject.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    pub spiffe: Option<SpiffeSpec>,
 }
 
 /// What a claim must be: a text, or an object with exactly one of `exact`, `glob` and `regex`.
@@ -352,6 +385,11 @@ pub struct CtLogSpec {
     /// Whether the entry must carry an inclusion proof; a signed promise will do otherwise.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub inclusion_proof: Option<InclusionProofSpec>,
+    /// How many distinct logs must hold an entry; one where absent. Two entries of one log are
+    /// one, and the classic format has room for one entry only.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 1, max = 8))]
+    pub threshold: Option<u32>,
 }
 
 /// Whether an inclusion proof must be there.
@@ -372,6 +410,11 @@ pub struct TimestampSpec {
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub trust_root_ref: Option<Reference>,
+    /// How many distinct timestamp authorities must vouch for the time; one where absent. Two
+    /// timestamps of one authority are one, and the classic format has room for one timestamp only.
+    #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 1, max = 4))]
+    pub threshold: Option<u32>,
 }
 
 /// Which formats of signature count.

@@ -60,7 +60,7 @@ pub struct SigstoreKeysSpec {
 pub struct CertificateAuthoritySpec {
     /// Its name, for people.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
-    pub subject: Option<SubjectSpec>,
+    pub subject: Option<AuthoritySubjectSpec>,
     /// Its address. It proves nothing.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
@@ -76,7 +76,7 @@ pub struct CertificateAuthoritySpec {
 /// The name of an authority.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SubjectSpec {
+pub struct AuthoritySubjectSpec {
     /// The organisation.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

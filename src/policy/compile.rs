@@ -25,6 +25,8 @@ use crate::verdict::printable;
 
 mod attestation;
 mod authority;
+mod certificate;
+mod form;
 mod key;
 mod read;
 mod service;

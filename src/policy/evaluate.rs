@@ -6,6 +6,7 @@ use super::Authority;
 use super::IdentityMatcher;
 use super::Policy;
 use super::Signer;
+use super::TextMatcher;
 use crate::verdict::Failure;
 use crate::verdict::Reason;
 use crate::verdict::SignerReport;
@@ -40,6 +41,25 @@ pub fn identity(
         let found = format!("issuer `{}`", identity.issuer);
         Failure::new(Reason::IssuerMismatch, found).wanted("an identity, and the policy names none")
     }))
+}
+
+/// Which of the matchers accepts a subject of the certificate; they are alternatives.
+///
+/// # Errors
+/// `subject-mismatch`, with what was found and wanted.
+pub fn subject(subjects: &[TextMatcher], identity: &CertificateIdentity) -> Result<usize, Failure> {
+    let found = |matcher: &TextMatcher| identity.subjects.iter().any(|text| matcher.matches(text));
+    subjects.iter().position(found).ok_or_else(|| {
+        let found = match identity.subjects.as_slice() {
+            [] => "no subject alternative name".to_owned(),
+            subjects => format!("subject `{}`", subjects.join("`, `")),
+        };
+        let failure = Failure::new(Reason::SubjectMismatch, found);
+        match subjects {
+            [] => failure.wanted("a subject, and the policy names none"),
+            [first, ..] => failure.wanted(first),
+        }
+    })
 }
 
 /// How far an identity got.
@@ -121,7 +141,7 @@ fn voters<'a>(
     match authority.signer {
         Signer::StaticPass => vec![Voter::Policy],
         Signer::StaticFail { .. } => Vec::new(),
-        Signer::Keys(_) | Signer::Identities(_) => {
+        Signer::Keys(_) | Signer::Identities(_) | Signer::Certificates { .. } => {
             verified.into_iter().flatten().map(Voter::Signer).collect()
         }
     }
@@ -153,7 +173,10 @@ fn assign<'a>(
 fn only_refusals(policy: &Policy) -> Option<&str> {
     let mut messages = policy.authorities.iter().map(|authority| match &authority.signer {
         Signer::StaticFail { message } => Some(message.as_str()),
-        Signer::Keys(_) | Signer::Identities(_) | Signer::StaticPass => None,
+        Signer::Keys(_)
+        | Signer::Identities(_)
+        | Signer::Certificates { .. }
+        | Signer::StaticPass => None,
     });
     let first = messages.next()??;
     messages.all(|message| message.is_some()).then_some(first)

@@ -124,6 +124,8 @@ reasons! {
         "the inclusion proof does not lead to the checkpoint's root" "sign the image again";
     CheckpointInvalid "checkpoint-invalid" LogEntry Rejected
         "the checkpoint is malformed or not signed by a trusted log key" "check that the trust root is current";
+    LogThresholdUnmet "log-threshold-unmet" LogEntry Rejected
+        "the signature is in fewer distinct logs than the policy asks for" "have it entered in further logs of the trust root, or lower `ctlog.threshold`";
     CertificateAbsent "certificate-absent" Certificate Rejected
         "the signature carries no certificate, the policy asks for an identity" "sign keyless, or use a key authority";
     CertificateMalformed "certificate-malformed" Certificate Rejected
@@ -132,6 +134,10 @@ reasons! {
         "the certificate does not chain to an authority of the trust root, or may not sign code" "check that the policy names the right trust root";
     CertificateAuthorityExpired "certificate-authority-expired" Certificate Rejected
         "no certificate authority of the trust root was valid at the signing time" "check that the trust root is current";
+    CertificateRevoked "certificate-revoked" Certificate Rejected
+        "the signing certificate is on a revocation list of the policy" "sign the image again with a certificate that was not revoked";
+    RevocationListExpired "revocation-list-expired" Certificate Rejected
+        "a revocation list of the policy has expired, so nobody knows what it would say now" "put the current list into `certificate.revocationList`";
     SctInvalid "sct-invalid" Certificate Rejected
         "the certificate has no signed certificate timestamp of a trusted log" "check that the trust root holds the certificate transparency log's key";
     KeyUnsupported "key-unsupported" Signature Rejected
@@ -148,6 +154,8 @@ reasons! {
         "an RFC 3161 timestamp does not verify under a trusted authority" "check that the trust root holds the timestamp authority";
     TimestampOutsideWindow "timestamp-outside-window" Time Rejected
         "the timestamp authority was not valid at the time it states" "check that the trust root is current";
+    TimestampThresholdUnmet "timestamp-threshold-unmet" Time Rejected
+        "fewer distinct timestamp authorities vouch for the signing time than the policy asks for" "have it stamped by further authorities of the trust root, or lower `rfc3161timestamp.threshold`";
     SigningTimeOutsideCertificate "signing-time-outside-certificate" Time Rejected
         "the signature was made before or after the certificate's validity" "sign the image again";
     SigningTimeInFuture "signing-time-in-future" Time Rejected

@@ -1,5 +1,7 @@
 //! The signing certificate: who it says signed, and its chain in time.
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
@@ -37,14 +39,14 @@ pub(super) const MAX_CHAIN: usize = 8;
 const MAX_SUBJECTS: usize = 16;
 
 /// id-kp-codeSigning (RFC 5280 section 4.2.1.12), as DER content.
-const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
+pub(super) const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
 
 /// Arc of Fulcio's extensions (Fulcio, `docs/oid-info.md`).
 const FULCIO_ARC: &str = "1.3.6.1.4.1.57264.1.";
 
 /// Claims by the last number of their identifier, and whether the value is a bare string (older)
 /// or a DER UTF8String.
-const CLAIMS: [(u8, &str); 19] = [
+const CLAIMS: [(u8, &str); 21] = [
     (2, "githubWorkflowTrigger"),
     (3, "githubWorkflowSHA"),
     (4, "githubWorkflowName"),
@@ -64,11 +66,13 @@ const CLAIMS: [(u8, &str); 19] = [
     (20, "buildTrigger"),
     (21, "runInvocationURI"),
     (22, "sourceRepositoryVisibilityAtSigning"),
+    (23, "deploymentEnvironment"),
+    (24, "tokenSubject"),
 ];
 
 /// Every claim name that [`CertificateIdentity::claims`] can hold.
-pub const CLAIM_NAMES: [&str; 19] = {
-    let mut names = [""; 19];
+pub const CLAIM_NAMES: [&str; 21] = {
+    let mut names = [""; 21];
     let mut index = 0;
     while index < CLAIMS.len() {
         #[expect(clippy::indexing_slicing, reason = "a constant, checked by the compiler")]
@@ -88,8 +92,8 @@ const LAST_BARE_CLAIM: u8 = 7;
 pub struct CertificateIdentity {
     /// The OIDC issuer (Fulcio OID 1.3.6.1.4.1.57264.1.8, or .1.1 in older certificates).
     pub issuer: String,
-    /// Every subject alternative name that can be an identity (e-mail, URI, Fulcio's otherName);
-    /// never empty.
+    /// Every subject alternative name that can be an identity (e-mail, URI, host name, address,
+    /// Fulcio's otherName); never empty.
     pub subjects: Vec<String>,
     /// Further Fulcio claims by their documented names in lower camel case; see [`CLAIM_NAMES`].
     pub claims: BTreeMap<&'static str, String>,
@@ -189,6 +193,16 @@ fn identity(certificate: &Certificate) -> Result<CertificateIdentity, Failure> {
     Ok(CertificateIdentity { issuer, subjects, claims })
 }
 
+/// Every alternative name that can be an identity; none where there is no such extension.
+pub(super) fn subjects(certificate: &Certificate) -> Result<Vec<String>, Failure> {
+    let extensions = certificate.tbs_certificate.extensions.as_deref().unwrap_or_default();
+    let mut subjects = Vec::new();
+    for extension in extensions.iter().filter(|one| one.extn_id == SubjectAltName::OID) {
+        subjects.extend(read_subjects(extension.extn_value.as_bytes())?);
+    }
+    Ok(subjects)
+}
+
 fn read_subjects(value: &[u8]) -> Result<Vec<String>, Failure> {
     let names = SubjectAltName::from_der(value)
         .map_err(|error| malformed(format!("the alternative names cannot be parsed: {error}")))?;
@@ -205,11 +219,20 @@ fn subject(name: &GeneralName) -> Option<String> {
     match name {
         GeneralName::Rfc822Name(email) => Some(email.to_string()),
         GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
+        GeneralName::DnsName(host) => Some(host.to_string()),
+        GeneralName::IpAddress(bytes) => ip_address(bytes.as_bytes()),
         GeneralName::OtherName(other) if other.type_id == USER_NAME => {
             other.value.decode_as::<String>().ok()
         }
         _ => None,
     }
+}
+
+/// RFC 5280 section 4.2.1.6: four or sixteen bytes in network order.
+fn ip_address(bytes: &[u8]) -> Option<String> {
+    let v4 = || <[u8; 4]>::try_from(bytes).ok().map(|bytes| Ipv4Addr::from(bytes).to_string());
+    let v6 = || <[u8; 16]>::try_from(bytes).ok().map(|bytes| Ipv6Addr::from(bytes).to_string());
+    v4().or_else(v6)
 }
 
 fn fulcio_number(oid: ObjectIdentifier) -> Option<u8> {
@@ -329,7 +352,8 @@ fn check_authority(
     })
 }
 
-fn covers(der: &[u8], time: Timestamp) -> bool {
+/// Whether the certificate's own validity holds `time`.
+pub(super) fn covers(der: &[u8], time: Timestamp) -> bool {
     let Ok(certificate) = Certificate::from_der(der) else {
         return false;
     };

@@ -108,7 +108,8 @@ fn stated_times(parsed: &Parsed, root: &TrustRoot) -> Vec<Timestamp> {
     let entries = &parsed.bundle.verification_material.tlog_entries;
     let promised = entries.iter().filter(|entry| entry.inclusion_promise.is_some());
     let mut times: Vec<Timestamp> = promised.filter_map(|entry| entry.integrated_time).collect();
-    times.extend(timestamp::verify(parsed, root).unwrap_or_default());
+    let stamps = timestamp::verify(parsed, root).unwrap_or_default();
+    times.extend(stamps.iter().map(|stamp| stamp.time));
     times
 }
 

@@ -10,8 +10,8 @@ use sigstore_verify::types::DerCertificate;
 
 use super::Parsed;
 use super::key::HashAlgorithm;
-use super::key::PublicKey;
 use super::log;
+use super::log::Named;
 use super::log::Promised;
 use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
@@ -29,15 +29,6 @@ pub(super) struct Entry {
     pub(super) set: Vec<u8>,
     /// SHA-256 of the envelope's bytes, in hexadecimal.
     pub(super) envelope: String,
-}
-
-/// Whoever the entry must name.
-#[derive(Clone, Copy)]
-pub(super) enum Named<'a> {
-    /// The certificate, DER.
-    Certificate(&'a [u8]),
-    /// The key.
-    Key(&'a PublicKey),
 }
 
 impl Entry {

@@ -266,7 +266,7 @@ impl fmt::Debug for PublicKey {
 }
 
 /// The PEM blocks of a text. Text around them is a comment (RFC 7468 section 2).
-fn blocks(pem: &str) -> Result<Vec<String>, KeyError> {
+pub(super) fn blocks(pem: &str) -> Result<Vec<String>, KeyError> {
     let mut blocks = Vec::new();
     let mut current: Option<String> = None;
     for line in pem.lines().map(str::trim) {
@@ -359,7 +359,7 @@ fn rsa_size(raw: &[u8]) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// Why a text is not a public key.
+/// Why a text is not a public key, or not a certificate authority.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{problem}")]
 pub struct KeyError {
@@ -368,7 +368,7 @@ pub struct KeyError {
 }
 
 impl KeyError {
-    fn new(problem: impl fmt::Display) -> Self {
+    pub(super) fn new(problem: impl fmt::Display) -> Self {
         Self { problem: problem.to_string() }
     }
 }

@@ -56,6 +56,26 @@ pub(super) fn check_bodies(bundle: &Bundle) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The log that vouches for an entry which was verified: whose key signed its checkpoint, or else
+/// its promise. The identifier that the entry states chooses among the trust root's keys, no more.
+pub(super) fn of_entry<'a>(
+    entry: &TransparencyLogEntry,
+    root: &'a TrustRoot,
+) -> Result<&'a Log, Failure> {
+    match entry.inclusion_proof.as_ref().and_then(|proof| proof.checkpoint.checkpoint()) {
+        Some(checkpoint) => signer(checkpoint, root),
+        None => by_id(entry, root),
+    }
+}
+
+fn by_id<'a>(entry: &TransparencyLogEntry, root: &'a TrustRoot) -> Result<&'a Log, Failure> {
+    let id = entry.log_id.key_id.as_bytes();
+    root.logs().iter().find(|log| log.id.as_slice() == id).ok_or_else(|| {
+        Failure::new(Reason::LogUnknown, format!("the log is {}", hex::encode(id)))
+            .wanted("a log of the trust root")
+    })
+}
+
 fn parse_body(entry: &TransparencyLogEntry) -> Result<Value, Failure> {
     crate::json::parse(entry.canonicalized_body.as_bytes()).map_err(|error| {
         let found = format!("the log entry's body is not JSON: {error}");
@@ -123,11 +143,20 @@ fn signer<'a>(checkpoint: &Checkpoint, root: &'a TrustRoot) -> Result<&'a Log, F
     }
 }
 
+/// Whom an entry must name as the signer.
+#[derive(Clone, Copy)]
+pub(super) enum Named<'a> {
+    /// The certificate, DER.
+    Certificate(&'a [u8]),
+    /// The key.
+    Key(&'a PublicKey),
+}
+
 /// Verifies one entry in full. Returns the time of its SET, where it has one.
 pub(super) fn check_entry(
     entry: &TransparencyLogEntry,
     parsed: &Parsed,
-    key: &PublicKey,
+    signer: Named<'_>,
     scheme: Scheme,
     root: &TrustRoot,
 ) -> Result<Option<Timestamp>, Failure> {
@@ -150,7 +179,7 @@ pub(super) fn check_entry(
         )?),
         _ => None,
     };
-    check_body(entry, parsed, key, scheme)?;
+    check_body(entry, parsed, signer, scheme)?;
     Ok(time)
 }
 
@@ -220,7 +249,7 @@ pub(super) fn check_promise(
 fn check_body(
     entry: &TransparencyLogEntry,
     parsed: &Parsed,
-    key: &PublicKey,
+    signer: Named<'_>,
     scheme: Scheme,
 ) -> Result<(), Failure> {
     let malformed = |found: String| Failure::new(Reason::LogEntryMalformed, found);
@@ -241,7 +270,7 @@ fn check_body(
         KindVersion::HashedRekordV001 => (
             (text("/spec/data/hash/algorithm")?, hex::decode(text("/spec/data/hash/value")?).ok()),
             bytes("/spec/signature/content")?,
-            pem_key(&bytes("/spec/signature/publicKey/content")?)?,
+            signer.read(&bytes("/spec/signature/publicKey/content")?)?,
         ),
         KindVersion::HashedRekordV002 => (
             (
@@ -249,10 +278,15 @@ fn check_body(
                 Some(bytes("/spec/hashedRekordV002/data/digest")?),
             ),
             bytes("/spec/hashedRekordV002/signature/content")?,
-            bytes("/spec/hashedRekordV002/signature/verifier/publicKey/rawBytes")?,
+            bytes(match signer {
+                Named::Certificate(_) => {
+                    "/spec/hashedRekordV002/signature/verifier/x509Certificate/rawBytes"
+                }
+                Named::Key(_) => "/spec/hashedRekordV002/signature/verifier/publicKey/rawBytes",
+            })?,
         ),
         KindVersion::DsseV001 => {
-            return check_dsse(parsed, key, &body, bytes("/spec/signatures/0/verifier")?);
+            return check_dsse(parsed, signer, &body, bytes("/spec/signatures/0/verifier")?);
         }
         KindVersion::IntotoV002 | _ => {
             let found = format!("a log entry of kind {}", entry.kind_version.kind());
@@ -262,12 +296,12 @@ fn check_body(
     if hash.0 != scheme.hash().as_str() || hash.1 != Some(scheme.hash().digest(message)) {
         return Err(mismatch("the log entry is about another payload"));
     }
-    check_signer(parsed, key, &signature, &verifier)
+    check_signer(parsed, signer, &signature, &verifier)
 }
 
 fn check_dsse(
     parsed: &Parsed,
-    key: &PublicKey,
+    signer: Named<'_>,
     body: &Value,
     verifier: Vec<u8>,
 ) -> Result<(), Failure> {
@@ -286,22 +320,27 @@ fn check_dsse(
         return Err(mismatch("the log entry is about another payload"));
     }
     let signature = STANDARD.decode(text("/spec/signatures/0/signature")).unwrap_or_default();
-    check_signer(parsed, key, &signature, &pem_key(&verifier)?)
+    check_signer(parsed, signer, &signature, &signer.read(&verifier)?)
 }
 
 fn check_signer(
     parsed: &Parsed,
-    key: &PublicKey,
+    signer: Named<'_>,
     signature: &[u8],
     verifier: &[u8],
 ) -> Result<(), Failure> {
     if signature != parsed.signature {
         return Err(mismatch("the log entry is about another signature"));
     }
-    if verifier != key.spki().as_bytes() {
-        return Err(mismatch("the log entry names another key"));
+    match signer {
+        Named::Certificate(der) if verifier != der => {
+            Err(mismatch("the log entry names another certificate"))
+        }
+        Named::Key(key) if verifier != key.spki().as_bytes() => {
+            Err(mismatch("the log entry names another key"))
+        }
+        Named::Certificate(_) | Named::Key(_) => Ok(()),
     }
-    Ok(())
 }
 
 fn v2_hash(algorithm: &str) -> &str {
@@ -313,11 +352,19 @@ fn v2_hash(algorithm: &str) -> &str {
     }
 }
 
-fn pem_key(pem: &[u8]) -> Result<Vec<u8>, Failure> {
-    let text = std::str::from_utf8(pem).unwrap_or_default();
-    sigstore_verify::types::DerPublicKey::from_pem(text)
-        .map(|key| key.as_bytes().to_vec())
-        .map_err(|_| mismatch("the log entry names no public key"))
+impl Named<'_> {
+    /// What stands in an entry as PEM, as DER.
+    fn read(self, pem: &[u8]) -> Result<Vec<u8>, Failure> {
+        let text = std::str::from_utf8(pem).unwrap_or_default();
+        match self {
+            Self::Certificate(_) => DerCertificate::from_pem(text)
+                .map(|certificate| certificate.as_bytes().to_vec())
+                .map_err(|_| mismatch("the log entry names no certificate")),
+            Self::Key(_) => sigstore_verify::types::DerPublicKey::from_pem(text)
+                .map(|key| key.as_bytes().to_vec())
+                .map_err(|_| mismatch("the log entry names no public key")),
+        }
+    }
 }
 
 fn mismatch(found: &str) -> Failure {

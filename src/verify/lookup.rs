@@ -135,7 +135,7 @@ pub(super) fn examine(
     for entry in answer.entries.iter().take(MAX_LOG_ENTRIES) {
         let mut own = steps.clone();
         let outcome = attach(parsed, entry, question, is_classic(content))
-            .and_then(|attached| super::examine_parsed(&attached, question, &mut own));
+            .and_then(|attached| super::examine_parsed(&attached, question, None, &mut own));
         own.iter_mut()
             .filter(|step| step.step == Step::LogLookup)
             .for_each(|step| *step = StepReport::passed(Step::LogLookup, "found in the log"));

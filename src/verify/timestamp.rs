@@ -1,5 +1,6 @@
 //! RFC 3161 timestamps for signatures that `sigstore-verify` cannot take whole.
 use jiff::Timestamp;
+use sigstore_verify::trust_root::TsaAuthority;
 use sigstore_verify::tsa;
 use sigstore_verify::types::SignatureBytes;
 
@@ -26,9 +27,16 @@ pub(super) fn check_size(parsed: &Parsed) -> Result<(), Failure> {
     }
 }
 
-/// The times of all timestamps that are attached; every one must verify under an authority of the
-/// trust root that was valid at that time.
-pub(super) fn verify(parsed: &Parsed, root: &TrustRoot) -> Result<Vec<Timestamp>, Failure> {
+/// A timestamp that was verified.
+pub(super) struct Stamp<'a> {
+    pub(super) time: Timestamp,
+    /// Who made it.
+    pub(super) authority: &'a TsaAuthority,
+}
+
+/// All timestamps that are attached; every one must verify under an authority of the trust root
+/// that was valid at that time.
+pub(super) fn verify<'a>(parsed: &Parsed, root: &'a TrustRoot) -> Result<Vec<Stamp<'a>>, Failure> {
     let signature = SignatureBytes::new(parsed.signature.clone());
     let material = &parsed.bundle.verification_material;
     let tokens = &material.timestamp_verification_data.rfc3161_timestamps;
@@ -40,7 +48,7 @@ pub(super) fn verify(parsed: &Parsed, root: &TrustRoot) -> Result<Vec<Timestamp>
             for authority in root.timestamp_authorities() {
                 let token = &token.signed_timestamp;
                 match tsa::verify_timestamp_for_authority(token, &signature, authority) {
-                    Ok(time) => return Ok(time),
+                    Ok(time) => return Ok(Stamp { time, authority }),
                     Err(error @ tsa::Error::TimestampOutsideValidity { .. }) => {
                         failure = Failure::new(Reason::TimestampOutsideWindow, error);
                     }

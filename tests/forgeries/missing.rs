@@ -17,8 +17,8 @@ fn rejects_evidence_of_the_wrong_kind_and_what_is_missing() {
     let classic =
         pack(sigstore.keyless(ALICE, ISSUER).log(Log::RekorV1), Packed::Classic, &image());
     let bare = pack(sigstore.keyless(ALICE, ISSUER), Packed::Classic, &image());
-    let proof = Demands { log: LogDemand::Proof, timestamp: false };
-    let timestamp = Demands { log: LogDemand::Optional, timestamp: true };
+    let proof = Demands::new(LogDemand::Proof, false);
+    let timestamp = Demands::new(LogDemand::Optional, true);
     for (row, candidate, key, demands, wanted) in [
         ("a key's, asked for an identity", &keyed, None, OPTIONAL, Reason::CertificateAbsent),
         (

@@ -110,7 +110,7 @@ async fn real_entries_verify_and_belong_to_one_signature() {
         let question = Question {
             digest,
             key: Some(&key).filter(|_| names[at].starts_with("key-")),
-            demands: Demands { log: LogDemand::Entry, timestamp: false },
+            demands: Demands::new(LogDemand::Entry, false),
             payload: &PayloadKind::Signature,
             trust_root: &root,
             now: "2026-11-23T00:00:00Z".parse().unwrap(),

@@ -116,6 +116,25 @@ impl VirtualSigstore {
         self.start
     }
 
+    /// Root and intermediate of the current certificate authority as PEM, for policies that name it
+    /// as their own.
+    pub fn authority_pem(&self) -> [String; 2] {
+        chain_pem(&self.current.fulcio)
+    }
+
+    /// The same of the authority whose intermediate has expired.
+    pub fn lapsed_authority_pem(&self) -> [String; 2] {
+        chain_pem(&self.lapsed)
+    }
+
+    /// A list of revoked certificates, PEM, by the current intermediate, or by the root where
+    /// `by_root`; to be replaced by `until`.
+    pub fn revocation_list(&self, serials: &[Vec<u8>], until: Timestamp, by_root: bool) -> String {
+        let fulcio = &self.current.fulcio;
+        let issuer = if by_root { &fulcio.root } else { &fulcio.intermediate };
+        der::pem("X509 CRL", &issuer.revoke(serials, self.start, until))
+    }
+
     /// The `trusted_root.json` under which honest signatures verify.
     pub fn trusted_root_json(&self) -> String {
         self.trusted_root().json()
@@ -149,4 +168,8 @@ impl VirtualSigstore {
     pub fn keyed<'a>(&'a self, key: &'a Key) -> Signing<'a> {
         Signing::new(self, signing::Signer::Keyed(key))
     }
+}
+
+fn chain_pem(fulcio: &Fulcio) -> [String; 2] {
+    [&fulcio.root, &fulcio.intermediate].map(|one| der::pem("CERTIFICATE", &one.certificate))
 }

@@ -204,6 +204,10 @@ impl<'a> Search<'a> {
         };
         let Examined { mut steps, result } = match &authority.signer {
             Signer::Keys(keys) => first_good(keys.iter().map(|key| ask(Some(key)))),
+            Signer::Certificates { authority: own, subjects: _ } => {
+                let question = Search { ..self }.question(None, payload);
+                verify::verify_certified(candidate, &question, own)
+            }
             Signer::Identities(_) | Signer::StaticPass | Signer::StaticFail { .. } => ask(None),
         };
         let mut signer = None;
@@ -235,6 +239,10 @@ impl<'a> Search<'a> {
         match (verified.signer(), &self.authority.signer) {
             (VerifiedSigner::Certificate(identity), Signer::Identities(identities)) => {
                 let index = evaluate::identity(identities, identity)?;
+                Ok(StepReport::passed(Step::Identity, format!("identities[{index}]")))
+            }
+            (VerifiedSigner::Certificate(identity), Signer::Certificates { subjects, .. }) => {
+                let index = evaluate::subject(subjects, identity)?;
                 Ok(StepReport::passed(Step::Identity, format!("identities[{index}]")))
             }
             (VerifiedSigner::Key { .. }, Signer::Keys(_)) => {
@@ -279,6 +287,10 @@ fn by(signer: &Signer) -> String {
                 0 | 1 => first,
                 many => format!("{first} or {} others", many - 1),
             }
+        }
+        Signer::Certificates { subjects, .. } => {
+            let first = subjects.first().map(ToString::to_string).unwrap_or_default();
+            format!("a certificate of the policy's authority for {first}")
         }
         Signer::StaticPass | Signer::StaticFail { .. } => String::new(),
     }

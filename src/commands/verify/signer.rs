@@ -78,7 +78,7 @@ fn demands(args: &SignerArgs) -> Result<Demands, VerifyError> {
             problem: problem.to_owned(),
         });
     }
-    Ok(Demands { log, timestamp })
+    Ok(Demands::new(log, timestamp))
 }
 
 fn signer(args: &SignerArgs) -> Result<(&'static str, Signer), VerifyError> {
@@ -148,7 +148,7 @@ mod tests {
             (identity(Some(false), Some(true)), LogDemand::Entry, true),
             (identity(Some(true), Some(true)), LogDemand::Optional, true),
         ] {
-            assert_eq!(demands(&args).unwrap(), Demands { log, timestamp }, "{args:?}");
+            assert_eq!(demands(&args).unwrap(), Demands::new(log, timestamp), "{args:?}");
         }
         // A log that is named is a log that is asked.
         let rekor_url = "https://rekor.example".parse().ok();

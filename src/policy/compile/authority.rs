@@ -1,11 +1,14 @@
 //! Authorities: who, where, in which format, and what must prove it.
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::CompileError;
 use super::References;
 use super::attestation;
+use super::certificate;
 use super::count;
+use super::form;
 use super::key;
 use super::service;
 use super::signer;
@@ -21,6 +24,8 @@ use crate::policy::Signer;
 use crate::policy::Source;
 use crate::policy::suggest;
 use crate::trust_root::TrustRoot;
+use crate::verify::MAX_LOG_ENTRIES;
+use crate::verify::MAX_TIMESTAMPS;
 
 /// Longest name of an authority, in characters: it stands in every denial.
 const MAX_NAME: usize = 253;
@@ -76,10 +81,14 @@ pub fn patterns(specs: &[api::AuthoritySpec]) -> usize {
     let of_identity = |identity: &api::IdentitySpec| {
         let claims = identity.claims.values().filter(|claim| claim.exact.is_none()).count();
         let issuer = usize::from(identity.issuer_reg_exp.is_some());
-        issuer + usize::from(identity.subject_reg_exp.is_some()) + claims
+        // What cannot be expanded is refused, and holds no memory.
+        let form = form::expand(identity, "").ok().flatten().map_or(0, |form| form.patterns());
+        issuer + usize::from(identity.subject_reg_exp.is_some()) + claims + form
     };
     let keyless = specs.iter().filter_map(|spec| spec.keyless.as_ref());
-    keyless.flat_map(|keyless| &keyless.identities).map(of_identity).sum()
+    let certificates = specs.iter().filter_map(|spec| spec.certificate.as_ref());
+    let certificates = certificates.map(certificate::patterns).sum::<usize>();
+    keyless.flat_map(|keyless| &keyless.identities).map(of_identity).sum::<usize>() + certificates
 }
 
 fn compile(
@@ -92,6 +101,7 @@ fn compile(
         name: _,
         key,
         keyless,
+        certificate,
         fixed,
         source,
         ctlog,
@@ -109,25 +119,30 @@ fn compile(
         Err(error) if !error.missing => return Err(error),
         trust_root => trust_root,
     };
-    let signer = match (key, keyless, fixed) {
-        (Some(key), None, None) => key::compile(id, key, &format!("{path}.key"), &roots.keys)?,
-        (None, Some(keyless), None) => {
+    let signer = match (key, keyless, certificate, fixed) {
+        (Some(key), None, None, None) => {
+            key::compile(id, key, &format!("{path}.key"), &roots.keys)?
+        }
+        (None, Some(keyless), None, None) => {
             signer::compile_keyless(keyless, &format!("{path}.keyless"))?
         }
-        (None, None, Some(fixed)) => compile_static(spec, fixed, path)?,
+        (None, None, Some(certificate), None) => {
+            certificate::compile(certificate, &format!("{path}.certificate"))?
+        }
+        (None, None, None, Some(fixed)) => compile_static(spec, fixed, path)?,
         _ => {
-            let found = [key.is_some(), keyless.is_some(), fixed.is_some()];
+            let found = [key.is_some(), keyless.is_some(), certificate.is_some(), fixed.is_some()];
             let found = found.iter().filter(|there| **there).count();
             return Err(CompileError::new(
                 path,
-                format!("it has {found} of `key`, `keyless` and `static`"),
+                format!("it has {found} of `key`, `keyless`, `certificate` and `static`"),
                 "exactly one of them",
             ));
         }
     };
     Ok(Authority {
         name,
-        demands: demands(&signer, ctlog.as_ref(), rfc3161timestamp.is_some()),
+        demands: demands(&signer, ctlog.as_ref(), rfc3161timestamp.as_ref(), path)?,
         rekor,
         signer,
         sources,
@@ -191,16 +206,41 @@ fn compile_static(
 
 /// Keyless authorities need a log entry, unless a timestamp is asked for instead. Keys need
 /// neither, unless asked for.
-fn demands(signer: &Signer, ctlog: Option<&api::CtLogSpec>, timestamp: bool) -> Demands {
+fn demands(
+    signer: &Signer,
+    ctlog: Option<&api::CtLogSpec>,
+    timestamp: Option<&api::TimestampSpec>,
+    path: &str,
+) -> Result<Demands, CompileError> {
     let proof = ctlog.and_then(|ctlog| ctlog.inclusion_proof);
     let keyless = matches!(signer, Signer::Identities(_));
     let log = match (ctlog, proof) {
         (Some(_), Some(api::InclusionProofSpec::Required)) => LogDemand::Proof,
         (Some(_), Some(api::InclusionProofSpec::Optional) | None) => LogDemand::Entry,
-        (None, _) if keyless && !timestamp => LogDemand::Entry,
+        (None, _) if keyless && timestamp.is_none() => LogDemand::Entry,
         (None, _) => LogDemand::Optional,
     };
-    Demands { log, timestamp }
+    let logs = ctlog.and_then(|ctlog| ctlog.threshold);
+    let stamps = timestamp.and_then(|timestamp| timestamp.threshold);
+    Ok(Demands {
+        log_threshold: threshold(logs, MAX_LOG_ENTRIES, &format!("{path}.ctlog"))?,
+        timestamp_threshold: threshold(
+            stamps,
+            MAX_TIMESTAMPS,
+            &format!("{path}.rfc3161timestamp"),
+        )?,
+        ..Demands::new(log, timestamp.is_some())
+    })
+}
+
+/// How many are asked for; at most as many as evidence may carry.
+fn threshold(asked: Option<u32>, most: usize, path: &str) -> Result<NonZeroUsize, CompileError> {
+    let Some(asked) = asked else { return Ok(NonZeroUsize::MIN) };
+    let threshold = usize::try_from(asked).ok().and_then(NonZeroUsize::new);
+    threshold.filter(|threshold| threshold.get() <= most).ok_or_else(|| {
+        let wanted = format!("a number from 1 to {most}, the most that a signature may carry");
+        CompileError::new(format!("{path}.threshold"), asked, wanted)
+    })
 }
 
 fn compile_sources(specs: &[api::SourceSpec], path: &str) -> Result<Vec<Source>, CompileError> {

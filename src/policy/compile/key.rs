@@ -6,7 +6,6 @@ use super::KeyHolder;
 use super::KeyPlace;
 use super::Keys;
 use super::count;
-use super::unsupported;
 use crate::api;
 use crate::policy::PolicyId;
 use crate::policy::Signer;
@@ -126,9 +125,8 @@ enum Source<'a> {
 
 fn source<'a>(spec: &'a api::KeySpec, path: &str) -> Result<Source<'a>, CompileError> {
     let api::KeySpec { data, secret_ref, config_map_ref, kms, hash_algorithm: _ } = spec;
-    if kms.is_some() {
-        let advice = "give the public key in `data`, `secretRef` or `configMapRef`";
-        return Err(unsupported(format!("{path}.kms"), advice));
+    if let Some(uri) = kms {
+        return Err(refuse_kms(uri, &format!("{path}.kms")));
     }
     match (data, secret_ref, config_map_ref) {
         (Some(pem), None, None) => Ok(Source::Here(pem)),
@@ -145,6 +143,28 @@ fn source<'a>(spec: &'a api::KeySpec, path: &str) -> Result<Source<'a>, CompileE
             "exactly one of them",
         )),
     }
+}
+
+/// No key service is asked during admission: it would have to be up, and to let Tegata in.
+fn refuse_kms(uri: &str, path: &str) -> CompileError {
+    let providers = [
+        ("awskms://", "AWS KMS"),
+        ("azurekms://", "Azure Key Vault"),
+        ("gcpkms://", "Google Cloud KMS"),
+        ("hashivault://", "HashiCorp Vault"),
+        ("k8s://", "a Kubernetes Secret"),
+    ];
+    let provider = providers.iter().find(|(scheme, _)| uri.starts_with(scheme));
+    let named = provider.map_or_else(
+        || format!("`{uri}` is no key service that is known"),
+        |(_, name)| format!("`{uri}` names a key of {name}"),
+    );
+    let wanted = if uri.starts_with("k8s://") {
+        "the Secret in `secretRef`, which is read where the policy may read it".to_owned()
+    } else {
+        "the public key in `data`: `cosign public-key --key URI` prints it".to_owned()
+    };
+    CompileError::new(path, format!("{named}, and none is asked during admission"), wanted)
 }
 
 const fn field(kind: KeyHolder) -> &'static str {

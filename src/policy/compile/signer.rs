@@ -1,6 +1,8 @@
 //! Identities of certificates.
 use super::CompileError;
 use super::count;
+use super::form;
+use super::form::Text;
 use super::unsupported;
 use crate::api;
 use crate::policy::IdentityMatcher;
@@ -37,14 +39,27 @@ pub(super) fn compile_keyless(spec: &api::KeylessSpec, path: &str) -> Result<Sig
     Ok(Signer::Identities(identities))
 }
 
-fn compile_identity(spec: &api::IdentitySpec, path: &str) -> Result<IdentityMatcher, CompileError> {
-    let api::IdentitySpec { issuer, issuer_reg_exp, subject, subject_reg_exp, claims } = spec;
-    let issuer = one_of(issuer.as_deref(), issuer_reg_exp.as_deref(), path, "issuer")?;
-    let subject = one_of(subject.as_deref(), subject_reg_exp.as_deref(), path, "subject")?;
+pub(super) fn compile_identity(
+    spec: &api::IdentitySpec,
+    path: &str,
+) -> Result<IdentityMatcher, CompileError> {
+    let api::IdentitySpec { issuer, issuer_reg_exp, subject, subject_reg_exp, claims, .. } = spec;
+    let mut matchers = Vec::new();
+    let (issuer, subject) = match form::expand(spec, path)? {
+        Some(form) => {
+            for (name, text) in form.claims {
+                matchers.push((name.to_owned(), expanded(&text, path)?));
+            }
+            (expanded(&Text::Exact(form.issuer), path)?, expanded(&form.subject, path)?)
+        }
+        None => (
+            one_of(issuer.as_deref(), issuer_reg_exp.as_deref(), path, "issuer")?,
+            one_of(subject.as_deref(), subject_reg_exp.as_deref(), path, "subject")?,
+        ),
+    };
     if claims.len() > api::MAX_CLAIMS {
         count(&format!("{path}.claims"), claims.len(), api::MAX_CLAIMS)?;
     }
-    let mut matchers = Vec::new();
     for (name, claim) in claims {
         let path = format!("{path}.claims.{name}");
         if !CLAIM_NAMES.contains(&name.as_str()) {
@@ -58,6 +73,13 @@ fn compile_identity(spec: &api::IdentitySpec, path: &str) -> Result<IdentityMatc
     }
     IdentityMatcher::new(issuer, subject, matchers)
         .map_err(|error| CompileError::new(format!("{path}.claims"), error, ""))
+}
+
+fn expanded(text: &Text, path: &str) -> Result<TextMatcher, CompileError> {
+    match text {
+        Text::Exact(text) => pattern(TextMatcher::exact(text), path, text),
+        Text::Glob(text) => pattern(TextMatcher::glob(text), path, text),
+    }
 }
 
 fn one_of(
@@ -100,7 +122,7 @@ fn compile_claim(spec: &api::ClaimSpec, path: &str) -> Result<TextMatcher, Compi
     }
 }
 
-fn pattern(
+pub(super) fn pattern(
     result: Result<TextMatcher, PatternError>,
     path: &str,
     text: &str,

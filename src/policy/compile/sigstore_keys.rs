@@ -72,7 +72,7 @@ fn authority(spec: &api::CertificateAuthoritySpec, path: &str) -> Result<Value, 
         certificates.push(json!({ "rawBytes": STANDARD.encode(der) }));
     }
     let subject = subject.as_ref().map(|subject| {
-        let api::SubjectSpec { organization, common_name } = subject;
+        let api::AuthoritySubjectSpec { organization, common_name } = subject;
         json!({ "organization": organization, "commonName": common_name })
     });
     Ok(json!({

@@ -7,6 +7,8 @@ use crate::policy::LogDemand;
 use crate::policy::Signer;
 use crate::verdict::Reason;
 use crate::verify::CertificateIdentity;
+use crate::verify::MAX_LOG_ENTRIES;
+use crate::verify::MAX_TIMESTAMPS;
 
 mod keys;
 mod rejects;
@@ -64,7 +66,7 @@ fn compiles_a_policy_with_its_defaults() {
     let [authority] = policy.authorities.as_slice() else { panic!("one authority") };
     assert_eq!(authority.name, "authority-0");
     assert_eq!(authority.formats, [Format::Legacy, Format::Bundle]);
-    assert_eq!(authority.demands, Demands { log: LogDemand::Entry, timestamp: false });
+    assert_eq!(authority.demands, Demands::new(LogDemand::Entry, false));
 }
 
 #[test]
@@ -101,7 +103,28 @@ fn demands_follow_the_kind_of_authority() {
         }
         let text = authority.to_string();
         let policy = compile(spec(authority)).unwrap();
-        assert_eq!(policy.authorities[0].demands, Demands { log, timestamp }, "{text}");
+        assert_eq!(policy.authorities[0].demands, Demands::new(log, timestamp), "{text}");
+    }
+}
+
+#[test]
+fn thresholds_of_logs_and_authorities_are_bounded() {
+    for (field, most) in [("ctlog", MAX_LOG_ENTRIES), ("rfc3161timestamp", MAX_TIMESTAMPS)] {
+        let asked = |threshold: usize| {
+            let pointer = format!("/{field}");
+            compile(spec(with(keyless(), &pointer, json!({"threshold": threshold}))))
+        };
+        for good in [1, 2, most] {
+            let demands = asked(good).unwrap().authorities[0].demands;
+            let found = [demands.log_threshold.get(), demands.timestamp_threshold.get()];
+            let wanted = if field == "ctlog" { [good, 1] } else { [1, good] };
+            assert_eq!(found, wanted, "{field} {good}");
+        }
+        for bad in [0, most + 1] {
+            let error = asked(bad).unwrap_err();
+            assert_eq!(error.path, format!("spec.authorities[0].{field}.threshold"));
+            assert!(error.wanted.contains(&format!("1 to {most}")), "{error}");
+        }
     }
 }
 

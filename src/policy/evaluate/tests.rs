@@ -20,7 +20,7 @@ fn policy(threshold: usize, signers: Vec<Signer>) -> Policy {
         signer,
         sources: Vec::new(),
         formats: vec![Format::Legacy, Format::Bundle],
-        demands: Demands { log: LogDemand::Optional, timestamp: false },
+        demands: Demands::new(LogDemand::Optional, false),
         rekor: None,
         trust_root: Arc::clone(&trust_root),
         attestations: Vec::new(),

@@ -6,6 +6,7 @@ use super::Fields;
 use super::Hint;
 use super::repeated;
 use crate::api;
+use crate::evidence::Format;
 use crate::policy::Policy;
 use crate::policy::Signer;
 use crate::policy::evaluate;
@@ -27,6 +28,7 @@ pub(super) fn check(fields: Fields<'_>, policy: Option<&Policy>, hints: &mut Vec
     }
     fixed_answers(fields, hints);
     let Some(policy) = policy else { return };
+    thresholds(policy, hints);
     let (possible, wanted) = (most_signers(policy, specs), policy.threshold.get());
     // Static refusals are told about, and are the only authorities without signers.
     if possible < wanted && possible > 0 {
@@ -34,6 +36,32 @@ pub(super) fn check(fields: Fields<'_>, policy: Option<&Policy>, hints: &mut Vec
             "the authorities have {possible} distinct signers at most, so it can never be met"
         );
         hints.push(Hint::new("spec.threshold", text));
+    }
+}
+
+/// Thresholds of logs and of timestamp authorities that no signature can meet.
+fn thresholds(policy: &Policy, hints: &mut Vec<Hint>) {
+    for (index, authority) in policy.authorities.iter().enumerate() {
+        let (demands, root) = (authority.demands, &authority.trust_root);
+        let classic_alone = authority.formats == [Format::Legacy];
+        for (field, wanted, possible, what) in [
+            ("ctlog", demands.log_threshold.get(), root.distinct_logs(), "logs"),
+            (
+                "rfc3161timestamp",
+                demands.timestamp_threshold.get(),
+                root.distinct_timestamp_authorities(),
+                "timestamp authorities",
+            ),
+        ] {
+            let text = if wanted > 1 && possible < wanted {
+                format!("the trust root has {possible} distinct {what}, so it can never be met")
+            } else if wanted > 1 && classic_alone {
+                format!("a classic signature has room for one of the {what}: accept bundles")
+            } else {
+                continue;
+            };
+            hints.push(Hint::new(format!("spec.authorities[{index}].{field}.threshold"), text));
+        }
     }
 }
 
@@ -77,6 +105,10 @@ fn most_signers(policy: &Policy, specs: &[api::AuthoritySpec]) -> usize {
             let identities = keyless.iter().flat_map(|keyless| &keyless.identities);
             identities.map(|identity| certificate(index, identity)).collect()
         }
+        Signer::Certificates { .. } => BTreeSet::from([SignerReport::Certificate {
+            issuer: String::new(),
+            subject: index.to_string(),
+        }]),
         Signer::StaticPass | Signer::StaticFail { .. } => BTreeSet::new(),
     };
     let all: BTreeMap<usize, BTreeSet<SignerReport>> = policy

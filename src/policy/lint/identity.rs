@@ -19,6 +19,13 @@ const ISSUERS: [&str; 5] = [
     "https://oauth2.sigstore.dev/auth",
 ];
 
+/// Refs that people make who may not release.
+const OPEN_REFS: [&str; 3] = ["refs/**", "refs/heads/**", "refs/pull/**"];
+
+/// Domains in which anyone gets an address.
+const PUBLIC_MAIL: [&str; 6] =
+    ["gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "yahoo.com", "proton.me"];
+
 /// The claim that says the same as the subject of a workflow.
 const SIGNER_CLAIM: &str = "buildSignerURI";
 
@@ -28,7 +35,8 @@ pub(super) fn check(
     mode: api::ModeSpec,
     hints: &mut Vec<Hint>,
 ) {
-    let api::IdentitySpec { issuer, issuer_reg_exp, subject, subject_reg_exp, claims } = identity;
+    let api::IdentitySpec { issuer, issuer_reg_exp, subject, subject_reg_exp, claims, .. } =
+        identity;
     let claim_regexes = claims.iter().filter_map(|(name, claim)| {
         claim.regex.as_deref().map(|regex| (format!("claims.{name}"), regex))
     });
@@ -44,6 +52,7 @@ pub(super) fn check(
     }
     if mode == api::ModeSpec::Enforce {
         strangers(identity, path, hints);
+        ready_made(identity, path, hints);
     }
     if let Some(issuer) = issuer {
         misspelt_issuer(issuer, path, hints);
@@ -58,8 +67,7 @@ pub(super) fn check(
 
 /// An enforced policy that anyone can meet. One that only warns may well begin with `.*`.
 fn strangers(identity: &api::IdentitySpec, path: &str, hints: &mut Vec<Hint>) {
-    let api::IdentitySpec { issuer, issuer_reg_exp, subject: _, subject_reg_exp, claims } =
-        identity;
+    let api::IdentitySpec { issuer, issuer_reg_exp, subject_reg_exp, claims, .. } = identity;
     let matcher = |regex: &Option<String>| TextMatcher::regex(regex.as_deref()?).ok();
     if matcher(issuer_reg_exp).is_some_and(|matcher| pattern::matches_anything(&matcher)) {
         let text = "anyone may vouch for the signer: name the issuer in `issuer`";
@@ -96,6 +104,27 @@ fn strangers(identity: &api::IdentitySpec, path: &str, hints: &mut Vec<Hint>) {
     if examples.iter().all(|example| matcher.matches(example)) {
         let text = format!("{whose} may sign: name the owner and the repository");
         hints.push(Hint::new(field, text));
+    }
+}
+
+/// Ready-made identities that let in more than their author may think.
+fn ready_made(identity: &api::IdentitySpec, path: &str, hints: &mut Vec<Hint>) {
+    let api::IdentitySpec { github_workflow, gitlab_pipeline, email, .. } = identity;
+    let refs = [
+        ("githubWorkflow", github_workflow.as_ref().map(|spec| &spec.git_ref)),
+        ("gitlabPipeline", gitlab_pipeline.as_ref().map(|spec| &spec.git_ref)),
+    ];
+    for (form, git_ref) in refs {
+        if git_ref.is_some_and(|git_ref| OPEN_REFS.contains(&git_ref.as_str())) {
+            let text = "whoever may push a branch or open a pull request may sign: \
+                        name the branch, or the tags";
+            hints.push(Hint::new(format!("{path}.{form}.ref"), text));
+        }
+    }
+    let domain = email.as_ref().and_then(|email| email.address.strip_prefix("*@"));
+    if domain.is_some_and(|domain| PUBLIC_MAIL.contains(&domain)) {
+        let text = "anyone can get such an address: name the signer";
+        hints.push(Hint::new(format!("{path}.email.address"), text));
     }
 }
 

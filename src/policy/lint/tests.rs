@@ -350,3 +350,59 @@ fn selectors_that_nothing_meets() {
         }
     }
 }
+
+#[test]
+fn thresholds_that_the_trust_root_cannot_give() {
+    let logs = TrustRoot::public_good().distinct_logs();
+    let key = |fields: Value| {
+        let mut authority = json!({"key": {"data": KEY}});
+        for (field, value) in fields.as_object().unwrap() {
+            authority[field] = value.clone();
+        }
+        spec(json!({"authorities": [authority]}))
+    };
+    let ctlog = "spec.authorities[0].ctlog.threshold";
+    let stamp = "spec.authorities[0].rfc3161timestamp.threshold";
+    for (fields, path, text) in [
+        (json!({"ctlog": {"threshold": logs}}), "", ""),
+        (json!({"ctlog": {"threshold": logs + 1}}), ctlog, "distinct logs, so it can never"),
+        (json!({"rfc3161timestamp": {"threshold": 1}}), "", ""),
+        (json!({"rfc3161timestamp": {"threshold": 2}}), stamp, "1 distinct timestamp authorities"),
+        (
+            json!({"ctlog": {"threshold": 2}, "signatureFormat": "legacy"}),
+            ctlog,
+            "has room for one",
+        ),
+        (json!({"ctlog": {"threshold": 2}, "signatureFormat": "bundle"}), "", ""),
+    ] {
+        assert_hint(key(fields), path, text);
+    }
+}
+
+#[test]
+fn ready_made_identities_that_let_strangers_in() {
+    let path = "spec.authorities[0].keyless.identities[0]";
+    let github = |git_ref: &str| {
+        let repository = "acme/app";
+        json!({"githubWorkflow": {"repository": repository, "workflow": "a.yml", "ref": git_ref}})
+    };
+    let mail =
+        |address: &str| json!({"email": {"address": address, "issuer": "https://i.example"}});
+    for (identity, field, text) in [
+        (github("refs/**"), ".githubWorkflow.ref", "open a pull request"),
+        (github("refs/heads/**"), ".githubWorkflow.ref", "push a branch"),
+        (github("refs/heads/main"), "", ""),
+        (github("refs/tags/**"), "", ""),
+        (
+            json!({"gitlabPipeline": {"project": "acme/app", "ref": "refs/**"}}),
+            ".gitlabPipeline.ref",
+            "name the branch",
+        ),
+        (mail("*@gmail.com"), ".email.address", "anyone can get such an address"),
+        (mail("me@gmail.com"), "", ""),
+        (mail("*@acme.example"), "", ""),
+    ] {
+        let spec = spec(json!({"authorities": [{"keyless": {"identities": [identity]}}]}));
+        assert_hint(spec, &format!("{path}{field}"), text);
+    }
+}

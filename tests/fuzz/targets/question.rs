@@ -50,10 +50,7 @@ pub fn ask(format: Format, content: Content) {
         TRUST_ROOT.with(|trust_root| {
             for key in [None, keys.first()] {
                 for payload in &payloads {
-                    let demands = Demands {
-                        log: LogDemand::Optional,
-                        timestamp: false,
-                    };
+                    let demands = Demands::new(LogDemand::Optional, false);
                     let question = Question {
                         digest: &digest,
                         key,

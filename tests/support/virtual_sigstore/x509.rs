@@ -157,6 +157,32 @@ impl Holder {
         Self::make(name, self.name.clone(), key, validity, extensions, Some(&self.key))
     }
 
+    /// A list of revoked certificates (RFC 5280, 5.1), DER.
+    pub fn revoke(&self, serials: &[Vec<u8>], from: Timestamp, until: Timestamp) -> Vec<u8> {
+        let revoked: Vec<_> = serials
+            .iter()
+            .map(|serial| der::sequence(&[der::integer(serial), der::x509_time(from)]))
+            .collect();
+        let extensions = [
+            Extension::authority_key(self.key.spki()).encode(),
+            Extension::plain("2.5.29.20", der::integer(&[1])).encode(),
+        ];
+        let mut body = vec![
+            der::integer(&[1]),
+            self.key.algorithm().identifier(),
+            self.name.clone(),
+            der::x509_time(from),
+            der::x509_time(until),
+        ];
+        if !revoked.is_empty() {
+            body.push(der::sequence(&revoked));
+        }
+        body.push(der::context(0, &der::sequence(&extensions)));
+        let body = der::sequence(&body);
+        let signature = self.key.sign(&body);
+        der::sequence(&[body, self.key.algorithm().identifier(), der::bit_string(&signature)])
+    }
+
     fn make(
         subject: Vec<u8>,
         issuer: Vec<u8>,

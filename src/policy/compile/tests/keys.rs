@@ -176,3 +176,21 @@ fn an_entry_is_the_one_asked_for_the_usual_one_or_the_only_one() {
         assert!(error.ends_with(problem), "{error}");
     }
 }
+
+#[test]
+fn refuses_key_services_by_name_with_the_way_out() {
+    for (uri, name, wanted) in [
+        ("awskms:///alias/release", "AWS KMS", "cosign public-key"),
+        ("gcpkms://projects/p/locations/l", "Google Cloud KMS", "cosign public-key"),
+        ("azurekms://vault.example/key", "Azure Key Vault", "cosign public-key"),
+        ("hashivault://release", "HashiCorp Vault", "cosign public-key"),
+        ("k8s://namespace/secret", "a Kubernetes Secret", "`secretRef`"),
+        ("pkcs11:token", "no key service that is known", "cosign public-key"),
+    ] {
+        let error = compile(spec(json!({"key": {"kms": uri}}))).unwrap_err();
+        assert_eq!(error.path, "spec.authorities[0].key.kms");
+        assert!(error.problem.contains(name), "{error}");
+        assert!(error.wanted.contains(wanted), "{error}");
+        assert!(!error.missing);
+    }
+}

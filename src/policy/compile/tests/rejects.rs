@@ -3,7 +3,6 @@ use super::*;
 
 #[test]
 fn refuses_by_name_what_is_not_supported_yet() {
-    let key = || json!({"key": {"data": KEY}});
     let with_source = |source: Value| with(keyless(), "/source", json!([source]));
     for (spec, path) in [
         (with(spec(keyless()), "/policy", json!({"type": "cue"})), "spec.policy"),
@@ -21,7 +20,6 @@ fn refuses_by_name_what_is_not_supported_yet() {
             spec(with(keyless(), "/keyless/insecureIgnoreSCT", json!(true))),
             "spec.authorities[0].keyless.insecureIgnoreSCT",
         ),
-        (spec(with(key(), "/key/kms", json!("awskms://x"))), "spec.authorities[0].key.kms"),
         (
             spec(with_source(json!({"signaturePullSecrets": []}))),
             "spec.authorities[0].source[0].signaturePullSecrets",
