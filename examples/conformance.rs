@@ -138,7 +138,7 @@ fn verify(
     let ask = |key| Question {
         digest,
         key,
-        demands: Demands { log: LogDemand::Entry, timestamp: false },
+        demands: Demands::new(LogDemand::Entry, false),
         payload: &payload,
         trust_root,
         now: now(),
