@@ -3,6 +3,7 @@
 //! Field names follow `policy.sigstore.dev/v1beta1 ClusterImagePolicy`. Fields of that resource
 //! which are not supported yet are part of the types, so that they are refused by name: a field
 //! that the API server pruned, or that a parser skipped, would weaken a policy silently.
+mod attestation;
 mod authority;
 mod image_policy;
 mod selector;
@@ -10,6 +11,20 @@ mod status;
 mod trust_root;
 mod unsupported;
 
+pub use attestation::AttestationSpec;
+pub use attestation::BuildLevelSpec;
+pub use attestation::BuilderLevelSpec;
+pub use attestation::ConditionSpec;
+pub use attestation::PolicyRulesSpec;
+pub use attestation::RuleLanguageSpec;
+pub use attestation::RulePolicySpec;
+pub use attestation::SbomFormatSpec;
+pub use attestation::SbomSpec;
+pub use attestation::SeveritySpec;
+pub use attestation::SlsaProvenanceSpec;
+pub use attestation::VexSpec;
+pub use attestation::VexStatusSpec;
+pub use attestation::VulnerabilitiesSpec;
 pub use authority::AuthoritySpec;
 pub use authority::ClaimSpec;
 pub use authority::CtLogSpec;
