@@ -140,9 +140,12 @@ fn nothing_overflows_the_stack() {
             "]".repeat(5_000)
         ),
     ] {
+        let start = Instant::now();
         if let Ok(module) = compile(&text, "p") {
+            eprintln!("compiled {:?}", start.elapsed());
             let _ = module.check(&input(), now(), &Budget::default());
         }
+        eprintln!("{:?} {:.80}", start.elapsed(), text);
     }
 }
 
