@@ -14,6 +14,8 @@ mod absent;
 mod evaluate;
 #[cfg(feature = "rego")]
 mod functions;
+#[cfg(feature = "rego")]
+mod recursion;
 
 #[cfg(not(feature = "rego"))]
 pub(super) use absent::Module;

@@ -39,7 +39,7 @@ pub(super) fn outcome(rules: &Rules, predicate_type: &str, predicate: &Value) ->
 
 #[test]
 fn rules_can_be_shared_among_threads() {
-    fn shared<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
+    fn shared<T: Clone + Send + Sync + fmt::Debug + 'static>() {}
     shared::<Rules>();
     shared::<PolicyRules>();
 }

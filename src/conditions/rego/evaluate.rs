@@ -12,6 +12,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use serde_json::Value;
 
 use super::functions;
+use super::recursion;
 use crate::conditions::Budget;
 use crate::conditions::MAX_UNITS;
 use crate::verdict::Failure;
@@ -27,8 +28,8 @@ const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(64).unwrap();
 /// most 16 for one image.
 const UNITS: u64 = MAX_UNITS / 16;
 
-/// Stack of the thread that evaluates, in bytes: a rule that reads a rule that reads a rule nests
-/// the interpreter, a hundred times at most ([`MAX_RULES`]). Only touched pages are used.
+/// Stack of the thread that evaluates, in bytes: a rule that reads a rule nests the interpreter,
+/// and a module of the longest text has room for some thousand. Only touched pages are used.
 const STACK_BYTES: usize = 256 << 20;
 
 /// The package of a module, and its rules, as policy-controller names them.
@@ -52,6 +53,7 @@ impl Module {
     /// that of version 1 where the module is written so.
     pub(super) fn compile(text: &str) -> Result<Self, (String, String)> {
         functions::refuse(text)?;
+        recursion::refuse(text)?;
         let text = text.to_owned();
         let parse = move || {
             let older = !text.contains("import rego.v1") && !text.contains(" if ");

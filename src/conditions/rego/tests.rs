@@ -128,9 +128,9 @@ fn texts_do_not_double_without_end() {
 
 #[test]
 fn nothing_overflows_the_stack() {
-    let chain: String = (0..400).map(|i| format!("a{i} {{ a{} }}\n", i + 1)).collect();
+    let chain: String = (0..900).map(|i| format!("a{i} {{ a{} }}\n", i + 1)).collect();
     for text in [
-        format!("package sigstore\nisCompliant {{ a0 }}\n{chain}a400 = true"),
+        format!("package sigstore\nisCompliant {{ a0 }}\n{chain}a900 = true"),
         "package sigstore\nf(x) = y { y := f(x) }\nisCompliant { f(1) }".to_owned(),
         "package sigstore\nisCompliant { a }\na { b }\nb { a }".to_owned(),
         format!("package sigstore\nisCompliant {{ {}1{} }}", "(".repeat(5_000), ")".repeat(5_000)),
@@ -142,10 +142,9 @@ fn nothing_overflows_the_stack() {
     ] {
         let start = Instant::now();
         if let Ok(module) = compile(&text, "p") {
-            eprintln!("compiled {:?}", start.elapsed());
             let _ = module.check(&input(), now(), &Budget::default());
         }
-        eprintln!("{:?} {:.80}", start.elapsed(), text);
+        assert!(start.elapsed() < PATIENCE, "{text:.80}: {:?}", start.elapsed());
     }
 }
 
