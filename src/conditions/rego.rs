@@ -15,7 +15,7 @@ mod evaluate;
 #[cfg(feature = "rego")]
 mod functions;
 #[cfg(feature = "rego")]
-mod recursion;
+mod shape;
 
 #[cfg(not(feature = "rego"))]
 pub(super) use absent::Module;

@@ -12,7 +12,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use serde_json::Value;
 
 use super::functions;
-use super::recursion;
+use super::shape;
 use crate::conditions::Budget;
 use crate::conditions::MAX_UNITS;
 use crate::verdict::Failure;
@@ -53,7 +53,7 @@ impl Module {
     /// that of version 1 where the module is written so.
     pub(super) fn compile(text: &str) -> Result<Self, (String, String)> {
         functions::refuse(text)?;
-        recursion::refuse(text)?;
+        shape::refuse(text)?;
         let text = text.to_owned();
         let parse = move || {
             let older = !text.contains("import rego.v1") && !text.contains(" if ");

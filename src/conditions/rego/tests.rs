@@ -116,10 +116,18 @@ fn texts_do_not_double_without_end() {
         "replace(x, \"x\", \"xx\")",
         "sprintf(\"%v\", [[x, x]])",
     ] {
-        let call = format!("{}\"x\"{}", "f(".repeat(25), ")".repeat(25));
-        let text = format!(
-            "package sigstore\nf(x) = y {{ y := {step} }}\nisCompliant {{ {call} != \"\" }}"
-        );
+        let steps: String = (1..=25)
+            .map(|i| {
+                format!(
+                    "x{i} := {}\n",
+                    step.replace("x,", "Y,")
+                        .replace("x]", "Y]")
+                        .replace("(x", "(Y")
+                        .replace('Y', &format!("x{}", i - 1))
+                )
+            })
+            .collect();
+        let text = format!("package sigstore\nisCompliant {{\nx0 := \"x\"\n{steps}x25 != \"\"\n}}");
         let failure = check(&text, &input()).unwrap_err();
         assert_eq!(failure.reason, Reason::ConditionError, "{step}: {failure}");
         assert!(failure.found.contains("more than 65536 bytes"), "{step}: {failure}");
@@ -139,6 +147,13 @@ fn nothing_overflows_the_stack() {
             "[".repeat(5_000),
             "]".repeat(5_000)
         ),
+        format!("package sigstore\nx := {}{}", "[".repeat(10), "]".repeat(10)),
+        format!("package sigstore\nx := {}1{}", "{".repeat(10), "}".repeat(10)),
+        format!("package sigstore\nx := {}1{}", "(".repeat(10), ")".repeat(10)),
+        format!("package sigstore\nx := {}", "-".repeat(9_000)),
+        format!("package sigstore\nx := 1{}", " + 1".repeat(3_000)),
+        format!("package sigstore\nx := a{}", ".b".repeat(7_000)),
+        format!("package sigstore\nisCompliant {{ {}true }}", "not ".repeat(3_000)),
     ] {
         let start = Instant::now();
         if let Ok(module) = compile(&text, "p") {

@@ -1,15 +1,25 @@
-//! Functions that call themselves: Rego forbids them, and the interpreter does not see it.
+//! What the text of a module must not be: nested too deep, or with functions that call themselves.
 //!
-//! Rules that read each other in a circle are left to the interpreter, which does.
+//! Rego forbids such functions, and the interpreter does not see them; rules that read each other
+//! in a circle are left to it, for those it sees.
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 /// The functions that each rule or function of a module calls, by the last part of their names.
 type Calls<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
-/// Refuses a module with a function that calls itself, be it through others.
+/// Deepest nesting of brackets in a module. The parser tries each list and each set in two ways,
+/// so that every level doubles its time; rules that people write nest below six.
+pub(super) const MAX_NESTING: usize = 10;
+
+/// Refuses a module that nests too deep, and one with a function that calls itself, be it through
+/// others.
 pub(super) fn refuse(text: &str) -> Result<(), (String, String)> {
-    let calls = calls(text);
+    let (calls, nesting) = read(text);
+    if nesting > MAX_NESTING {
+        let problem = format!("a module that nests {nesting} levels of brackets");
+        return Err((problem, format!("at most {MAX_NESTING}")));
+    }
     match calls.keys().find(|name| reaches_itself(&calls, name)) {
         None => Ok(()),
         Some(name) => {
@@ -35,12 +45,13 @@ fn reaches_itself(calls: &Calls<'_>, start: &str) -> bool {
     false
 }
 
-/// Reads the module word by word. A rule begins with the first word of a line, or after a closing
+/// Reads the module word by word: who calls whom, and the deepest nesting. A rule begins with the first word of a line, or after a closing
 /// brace, outside all brackets.
-fn calls(text: &str) -> Calls<'_> {
+fn read(text: &str) -> (Calls<'_>, usize) {
     let mut calls = Calls::new();
     let mut head = None;
     let mut depth = 0_usize;
+    let mut deepest = 0;
     let mut begins = true;
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -54,7 +65,10 @@ fn calls(text: &str) -> Calls<'_> {
         rest = after;
         match c {
             '\n' => begins = depth == 0,
-            '(' | '[' | '{' => depth += 1,
+            '(' | '[' | '{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
             ')' | ']' => depth = depth.saturating_sub(1),
             '}' => {
                 depth = depth.saturating_sub(1);
@@ -76,7 +90,7 @@ fn calls(text: &str) -> Calls<'_> {
             _ => begins = false,
         }
     }
-    calls
+    (calls, deepest)
 }
 
 fn is_word(c: char) -> bool {
@@ -100,6 +114,14 @@ fn text_length(rest: &str, quote: char) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bounds_nesting_from_both_sides() {
+        let nested = |levels: usize| format!("x := {}{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(refuse(&nested(MAX_NESTING)), Ok(()));
+        assert!(refuse(&nested(MAX_NESTING + 1)).unwrap_err().0.contains("nests 11 levels"));
+        assert_eq!(refuse(&format!("x := \"{}\"", "[".repeat(99))), Ok(()));
+    }
 
     #[test]
     fn finds_functions_that_call_themselves() {
