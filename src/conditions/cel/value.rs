@@ -58,10 +58,9 @@ pub(super) fn size(value: &(dyn Val + '_)) -> u64 {
     } else if let Some(list) = value.downcast_ref::<CelList<'_>>() {
         list.inner().iter().map(|value| size(value.as_ref())).fold(0, u64::saturating_add)
     } else if let Some(map) = value.downcast_ref::<CelMap<'_>>() {
-        let entry = |(key, value): (&CelMapKey<'_>, &Box<dyn Val + '_>)| {
-            size(key.inner()).saturating_add(size(value.as_ref()))
-        };
-        map.inner().iter().map(entry).fold(0, u64::saturating_add)
+        let keys = map.inner().keys().map(|key| size(key.inner()));
+        let values = map.inner().values().map(|value| size(value.as_ref()));
+        keys.chain(values).fold(0, u64::saturating_add)
     } else {
         0
     };

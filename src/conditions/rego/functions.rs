@@ -94,7 +94,12 @@ fn concat(args: &[Value]) -> anyhow::Result<Value> {
     let parts: Vec<&Value> = match argument(args, 1)? {
         Value::Array(list) => list.iter().collect(),
         Value::Set(set) => set.iter().collect(),
-        _ => bail!("concat takes a list or a set"),
+        Value::Bool(_)
+        | Value::Null
+        | Value::Number(_)
+        | Value::Object(_)
+        | Value::String(_)
+        | Value::Undefined => bail!("concat takes a list or a set"),
     };
     let mut out = String::new();
     for (index, part) in parts.into_iter().enumerate() {
