@@ -162,7 +162,7 @@ fn verify(
 fn payload_kind(bundle: &[u8]) -> PayloadKind {
     let document: serde_json::Value = serde_json::from_slice(bundle).unwrap_or_default();
     match document.get("dsseEnvelope") {
-        Some(_) => PayloadKind::Statement { predicate_type: None },
+        Some(_) => PayloadKind::Statement { predicate_types: None },
         None => PayloadKind::Signature,
     }
 }

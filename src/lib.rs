@@ -14,7 +14,7 @@
 //! | layer | modules | may use |
 //! |---|---|---|
 //! | wire | [`api`] | nothing |
-//! | pure | [`error`], [`image`], [`json`], [`workload`], [`trust_root`], [`verify`], [`policy`], [`verdict`] | the layers above |
+//! | pure | [`error`], [`image`], [`json`], [`workload`], [`trust_root`], [`verify`], [`conditions`], [`policy`], [`verdict`] | the layers above |
 //! | pipeline | [`evidence`], [`admission`] | wire and pure |
 //! | I/O | [`registry`], [`rekor`], [`files`], [`cluster`], [`server`], [`telemetry`], [`metrics`], [`tuf`] | all of these |
 //! | composition | [`args`], [`commands`] | everything |
@@ -25,6 +25,7 @@ pub mod api;
 pub mod args;
 pub mod cluster;
 pub mod commands;
+pub mod conditions;
 pub mod error;
 pub mod evidence;
 pub mod files;

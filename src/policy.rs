@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::conditions::PolicyRules;
+use crate::conditions::PredicateTypes;
+use crate::conditions::Rules;
 use crate::evidence::Format;
 use crate::evidence::LogUrl;
 use crate::image::ImageRef;
@@ -154,6 +157,8 @@ pub struct Policy {
     pub threshold: NonZeroUsize,
     /// The alternatives; never empty.
     pub authorities: Vec<Authority>,
+    /// What all that was verified must meet besides.
+    pub rules: Option<PolicyRules>,
 }
 
 /// One way to meet a policy.
@@ -181,10 +186,10 @@ pub struct Authority {
 /// An attestation that an authority asks for.
 #[derive(Clone, Debug)]
 pub struct Attestation {
-    /// Its name, for explanations.
+    /// Its name, for explanations and for the rules of the policy.
     pub name: String,
-    /// The predicate type of the statement, exactly.
-    pub predicate_type: String,
+    /// Of which type it must be, and what it must say.
+    pub rules: Rules,
 }
 
 /// Whose signature an authority accepts.
@@ -256,10 +261,11 @@ pub enum LogDemand {
 pub enum PayloadKind {
     /// A signature of the image: simple signing, cosign's sign statement, or a message signature.
     Signature,
-    /// An in-toto statement about the image, of this predicate type or of any where `None`.
+    /// An in-toto statement about the image, of one of these predicate types or of any where
+    /// `None`.
     Statement {
-        /// The predicate type, exactly.
-        predicate_type: Option<String>,
+        /// The predicate types.
+        predicate_types: Option<PredicateTypes>,
     },
 }
 

@@ -19,6 +19,8 @@ use serde_json::json;
 use tegata::admission::Admission;
 use tegata::admission::Settings;
 use tegata::admission::check::Asked;
+use tegata::api::AttestationSpec;
+use tegata::conditions;
 use tegata::evidence::FetchEvidence;
 use tegata::evidence::Format;
 use tegata::evidence::SIMPLE_SIGNING_MEDIA_TYPE;
@@ -93,9 +95,11 @@ fn identity(issuer: &str, subject: &str) -> Signer {
 
 /// A policy that asks for an attestation of this predicate type, or for a signature.
 fn policy(signer: Signer, log: LogDemand, predicate_type: Option<&str>) -> PolicySnapshot {
-    let attestation = |predicate_type: &str| Attestation {
-        name: "vector".to_owned(),
-        predicate_type: predicate_type.to_owned(),
+    let attestation = |predicate_type: &str| {
+        let (name, predicate_type) = ("vector".to_owned(), Some(predicate_type.to_owned()));
+        let spec = AttestationSpec { name, predicate_type, ..AttestationSpec::default() };
+        let rules = conditions::compile(&spec, "").unwrap();
+        Attestation { name: spec.name, rules }
     };
     let authority = Authority {
         name: "vector".to_owned(),
@@ -118,6 +122,7 @@ fn policy(signer: Signer, log: LogDemand, predicate_type: Option<&str>) -> Polic
         on_unavailable: OnUnavailable::Deny,
         threshold: NonZeroUsize::MIN,
         authorities: vec![authority],
+        rules: None,
     };
     PolicySnapshot::new(vec![PolicyState::Ready(Arc::new(policy))])
 }

@@ -14,6 +14,7 @@ use super::judge;
 use super::judge::Case;
 use super::lookup;
 use super::lookup::Answers;
+use crate::conditions::Budget;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
@@ -54,6 +55,22 @@ pub struct Asked<'a> {
     pub now: Timestamp,
     /// When the answer must be there.
     pub deadline: Instant,
+}
+
+/// A [`Case`] that can go to another thread.
+#[derive(Clone)]
+struct OwnedCase {
+    digest: Digest,
+    now: Timestamp,
+    deadline: Instant,
+    budget: Budget,
+}
+
+impl OwnedCase {
+    const fn borrow(&self) -> Case<'_> {
+        let Self { digest, now, deadline, budget } = self;
+        Case { digest, now: *now, deadline: *deadline, budget }
+    }
 }
 
 impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
@@ -111,26 +128,33 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         };
         // Authorities and policies that look in the same place share what is found there.
         let attested = attested(&policies, image, digest);
+        let shared = Budget::default();
         let mut fetches = BTreeMap::new();
-        let judged: Vec<_> =
-            policies
-                .into_iter()
-                .map(|policy| {
-                    let places = policy.authorities.iter().map(|authority| {
-                        let own = own_credentials(&policy.id, authority);
-                        let queries = queries(authority, image, digest).into_iter();
-                        join_all(queries.map(|query| {
-                            let attestations = attested.contains(&(query.clone(), own));
-                            let asked = (EvidenceQuery { attestations, ..query }, own);
-                            fetches.entry(asked.clone()).or_insert_with(|| fetch(asked)).clone()
-                        }))
-                    });
-                    let evidence = join_all(places.collect::<Vec<_>>());
-                    async move {
-                        self.judge(policy, evidence.await, digest.clone(), now, deadline).await
-                    }
-                })
-                .collect();
+        let judged: Vec<_> = policies
+            .into_iter()
+            .map(|policy| {
+                let places = policy.authorities.iter().map(|authority| {
+                    let own = own_credentials(&policy.id, authority);
+                    let queries = queries(authority, image, digest).into_iter();
+                    join_all(queries.map(|query| {
+                        let attestations = attested.contains(&(query.clone(), own));
+                        let asked = (EvidenceQuery { attestations, ..query }, own);
+                        fetches.entry(asked.clone()).or_insert_with(|| fetch(asked)).clone()
+                    }))
+                });
+                let evidence = join_all(places.collect::<Vec<_>>());
+                // However many policies a namespace has, their rules cost no more than one's;
+                // and they take nothing from the administrators'.
+                let budget = match policy.id {
+                    PolicyId::Cluster { .. } => Budget::default(),
+                    PolicyId::Namespaced { .. } => shared.clone(),
+                };
+                async move {
+                    let case = OwnedCase { digest: digest.clone(), now, deadline, budget };
+                    self.judge(policy, evidence.await, case).await
+                }
+            })
+            .collect();
         join_all(judged).await
     }
 
@@ -139,20 +163,15 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         &self,
         policy: Arc<Policy>,
         evidence: Vec<Vec<Arc<Evidence>>>,
-        digest: Digest,
-        now: Timestamp,
-        deadline: Instant,
+        case: OwnedCase,
     ) -> PolicyReport {
         let evidence = Arc::new(evidence);
-        let looked_up = self.look_up(&policy, &evidence, &digest, now, deadline).await;
+        let looked_up = self.look_up(&policy, &evidence, &case).await;
         let judged = match looked_up {
             Err(failure) => Err(failure),
             Ok(answers) => {
                 let asked = Arc::clone(&policy);
-                let judge = move || {
-                    let case = Case { digest: &digest, now, deadline };
-                    judge::judge(&asked, &evidence, &answers, case)
-                };
+                let judge = move || judge::judge(&asked, &evidence, &answers, case.borrow());
                 self.off_thread(judge).await
             }
         };
@@ -164,18 +183,14 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         &self,
         policy: &Arc<Policy>,
         evidence: &Arc<Vec<Vec<Arc<Evidence>>>>,
-        digest: &Digest,
-        now: Timestamp,
-        deadline: Instant,
+        case: &OwnedCase,
     ) -> Result<Answers, Failure> {
         if !lookup::asks_logs(policy) {
             return Ok(Answers::new());
         }
-        let (asked, found, digest) = (Arc::clone(policy), Arc::clone(evidence), digest.clone());
-        let queries = move || {
-            let case = Case { digest: &digest, now, deadline };
-            lookup::queries(&asked, &found, case)
-        };
+        let deadline = case.deadline;
+        let (asked, found, case) = (Arc::clone(policy), Arc::clone(evidence), case.clone());
+        let queries = move || lookup::queries(&asked, &found, case.borrow());
         let queries = self.off_thread(queries).await?;
         let by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
         Ok(lookup::search(&self.log, queries, by).await)

@@ -8,6 +8,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::lookup::Answers;
+use crate::conditions;
+use crate::conditions::Budget;
 use crate::evidence::Evidence;
 use crate::evidence::LookedUp;
 use crate::image::Digest;
@@ -23,7 +25,11 @@ use crate::verdict::SignatureReport;
 use crate::verdict::SignerReport;
 use crate::verdict::Verdict;
 
+mod matches;
 mod search;
+
+use matches::Matches;
+use search::Made;
 
 pub(super) use search::Search;
 pub(super) use search::Wanted;
@@ -38,6 +44,8 @@ pub(super) struct Case<'a> {
     pub(super) now: Timestamp,
     /// After this, no further signature is verified.
     pub(super) deadline: Instant,
+    /// The work that rules over the image may still do.
+    pub(super) budget: &'a Budget,
 }
 
 /// What was found for one authority.
@@ -59,19 +67,25 @@ pub(super) fn judge(
 ) -> PolicyReport {
     let mut authorities = Vec::new();
     let mut signers = BTreeMap::new();
+    let mut matches = Matches::new(policy.rules.is_some());
     for (index, authority) in policy.authorities.iter().enumerate() {
         let found = evidence.get(index).map_or(&[][..], Vec::as_slice);
         let looked_up = |candidate| answers.get(&(index, candidate)).unwrap_or(&LookedUp::NotAsked);
         let found = Found { evidence: found, looked_up: &looked_up };
-        let (report, verified) = judge_authority(authority, found, case, policy.threshold);
+        let (report, verified) =
+            judge_authority(authority, found, case, policy.threshold, &mut matches);
         if report.verdict == Verdict::Verified {
             signers.insert(index, verified);
         }
         authorities.push(report);
     }
-    let failure = evaluate::threshold(policy, &signers).err().map(|unmet| {
+    let unmet = evaluate::threshold(policy, &signers).err().map(|unmet| {
         let met = evaluate::distinct_signers(policy, &signers);
         explain(unmet, policy.threshold.get(), met, &authorities)
+    });
+    let failure = unmet.or_else(|| {
+        let rules = policy.rules.as_ref()?;
+        conditions::evaluate_policy(rules, &matches.input(), case.now, case.budget).err()
     });
     PolicyReport {
         policy: policy.id.to_string(),
@@ -86,7 +100,8 @@ pub(super) fn judge(
 /// Judges a policy of static authorities alone: neither image nor time changes its answer.
 pub(super) fn judge_static(policy: &Policy) -> PolicyReport {
     let digest = &Digest::sha256_of(b"");
-    let case = Case { digest, now: Timestamp::UNIX_EPOCH, deadline: Instant::now() };
+    let (now, deadline, budget) = (Timestamp::UNIX_EPOCH, Instant::now(), &Budget::default());
+    let case = Case { digest, now, deadline, budget };
     judge(policy, &[], &Answers::new(), case)
 }
 
@@ -119,6 +134,7 @@ fn judge_authority(
     found: Found<'_>,
     case: Case<'_>,
     threshold: NonZeroUsize,
+    matches: &mut Matches,
 ) -> (AuthorityReport, BTreeSet<SignerReport>) {
     let report = |verdict, failure, signatures| AuthorityReport {
         name: authority.name.clone(),
@@ -128,6 +144,7 @@ fn judge_authority(
     };
     match &authority.signer {
         Signer::StaticPass => {
+            matches.add_static(&authority.name);
             return (report(Verdict::Verified, None, Vec::new()), BTreeSet::new());
         }
         Signer::StaticFail { message } => {
@@ -139,9 +156,15 @@ fn judge_authority(
     }
     let mut signatures = Vec::new();
     let judged = if authority.attestations.is_empty() {
-        Search { authority, wanted: Wanted::Signature, case }.judge(found, &mut signatures)
+        let search = Search { authority, wanted: Wanted::Signature, case };
+        search.judge(found, &mut signatures).map(|made| {
+            matches.add_signatures(&authority.name, &made);
+            signers(&made)
+        })
     } else {
-        judge_attestations(authority, found, case, &mut signatures).map(|made| {
+        judge_attestations(authority, found, case, &mut signatures).map(|found| {
+            matches.add_attestations(authority, &found);
+            let made: Vec<_> = found.iter().map(|made| signers(made)).collect();
             let all = made.iter().cloned().reduce(|all, by| &all & &by).unwrap_or_default();
             // Towards a threshold only those count who made all of them; several who made one each
             // are not several who vouch for the whole.
@@ -155,19 +178,23 @@ fn judge_authority(
     }
 }
 
-/// Who made each of the attestations that an authority asks for, or why one of them is not there.
+fn signers(made: &[Made]) -> BTreeSet<SignerReport> {
+    made.iter().map(|made| made.signer.clone()).collect()
+}
+
+/// Each of the attestations that an authority asks for with its makers, or why one of them is not there.
 fn judge_attestations(
     authority: &Authority,
     found: Found<'_>,
     case: Case<'_>,
     signatures: &mut Vec<SignatureReport>,
-) -> Result<Vec<BTreeSet<SignerReport>>, Failure> {
+) -> Result<Vec<Vec<Made>>, Failure> {
     let mut made = Vec::new();
     let mut failures = Vec::new();
     for attestation in &authority.attestations {
         let search = Search { authority, wanted: Wanted::Attestation(attestation), case };
         match search.judge(found, signatures) {
-            Ok(signers) => made.push(signers),
+            Ok(one) => made.push(one),
             Err(failure) => failures.push(failure),
         }
     }

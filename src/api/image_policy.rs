@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use super::AuthoritySpec;
 use super::LabelSelector;
+use super::PolicyRulesSpec;
 use super::Status;
-use super::Unsupported;
 
 /// A policy of the cluster's administrators, for every namespace that it selects.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -51,8 +51,6 @@ use super::Unsupported;
     validation = Rule::new("self.authorities.all(one, !has(one.name) || self.authorities.exists_one(other, has(other.name) && other.name == one.name))")
         .message("two authorities have the same `name`: give each a name of its own, or none")
         .field_path(".authorities"),
-    validation = Rule::new("!has(self.policy)")
-        .message("`policy` is not supported yet: leave it out, signatures alone are checked")
 )]
 pub struct ClusterImagePolicySpec {
     /// The images that it is for; one of the globs must match.
@@ -78,9 +76,9 @@ pub struct ClusterImagePolicySpec {
     /// Who may sign: alternatives, unless `threshold` asks for several.
     #[schemars(length(min = 1, max = 32))]
     pub authorities: Vec<AuthoritySpec>,
-    /// Rules over the workload. Not supported yet.
+    /// Rules over all that was verified, asked when the authorities are met.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
-    pub policy: Option<Unsupported>,
+    pub policy: Option<PolicyRulesSpec>,
 }
 
 /// A policy of a namespace's owners, for that namespace only. It can only tighten.
@@ -119,8 +117,6 @@ pub struct ClusterImagePolicySpec {
     validation = Rule::new("self.authorities.all(one, !has(one.name) || self.authorities.exists_one(other, has(other.name) && other.name == one.name))")
         .message("two authorities have the same `name`: give each a name of its own, or none")
         .field_path(".authorities"),
-    validation = Rule::new("!has(self.policy)")
-        .message("`policy` is not supported yet: leave it out, signatures alone are checked")
 )]
 pub struct ImagePolicySpec {
     /// The images that it is for; one of the globs must match.
@@ -143,9 +139,9 @@ pub struct ImagePolicySpec {
     /// Who may sign: alternatives, unless `threshold` asks for several.
     #[schemars(length(min = 1, max = 32))]
     pub authorities: Vec<AuthoritySpec>,
-    /// Rules over the workload. Not supported yet.
+    /// Rules over all that was verified, asked when the authorities are met.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
-    pub policy: Option<Unsupported>,
+    pub policy: Option<PolicyRulesSpec>,
 }
 
 /// Images by a glob.

@@ -253,15 +253,13 @@ struct Fields<'a> {
     threshold: Option<u32>,
     on_unavailable: api::OnUnavailableSpec,
     authorities: &'a [api::AuthoritySpec],
-    policy: Option<&'a api::Unsupported>,
+    policy: Option<&'a api::PolicyRulesSpec>,
 }
 
 impl Fields<'_> {
     fn compile(&self, id: PolicyId, roots: &References) -> Result<Policy, CompileError> {
         let Self { images, matches, namespaces, mode, threshold, on_unavailable, .. } = self;
-        if self.policy.is_some() {
-            return Err(unsupported("spec.policy", "leave it out, signatures alone are checked"));
-        }
+        let rules = attestation::compile_policy(&id, self.policy, "spec.policy")?;
         let namespaces = namespaces
             .map(|selector| compile_selector(selector, "spec.namespaceSelector"))
             .transpose()?;
@@ -287,7 +285,7 @@ impl Fields<'_> {
             api::OnUnavailableSpec::Deny => OnUnavailable::Deny,
             api::OnUnavailableSpec::Warn => OnUnavailable::Warn,
         };
-        Ok(Policy { id, scope, mode, on_unavailable, threshold, authorities })
+        Ok(Policy { id, scope, mode, on_unavailable, threshold, authorities, rules })
     }
 }
 

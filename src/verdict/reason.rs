@@ -170,6 +170,22 @@ reasons! {
         "the policy refuses this image whatever is attached" "use another image, or ask the policy's owner";
     ThresholdUnmet "threshold-unmet" Conditions Rejected
         "fewer distinct signers were verified than the policy asks for" "have the further signers sign the image";
+    ConditionUnmet "condition-unmet" Conditions Rejected
+        "a rule of the policy does not hold for what was verified" "correct the image or its attestation, or ask the policy's owner";
+    ConditionError "condition-error" Conditions Rejected
+        "a rule of the policy cannot be decided on what was verified" "correct the rule, or attach what it expects; `has(…)` asks for a field that may be absent";
+    ConditionTooCostly "condition-too-costly" Conditions Rejected
+        "the rules of the policy took more work than one image may cost" "simplify the rule, or attach a smaller document";
+    PredicateUnusable "predicate-unusable" Conditions Rejected
+        "the attestation is not of a type or a form that the rule can read" "attach the document in a form that the policy's rule names";
+    ProvenanceMismatch "provenance-mismatch" Conditions Rejected
+        "the image was built by another builder, or from another source, than the policy accepts" "build with the accepted builder from the accepted source, or change the policy";
+    ScanOutdated "scan-outdated" Conditions Rejected
+        "the report on vulnerabilities is too old, or does not say when the scan ended" "scan the image again and attach the report";
+    VulnerabilityFound "vulnerability-found" Conditions Rejected
+        "the report names a vulnerability that the policy does not tolerate" "update the image, or tolerate the vulnerability by name in the policy";
+    VexUnmet "vex-unmet" Conditions Rejected
+        "no statement clears the image of a vulnerability that the policy names" "attach a VEX document with an accepted status for this image";
 }
 
 impl fmt::Display for Reason {

@@ -65,13 +65,14 @@ pub(super) fn check_statement(
 
 fn check_predicate_type(found: &str, kind: &PayloadKind) -> Result<(), Failure> {
     let wanted = match kind {
-        PayloadKind::Signature => SIGN_PREDICATE_TYPE,
-        PayloadKind::Statement { predicate_type: Some(wanted) } => wanted,
-        PayloadKind::Statement { predicate_type: None } => return Ok(()),
+        PayloadKind::Signature if found == SIGN_PREDICATE_TYPE => return Ok(()),
+        PayloadKind::Signature => SIGN_PREDICATE_TYPE.to_owned(),
+        PayloadKind::Statement { predicate_types: None } => return Ok(()),
+        PayloadKind::Statement { predicate_types: Some(types) } if types.contains(found) => {
+            return Ok(());
+        }
+        PayloadKind::Statement { predicate_types: Some(types) } => types.to_string(),
     };
-    if found == wanted {
-        return Ok(());
-    }
     let found = format!("a statement of predicate type `{found}`");
     Err(Failure::new(Reason::PredicateTypeUnexpected, found).wanted(wanted))
 }

@@ -27,6 +27,11 @@ use crate::virtual_sigstore::Log;
 use crate::virtual_sigstore::Part;
 use crate::virtual_sigstore::Version;
 
+#[path = "reasons/attested.rs"]
+mod attested;
+#[path = "reasons/demanded.rs"]
+mod demanded;
+
 /// Who makes the denial.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum By {
@@ -131,12 +136,6 @@ fn arrange(reason: Reason, gate: &mut Gate, images: &mut Vec<String>) -> By {
 #[expect(clippy::wildcard_enum_match_arm, reason = "the function before has the other reasons")]
 fn arrange_evidence(reason: Reason, gate: &mut Gate) {
     match reason {
-        Reason::AttestationAbsent => {
-            let mut authority = keyless(ALICE, ISSUER);
-            let kind = "https://slsa.dev/provenance/v1";
-            authority["attestations"] = json!([{ "name": "slsa", "predicateType": kind }]);
-            gate.demand(&[authority]);
-        }
         Reason::SignatureAbsent => {}
         Reason::SignatureFormatRefused => {
             gate.attach_classic(gate.alice());
@@ -219,7 +218,12 @@ fn arrange_evidence(reason: Reason, gate: &mut Gate) {
                 json!({ "sourceRepositoryURI": "https://github.com/acme/app" });
             gate.demand(&[authority]);
         }
-        other => panic!("{other} has no situation: add a row"),
+        other => {
+            assert!(
+                attested::arrange(other, gate) || demanded::arrange(other, gate),
+                "{other} has no situation: add a row"
+            );
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use tegata::admission::Admission;
 use tegata::admission::Decision;
 use tegata::admission::Request;
 use tegata::admission::Settings;
+use tegata::evidence::LogUrl;
 use tegata::files;
 use tegata::image::Digest;
 use tegata::metrics;
@@ -33,6 +34,7 @@ use tegata::policy::PolicySnapshot;
 use tegata::registry::Keychain;
 use tegata::registry::Registry;
 use tegata::registry::RegistryOptions;
+use tegata::rekor::Rekor;
 use tegata::server;
 use tegata::server::Admit;
 use tegata::server::AppState;
@@ -76,6 +78,8 @@ pub struct Gate {
     pub lenient: bool,
     /// Has the pipeline panic.
     pub panics: bool,
+    /// Logs at private addresses that it may ask for entries.
+    pub logs: Vec<LogUrl>,
     /// Registries besides its own that it may ask over plain HTTP.
     pub further_hosts: Vec<String>,
     /// The time that the API server allows, as it writes it.
@@ -100,6 +104,7 @@ impl Gate {
             keychain: Keychain::anonymous(),
             lenient: false,
             panics: false,
+            logs: Vec::new(),
             further_hosts: Vec::new(),
             timeout: "10s",
         }
@@ -218,9 +223,10 @@ impl Gate {
         let mut allow_http = self.further_hosts.clone();
         allow_http.push(self.registry.host());
         let options = RegistryOptions { allow_http, ..RegistryOptions::default() };
+        let log = Rekor::new(&options, self.logs.iter().cloned()).unwrap();
         let client = Registry::new(options, self.keychain.clone()).unwrap();
-        let pipeline =
-            Pipeline { admission: Admission::new(client, self.settings), panics: self.panics };
+        let admission = Admission::new(client, self.settings).with_log(log);
+        let pipeline = Pipeline { admission, panics: self.panics };
         let policies = watch::Sender::new(Arc::new(self.snapshot()));
         let (_, metrics) = metrics::registry();
         server::router(AppState::new(pipeline, policies.subscribe(), metrics, self.limits))
@@ -257,7 +263,7 @@ pub fn image(word: &str) -> Value {
 }
 
 struct Pipeline {
-    admission: Admission<Registry>,
+    admission: Admission<Registry, Rekor>,
     panics: bool,
 }
 

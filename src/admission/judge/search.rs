@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Case;
 use super::Found;
 use super::furthest;
+use crate::conditions::Statement;
 use crate::evidence::Candidate;
 use crate::evidence::Evidence;
 use crate::evidence::Format;
@@ -31,6 +32,14 @@ use crate::verify::PublicKey;
 use crate::verify::Question;
 use crate::verify::VerifiedSignature;
 use crate::verify::VerifiedSigner;
+
+/// Something that was looked for, and who made it.
+pub(super) struct Made {
+    /// Who made it.
+    pub(super) signer: SignerReport,
+    /// What it says, where it is an attestation.
+    pub(super) statement: Option<Statement>,
+}
 
 /// What is looked for among the candidates.
 #[derive(Clone, Copy)]
@@ -62,8 +71,8 @@ impl<'a> Wanted<'a> {
     pub(in crate::admission) fn payload(self) -> PayloadKind {
         match self {
             Self::Attestation(attestation) => {
-                let predicate_type = Some(attestation.predicate_type.clone());
-                PayloadKind::Statement { predicate_type }
+                let predicate_types = Some(attestation.rules.predicate_types().clone());
+                PayloadKind::Statement { predicate_types }
             }
             Self::Signature => PayloadKind::Signature,
         }
@@ -73,8 +82,9 @@ impl<'a> Wanted<'a> {
     fn absent(self, signer: &Signer) -> Failure {
         let by = by(signer);
         match self {
-            Self::Attestation(Attestation { name, predicate_type, .. }) => {
-                let wanted = format!("`{name}`, of predicate type {predicate_type}, by {by}");
+            Self::Attestation(Attestation { name, rules }) => {
+                let types = rules.predicate_types();
+                let wanted = format!("`{name}`, of predicate type {types}, by {by}");
                 Failure::new(Reason::AttestationAbsent, "no attestation is attached").wanted(wanted)
             }
             Self::Signature => Failure::new(Reason::SignatureAbsent, "no signature is attached")
@@ -107,9 +117,9 @@ impl<'a> Search<'a> {
         self,
         found: Found<'_>,
         reports: &mut Vec<SignatureReport>,
-    ) -> Result<BTreeSet<SignerReport>, Failure> {
+    ) -> Result<Vec<Made>, Failure> {
         let mut failures = Vec::new();
-        let mut signers = BTreeSet::new();
+        let mut made = Vec::new();
         let payload = self.wanted.payload();
         for (index, candidate) in candidates(found.evidence).enumerate() {
             if !self.accepts(candidate) {
@@ -126,14 +136,14 @@ impl<'a> Search<'a> {
             let (report, outcome) = self.judge_candidate(candidate, &payload, looked_up);
             reports.push(report);
             match outcome {
-                Ok(signer) => drop(signers.insert(signer)),
+                Ok(one) => made.push(one),
                 Err(failure) => failures.push(failure),
             }
         }
-        if signers.is_empty() {
+        if made.is_empty() {
             return Err(self.explain(found.evidence, &failures));
         }
-        Ok(signers)
+        Ok(made)
     }
 
     /// Whether a candidate may be it, by its place and its format.
@@ -196,7 +206,7 @@ impl<'a> Search<'a> {
         candidate: &Candidate,
         payload: &PayloadKind,
         looked_up: &LookedUp,
-    ) -> (SignatureReport, Result<SignerReport, Failure>) {
+    ) -> (SignatureReport, Result<Made, Failure>) {
         let Self { authority, wanted, case: _ } = self;
         let ask = |key: Option<&PublicKey>| {
             let question = Search { ..self }.question(key, payload);
@@ -214,7 +224,8 @@ impl<'a> Search<'a> {
         let outcome = result.and_then(|verified| {
             signer = Some(evaluate::signer(verified.signer()));
             steps.push(self.check_identity(&verified)?);
-            Ok(evaluate::signer(verified.signer()))
+            let statement = self.check_statement(&verified, &mut steps)?;
+            Ok(Made { signer: evaluate::signer(verified.signer()), statement })
         });
         if let Err(failure) = &outcome
             && failure.step() >= Step::Identity
@@ -233,6 +244,23 @@ impl<'a> Search<'a> {
             steps,
         };
         (report, outcome)
+    }
+
+    /// The statement, where one is looked for, and that it says what it must.
+    fn check_statement(
+        self,
+        verified: &VerifiedSignature,
+        steps: &mut Vec<StepReport>,
+    ) -> Result<Option<Statement>, Failure> {
+        let Wanted::Attestation(attestation) = self.wanted else { return Ok(None) };
+        let Case { digest, now, budget, .. } = self.case;
+        let bytes = verified.statement().ok_or_else(|| {
+            Failure::new(Reason::InternalError, "an attestation without a statement")
+        })?;
+        let statement = Statement::parse(bytes, digest)?;
+        attestation.rules.check(&statement, now, budget)?;
+        steps.push(StepReport::passed(Step::Conditions, statement.predicate_type()));
+        Ok(Some(statement))
     }
 
     fn check_identity(self, verified: &VerifiedSignature) -> Result<StepReport, Failure> {

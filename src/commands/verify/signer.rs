@@ -55,6 +55,7 @@ pub(super) fn snapshot(
         on_unavailable: OnUnavailable::Deny,
         threshold: NonZeroUsize::MIN,
         authorities: vec![authority],
+        rules: None,
     };
     Ok(PolicySnapshot::new(vec![PolicyState::Ready(Arc::new(policy))]))
 }

@@ -76,7 +76,7 @@ pub(super) fn compile_all(
     missing.map_or(Ok(authorities), Err)
 }
 
-/// How many regular expressions and globs the identities of these authorities hold.
+/// How many regular expressions and globs the identities and the rules of these authorities hold.
 pub fn patterns(specs: &[api::AuthoritySpec]) -> usize {
     let of_identity = |identity: &api::IdentitySpec| {
         let claims = identity.claims.values().filter(|claim| claim.exact.is_none()).count();
@@ -86,9 +86,12 @@ pub fn patterns(specs: &[api::AuthoritySpec]) -> usize {
         issuer + usize::from(identity.subject_reg_exp.is_some()) + claims + form
     };
     let keyless = specs.iter().filter_map(|spec| spec.keyless.as_ref());
+    let identities: usize = keyless.flat_map(|keyless| &keyless.identities).map(of_identity).sum();
     let certificates = specs.iter().filter_map(|spec| spec.certificate.as_ref());
-    let certificates = certificates.map(certificate::patterns).sum::<usize>();
-    keyless.flat_map(|keyless| &keyless.identities).map(of_identity).sum::<usize>() + certificates
+    let attestations = specs.iter().filter_map(|spec| spec.attestations.as_deref());
+    identities
+        + certificates.map(certificate::patterns).sum::<usize>()
+        + attestations.flatten().map(attestation::patterns).sum::<usize>()
 }
 
 fn compile(
@@ -110,7 +113,7 @@ fn compile(
         signature_format,
     } = spec;
     let attestations =
-        attestation::compile_all(attestations.as_deref(), &format!("{path}.attestations"))?;
+        attestation::compile_all(id, attestations.as_deref(), &format!("{path}.attestations"))?;
     service::check_addresses(spec, path, &roots.default)?;
     let rekor = service::compile_log(ctlog.as_ref(), path)?;
     let sources = compile_sources(source, path)?;

@@ -36,6 +36,7 @@ fn policy(threshold: usize, signers: Vec<Signer>) -> Policy {
         on_unavailable: OnUnavailable::Deny,
         threshold: NonZeroUsize::new(threshold).unwrap(),
         authorities: authorities.collect(),
+        rules: None,
     }
 }
 

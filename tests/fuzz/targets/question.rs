@@ -43,7 +43,7 @@ pub fn ask(format: Format, content: Content) {
     let payloads = [
         PayloadKind::Signature,
         PayloadKind::Statement {
-            predicate_type: None,
+            predicate_types: None,
         },
     ];
     KEYS.with(|keys| {

@@ -3,10 +3,40 @@ use super::*;
 
 #[test]
 fn refuses_by_name_what_is_not_supported_yet() {
+    let attesting = |mut more: Value| {
+        more["name"] = json!("slsa");
+        more["predicateType"] = json!("slsaprovenance");
+        with(keyless(), "/attestations", json!([more]))
+    };
     let with_source = |source: Value| with(keyless(), "/source", json!([source]));
     for (spec, path) in [
-        (with(spec(keyless()), "/policy", json!({"type": "cue"})), "spec.policy"),
-        (spec(with(keyless(), "/attestations", json!([]))), "spec.authorities[0].attestations"),
+        (with(spec(keyless()), "/policy", json!({"type": "cue", "data": "x"})), "spec.policy.type"),
+        (
+            with(
+                spec(keyless()),
+                "/policy",
+                json!({"type": "rego", "data": "x", "includeSpec": true}),
+            ),
+            "spec.policy.includeSpec",
+        ),
+        (
+            with(
+                spec(keyless()),
+                "/policy",
+                json!({"type": "rego", "configMapRef": {"name": "x"}}),
+            ),
+            "spec.policy.configMapRef",
+        ),
+        (
+            spec(attesting(
+                json!({"policy": {"type": "rego", "data": "x", "fetchConfigFile": true}}),
+            )),
+            "spec.authorities[0].attestations[0].policy.fetchConfigFile",
+        ),
+        (
+            spec(attesting(json!({"policy": {"type": "cue", "data": "x"}}))),
+            "spec.authorities[0].attestations[0].policy.type",
+        ),
         (spec(with(keyless(), "/keyless/url", json!("x"))), "spec.authorities[0].keyless.url"),
         (
             spec(with(keyless(), "/keyless/ca-cert", json!({}))),
@@ -104,5 +134,45 @@ fn rejects_incomplete_or_contradictory_specs_at_their_field() {
     ] {
         let text = spec.to_string();
         assert_eq!(path_of(spec), path, "{text}");
+    }
+}
+
+#[test]
+fn rejects_attestations_that_cannot_be_told_apart_or_asked_for() {
+    let list = |attestations: Value| spec(with(keyless(), "/attestations", attestations));
+    let slsa = json!({"name": "slsa", "predicateType": "slsaprovenance1"});
+    let sign = json!({"name": "sign", "predicateType": "https://sigstore.dev/cosign/sign/v1"});
+    for (attestations, path) in [
+        (json!([]), "spec.authorities[0].attestations"),
+        (json!([slsa, slsa]), "spec.authorities[0].attestations[1].name"),
+        (json!([{"name": ""}]), "spec.authorities[0].attestations[0].name"),
+        (json!([{"name": "a"}]), "spec.authorities[0].attestations[0].predicateType"),
+        (
+            json!([{"name": "a", "predicateType": "slsaprovenence"}]),
+            "spec.authorities[0].attestations[0].predicateType",
+        ),
+        (json!([sign]), "spec.authorities[0].attestations[0].predicateType"),
+    ] {
+        assert_eq!(compile(list(attestations)).unwrap_err().path, path);
+    }
+}
+
+#[test]
+fn rejects_rego_of_a_namespaces_owners() {
+    let module =
+        "package sigstore\nimport rego.v1\ndefault isCompliant := false\nisCompliant if input.x";
+    let rego = json!({"type": "rego", "data": module});
+    let attested = json!([{"name": "a", "predicateType": "slsaprovenance1", "policy": rego}]);
+    for (spec, path) in [
+        (with(spec(keyless()), "/policy", rego.clone()), "spec.policy"),
+        (
+            spec(with(keyless(), "/attestations", attested)),
+            "spec.authorities[0].attestations[0].policy",
+        ),
+    ] {
+        let namespaced = serde_json::from_value(spec.clone()).unwrap();
+        let error = compile_image_policy("team", "p", &namespaced, &roots());
+        assert_eq!(error.unwrap_err().path, path);
+        assert!(compile(spec).is_ok());
     }
 }
