@@ -215,7 +215,9 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
 /// Whether the answer of a policy, or whether it applies at all, depends on the image's digest.
 fn needs_digest(state: &PolicyState, image: &ImageRef) -> bool {
     let asks = match state {
-        PolicyState::Ready(policy) => !policy.authorities.iter().all(is_static),
+        PolicyState::Ready(policy) => {
+            policy.rules.is_some() || !policy.authorities.iter().all(is_static)
+        }
         PolicyState::Invalid(_) => false,
     };
     asks || !state.scope().covers_image(image)

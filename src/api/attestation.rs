@@ -222,7 +222,7 @@ pub struct SlsaProvenanceSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BuildLevelSpec {
     /// The lowest that will do.
-    #[schemars(range(min = 1, max = 4))]
+    #[schemars(with = "i32", range(min = 1, max = 4))]
     pub minimum: u8,
     /// Builders with their levels. A builder that is not here has none; one that several match has
     /// the lowest of theirs.
@@ -237,7 +237,7 @@ pub struct BuilderLevelSpec {
     /// The builder's id.
     pub builder: ClaimSpec,
     /// Its level.
-    #[schemars(range(min = 1, max = 4))]
+    #[schemars(with = "i32", range(min = 1, max = 4))]
     pub level: u8,
 }
 

@@ -320,7 +320,7 @@ async fn what_an_outage_hides_is_indeterminate() {
         ..world.fixture.query()
     };
     let evidence = registry.fetch_for(&tenant, OwnCredentials::Used, &query, soon()).await;
-    assert_eq!(problem(&evidence, Place::SignatureTag), Some(Reason::RegistryUnauthorised));
+    assert_eq!(problem(&evidence, Place::Referrers), Some(Reason::RegistryUnauthorised));
     // A secret that is not there is no outage: nothing is nothing.
     let other = Tenant { pull_secrets: vec!["missing".into()], ..tenant };
     let evidence = registry.fetch_for(&other, OwnCredentials::Used, &query, soon()).await;

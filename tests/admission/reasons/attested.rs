@@ -28,7 +28,7 @@ pub(super) fn arrange(reason: Reason, gate: &mut Gate) -> bool {
             let text = all(&all(&all("a + b + c >= 0", "a"), "b"), "c");
             (cel(&text), numbers)
         }
-        Reason::PredicateUnusable => (strict, Some((REPORT, report("2999", json!([]))))),
+        Reason::PredicateUnusable => (strict, Some((REPORT, report(&now(), json!([]))))),
         Reason::ProvenanceMismatch => {
             let predicate = json!({
                 "buildDefinition": { "buildType": "x", "externalParameters": {} },

@@ -19,7 +19,7 @@ use crate::virtual_sigstore::Version;
 pub(super) fn arrange(reason: Reason, gate: &mut Gate) -> bool {
     match reason {
         Reason::LogUnreachable => look_up(gate, "http://127.0.0.1:1", true),
-        Reason::LogAddressForbidden => look_up(gate, "https://127.0.0.1:1", false),
+        Reason::LogAddressForbidden => look_up(gate, "https://169.254.169.254", false),
         Reason::LogAnswerMalformed => answer(gate, Bytes::from("<html>")),
         Reason::LogSearchTooLarge => answer(gate, vec![b' '; 8 << 20].into()),
         Reason::LogThresholdUnmet => {
