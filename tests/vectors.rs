@@ -53,8 +53,12 @@ use self::fake_registry::FakeRegistry;
 
 #[path = "support/collection.rs"]
 mod collection;
+#[path = "support/exceptions.rs"]
+mod exceptions;
 #[path = "support/fake_registry.rs"]
 mod fake_registry;
+#[path = "vectors/trust_roots.rs"]
+mod trust_roots;
 
 const VERIFIED: &str = "verified";
 

@@ -323,3 +323,7 @@ fn pem_key(pem: &[u8]) -> Result<Vec<u8>, Failure> {
 fn mismatch(found: &str) -> Failure {
     Failure::new(Reason::LogEntryMismatch, found)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+mod tests;
