@@ -5,19 +5,19 @@
 //! |---|---|---|
 //! | CVE-2022-36056, CVE-2022-23649, CVE-2026-22703, CVE-2024-53267 | a log entry of another signature, key, certificate or digest | `tests/advisories/evidence.rs::rejects_a_valid_log_entry_of_another_signature_certificate_or_digest`, `tests/advisories/evidence.rs::rejects_a_valid_log_entry_of_another_key`, `tests/advisories/evidence.rs::rejects_an_expired_signer_with_the_log_entry_of_another_image`, `tests/forgeries.rs::rejects_every_forged_part_of_a_keyed_signature_whatever_the_key` |
 //! | CVE-2026-24122 | intermediate expired before the signing time | `tests/advisories/evidence.rs::rejects_an_intermediate_that_expired_before_the_signing_time` |
-//! | CVE-2026-39395 | payload that is no JSON, a text, or of another predicate type | `tests/advisories/evidence.rs::rejects_a_payload_that_is_no_json_a_text_or_of_another_predicate_type` |
+//! | CVE-2026-39395 | payload that is no JSON, a text, or of another predicate type | `tests/advisories/evidence.rs::rejects_a_payload_that_is_no_json_a_text_or_of_another_predicate_type`, `tests/advisories/attestations.rs::rejects_an_attestation_that_is_no_json_a_text_or_of_another_predicate_type` |
 //! | GHSA-fx35-mq7g-6g98, CVE-2026-44310 | raw key for a certificate, empty certificate list | `tests/advisories/evidence.rs::rejects_a_raw_key_and_an_empty_list_where_a_certificate_belongs` |
-//! | CVE-2022-35930, CVE-2022-35929 | wanted predicate type absent, another valid | `tests/forgeries.rs::rejects_every_forged_part_of_a_keyless_bundle`, `tests/samples.rs::layouts_get_the_right_answer` |
-//! | GHSA-mhg6-2q2v-9h2c | attestation of another image, another algorithm, second subject | `tests/advisories/evidence.rs::accepts_the_image_as_second_of_several_subjects`, `tests/advisories/evidence.rs::rejects_the_images_digest_under_another_algorithm_or_name` |
+//! | CVE-2022-35930, CVE-2022-35929 | wanted predicate type absent, another valid | `tests/advisories/attestations.rs::rejects_where_only_another_predicate_type_is_attested`, `tests/advisories/attestations.rs::rejects_an_invalid_attestation_of_the_wanted_type_beside_a_valid_one_of_another`, `tests/samples.rs::layouts_get_the_right_answer` |
+//! | GHSA-mhg6-2q2v-9h2c | attestation of another image, another algorithm, second subject | `tests/advisories/evidence.rs::accepts_the_image_as_second_of_several_subjects`, `tests/advisories/evidence.rs::rejects_the_images_digest_under_another_algorithm_or_name`, `tests/advisories/attestations.rs::accepts_an_attestation_of_the_image_among_others_and_rejects_one_of_others`, `tests/advisories/attestations.rs::rejects_an_attestation_that_names_the_images_digest_under_another_algorithm` |
 //! | CVE-2024-55655 | integrated time that nothing signs | `tests/forgeries/missing.rs::rejects_evidence_of_the_wrong_kind_and_what_is_missing` |
 //! | CVE-2026-49834 | one log twice toward a threshold of logs | not built: policies have no threshold of logs |
 //! | CVE-2026-54787 | log or authority key expired before the signing time | `tests/forgeries/missing.rs::rejects_what_the_trust_root_no_longer_or_does_not_cover` |
 //! | CVE-2026-39984 | forged certificate first in a timestamp's bag | `tests/forgeries.rs::rejects_every_forged_part_of_a_keyless_bundle` |
 //! | sigstore-rust audit | window of another timestamp authority, two signatures in an envelope | `tests/advisories/evidence.rs::rejects_the_window_of_one_timestamp_authority_for_another`, `tests/advisories/evidence.rs::rejects_an_envelope_with_a_second_signature` |
 //! | CVE-2024-51746, CVE-2023-47122 | online search that matches in part | not built: no log is searched online |
-//! | CVE-2026-44309 | names twice, payload encoded again | `tests/advisories/evidence.rs::rejects_a_payload_with_a_name_twice`, `tests/advisories/evidence.rs::rejects_a_bundle_with_a_name_twice`, `tests/advisories/evidence.rs::rejects_a_payload_that_was_encoded_again` |
+//! | CVE-2026-44309 | names twice, payload encoded again | `tests/advisories/evidence.rs::rejects_a_payload_with_a_name_twice`, `tests/advisories/evidence.rs::rejects_a_bundle_with_a_name_twice`, `tests/advisories/evidence.rs::rejects_a_payload_that_was_encoded_again`, `tests/advisories/attestations.rs::rejects_an_attestation_with_a_name_twice` |
 //! | CVE-2023-33199, CVE-2026-23831 | malformed log entry bodies | `tests/advisories/evidence.rs::rejects_malformed_log_entry_bodies_of_every_kind` |
-//! | CVE-2024-45395 | surplus log entries, timestamps, subjects | `tests/advisories/evidence.rs::rejects_surplus_log_entries_timestamps_and_subjects_before_looking_at_each` |
+//! | CVE-2024-45395 | surplus log entries, timestamps, subjects | `tests/advisories/evidence.rs::rejects_surplus_log_entries_timestamps_and_subjects_before_looking_at_each`, `tests/advisories/attestations.rs::rejects_an_attestation_of_too_many_subjects_before_looking_at_each` |
 //! | CVE-2022-29173, GHSA-3633-5h82-39pq and others | TUF clients | not built: trust roots come from files |
 //! | CVE-2023-46737, CVE-2023-33958 | endless signatures, layers, referrers | `tests/advisories/registry.rs::rejects_a_signature_manifest_of_a_hundred_thousand_layers`, `tests/advisories/registry.rs::rejects_referrers_without_end`, `tests/registry/discovery.rs::surplus_signatures_are_cut_and_said_so`, `tests/advisories/memory.rs::a_hostile_registry_costs_little_memory` |
 //! | CVE-2024-29902, CVE-2024-29903, CVE-2023-42813 to 42816 | huge, lying, compressed, slow and circling answers | `tests/advisories/registry.rs::rejects_a_signature_blob_of_ten_gib_announced_or_streamed`, `tests/advisories/registry.rs::gives_up_on_a_body_that_drips_in_time_to_say_so`, `tests/registry/hostile.rs::rejects_compressed_answers`, `tests/registry/addresses.rs::rejects_circles` |
@@ -57,6 +57,8 @@ mod review;
 #[path = "support/virtual_sigstore.rs"]
 mod virtual_sigstore;
 
+#[path = "advisories/attestations.rs"]
+mod attestations;
 #[path = "advisories/covered.rs"]
 mod covered;
 #[path = "advisories/evidence.rs"]
