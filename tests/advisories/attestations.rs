@@ -18,6 +18,7 @@ use crate::policy::keyless;
 use crate::virtual_sigstore::Algorithm;
 use crate::virtual_sigstore::COSIGN_SIGN;
 use crate::virtual_sigstore::Key;
+use crate::virtual_sigstore::Log;
 use crate::virtual_sigstore::Part;
 use crate::virtual_sigstore::Signing;
 use crate::virtual_sigstore::Version;
@@ -208,5 +209,42 @@ async fn rejects_an_attestation_of_too_many_subjects_before_looking_at_each() {
         let start = Instant::now();
         gate.admit().await.assert_denied(Reason::EvidenceTooLarge);
         assert!(start.elapsed() < CHEAP, "{:?}", start.elapsed());
+    }
+}
+
+/// CVE-2023-33199, CVE-2026-23831: error, no panic, whatever body an annotation holds.
+#[tokio::test]
+async fn rejects_malformed_log_entry_bodies_in_annotations() {
+    let spec = |kind: &str, version: &str, spec: Value| {
+        json!({ "kind": kind, "apiVersion": version, "spec": spec }).to_string()
+    };
+    // What an `intoto` 0.0.2 entry names is compared before its promise is looked at.
+    for (log, kind, version, hollow) in [
+        (Log::RekorV1, "dsse", "0.0.1", Reason::InclusionPromiseInvalid),
+        (Log::RekorV1Intoto, "intoto", "0.0.2", Reason::LogEntryMismatch),
+        (Log::RekorV1Oldest, "intoto", "0.0.1", Reason::InclusionPromiseInvalid),
+    ] {
+        for (body, wanted) in [
+            (String::new(), Reason::LogEntryMalformed),
+            ("null".to_owned(), Reason::LogEntryMalformed),
+            ("[]".to_owned(), Reason::LogEntryMalformed),
+            ("[".repeat(100_000), Reason::LogEntryMalformed),
+            (spec("rekord", "0.0.1", json!({})), Reason::EvidenceUnsupported),
+            (spec(kind, version, Value::Null), hollow),
+            (spec(kind, version, json!({ "content": [] })), hollow),
+        ] {
+            let gate = gate(keyless(ALICE, ISSUER)).await;
+            let signing = gate.sigstore.keyless(ALICE, ISSUER).log(log);
+            let signing = signing.predicate(PROVENANCE, json!({}));
+            let mut signed = signing.classic().attest(&gate.digest);
+            let bundle = signed.annotations.get_mut(tegata::evidence::annotation::BUNDLE).unwrap();
+            let mut entry: Value = serde_json::from_str(bundle).unwrap();
+            entry["Payload"]["body"] = json!(STANDARD.encode(&body));
+            *bundle = entry.to_string();
+            gate.push(&signed.oci());
+            let shown: String = body.chars().take(60).collect();
+            println!("{kind} {version}: {shown}");
+            gate.admit().await.assert_denied(wanted);
+        }
     }
 }
