@@ -58,7 +58,10 @@ async fn rejects_an_attestation_that_is_no_json_a_text_or_of_another_predicate_t
         ] {
             let gate = gate(keyless(ALICE, ISSUER)).await;
             let signing = gate.alice().predicate(PROVENANCE, json!({}));
-            let forged = part.map_or(signing.clone(), |part| signing.tamper(part));
+            let forged = match part {
+                Some(part) => signing.tamper(part),
+                None => signing,
+            };
             attach(&gate, classic, forged);
             println!("{part:?}, classic: {classic}");
             match reason {

@@ -166,10 +166,10 @@ fn identity(bundle: &Value) -> Option<(String, String)> {
     let der = STANDARD.decode(leaf?.as_str()?).unwrap();
     let tbs = Certificate::from_der(&der).unwrap().tbs_certificate;
     let names = tbs.get::<SubjectAltName>().unwrap()?.1;
-    let subject = names.0.iter().find_map(|name| match name {
-        GeneralName::Rfc822Name(email) => Some(email.to_string()),
-        GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
-        _ => None,
+    let subject = names.0.first().map(|name| match name {
+        GeneralName::Rfc822Name(email) => email.to_string(),
+        GeneralName::UniformResourceIdentifier(uri) => uri.to_string(),
+        other => panic!("a signer with the name {other:?}"),
     })?;
     let issuer = tbs.extensions?.iter().find_map(|extension| {
         let bare = extension.extn_id.to_string() == "1.3.6.1.4.1.57264.1.1";

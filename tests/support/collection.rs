@@ -23,7 +23,7 @@ pub fn folder(variable: &str, what: &str) -> Option<PathBuf> {
 }
 
 /// Writes a line past the runner, which keeps what passing tests print to itself.
-#[expect(clippy::explicit_write, reason = "`eprintln` is what the runner keeps to itself")]
+#[allow(clippy::explicit_write, reason = "`eprintln` is what the runner keeps to itself")]
 pub fn say(line: &str) {
     writeln!(std::io::stderr(), "\n{line}").unwrap();
 }
