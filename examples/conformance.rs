@@ -75,7 +75,8 @@ fn run(arguments: &[String]) -> anyhow::Result<Result<(), Failure>> {
     let digest = digest(subject.context("the artefact or its digest is missing")?)?;
     let trust_root = trust_root(options.get("--trusted-root").copied(), staging)?;
     let signer = signer(&options)?;
-    Ok(verify(bundle, &digest, &trust_root, &signer))
+    let demands = demands(options.get("--trusted-root").copied())?;
+    Ok(verify(bundle, &digest, &trust_root, demands, &signer))
 }
 
 enum Signer {
@@ -110,6 +111,18 @@ fn trust_root(file: Option<&str>, staging: bool) -> anyhow::Result<TrustRoot> {
     }
 }
 
+/// A log entry, or a timestamp where the trust root knows no log (GitHub's own instance).
+fn demands(file: Option<&str>) -> anyhow::Result<Demands> {
+    let logged = Demands::new(LogDemand::Entry, false);
+    let Some(file) = file else { return Ok(logged) };
+    let root = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
+    let root: serde_json::Value = serde_json::from_slice(&root)?;
+    match root.get("tlogs").and_then(serde_json::Value::as_array) {
+        Some(logs) if !logs.is_empty() => Ok(logged),
+        _ => Ok(Demands::new(LogDemand::Optional, true)),
+    }
+}
+
 /// The digest of a file, unless the text is a digest and no file of that name exists.
 fn digest(text: &str) -> anyhow::Result<Digest> {
     match text.parse() {
@@ -125,6 +138,7 @@ fn verify(
     bundle: Vec<u8>,
     digest: &Digest,
     trust_root: &TrustRoot,
+    demands: Demands,
     signer: &Signer,
 ) -> Result<(), Failure> {
     let payload = payload_kind(&bundle);
@@ -135,14 +149,7 @@ fn verify(
         format: Format::Bundle,
         content: Ok(Content::Bundle(Bytes::from(bundle))),
     };
-    let ask = |key| Question {
-        digest,
-        key,
-        demands: Demands::new(LogDemand::Entry, false),
-        payload: &payload,
-        trust_root,
-        now: now(),
-    };
+    let ask = |key| Question { digest, key, demands, payload: &payload, trust_root, now: now() };
     match signer {
         Signer::Key(keys) => {
             let examined = tegata::verify::verify(&candidate, &ask(keys.first()));

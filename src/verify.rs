@@ -563,3 +563,7 @@ fn describe_log(parsed: &Parsed) -> StepReport {
     let index = entry.log_index.get();
     StepReport::passed(Step::LogEntry, format!("index {index}, {proof}"))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+mod tests;

@@ -13,8 +13,12 @@ use std::process::Command;
 
 use tegata::image::Digest;
 
+#[path = "conformance/blobs.rs"]
+mod blobs;
 #[path = "support/collection.rs"]
 mod collection;
+#[path = "support/exceptions.rs"]
+mod exceptions;
 
 const IDENTITY: &str = "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main";
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
@@ -86,8 +90,7 @@ fn answers_every_case_by_path_and_by_digest() {
 }
 
 fn run(case: &Path, subject: &str) -> (i32, String) {
-    let client = Path::new(env!("CARGO_BIN_EXE_tegata")).with_file_name("examples");
-    let mut command = Command::new(client.join("conformance"));
+    let mut command = Command::new(client());
     command.args(["verify-bundle", "--bundle"]).arg(case.join("bundle.sigstore.json"));
     let text = |name: &str, default: &str| {
         let found = std::fs::read_to_string(case.join(name));
@@ -106,4 +109,9 @@ fn run(case: &Path, subject: &str) -> (i32, String) {
     }
     let output = command.arg(subject).output().unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// The client, beside the program that is tested.
+fn client() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_tegata")).with_file_name("examples").join("conformance")
 }

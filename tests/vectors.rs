@@ -21,6 +21,7 @@ use tegata::admission::Settings;
 use tegata::admission::check::Asked;
 use tegata::api::AttestationSpec;
 use tegata::conditions;
+use tegata::evidence::ENVELOPE_MEDIA_TYPE;
 use tegata::evidence::FetchEvidence;
 use tegata::evidence::Format;
 use tegata::evidence::SIMPLE_SIGNING_MEDIA_TYPE;
@@ -55,21 +56,27 @@ use self::fake_registry::FakeRegistry;
 
 #[path = "support/collection.rs"]
 mod collection;
+#[path = "support/exceptions.rs"]
+mod exceptions;
 #[path = "support/fake_registry.rs"]
 mod fake_registry;
+#[path = "vectors/trust_roots.rs"]
+mod trust_roots;
 
 const VERIFIED: &str = "verified";
 
 /// In place of a predicate type: no attestation, a signature.
 const SIGNATURE: &str = "signature";
 
-/// Classic signatures that are refused, with step and reason; the others are verified.
-const REFUSED: [(&str, &str); 11] = [
+/// Classic signatures and attestations that are refused, with step and reason; the others are
+/// verified.
+const REFUSED: [(&str, &str); 12] = [
     ("cimage-dir-img-cosign-key-rekor-valid-1", "signature: signature-invalid"),
     ("cimage-dir-img-cosign-mixed-1", "signature: signature-invalid"),
     ("cimage-dir-img-cosign-mixed-1-pub2", "signature: signature-invalid"),
     ("cimage-dir-img-cosign-modified-manifest-1", "signature: payload-digest-mismatch"),
     ("cimage-dir-img-cosign-other-attachment-1", "evidence: evidence-unsupported"),
+    ("conforma-testimage-att", "log-entry: log-unknown"),
     ("conforma-testimage-sig", "log-entry: log-unknown"),
     ("connaisseur-071bf7a9-bob", "signature: signature-invalid"),
     ("dangerzone-invalid-19e8eacd7587", "evidence: evidence-malformed"),
@@ -155,11 +162,16 @@ async fn judge<F: FetchEvidence>(
     (answer, serde_json::to_string(&report).unwrap())
 }
 
-/// Pushes the signatures of a case as cosign does: one manifest, a layer each.
+/// Pushes the signatures or attestations of a case as cosign does: one manifest, a layer each.
 fn push_signatures(registry: &FakeRegistry, case: &Value) -> Digest {
     let digest: Digest = case["image_digest"].as_str().unwrap().parse().unwrap();
     let plain = case["note"].as_str().is_some_and(|note| note.contains("mimeType=text/plain"));
-    let media_type = if plain { "text/plain" } else { SIMPLE_SIGNING_MEDIA_TYPE };
+    let attested = case["kind"] == "image/dsse-attestation";
+    let (media_type, suffix) = match (plain, attested) {
+        (true, _) => ("text/plain", "sig"),
+        (false, true) => (ENVELOPE_MEDIA_TYPE, "att"),
+        (false, false) => (SIMPLE_SIGNING_MEDIA_TYPE, "sig"),
+    };
     let layers: Vec<Value> = case["signatures"]
         .as_array()
         .unwrap()
@@ -184,7 +196,7 @@ fn push_signatures(registry: &FakeRegistry, case: &Value) -> Digest {
         "layers": layers,
     });
     let pushed = registry.put_manifest("v/image", &manifest);
-    registry.tag("v/image", &format!("{}.sig", digest.tag_form()), &pushed);
+    registry.tag("v/image", &format!("{}.{suffix}", digest.tag_form()), &pushed);
     digest
 }
 
@@ -199,10 +211,6 @@ async fn classic_signatures_of_others_get_the_verdict_of_their_index() {
     for file in files.iter().filter(|file| file.extension().is_some_and(|it| it == "json")) {
         let case: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
         let id = case["id"].as_str().unwrap();
-        if case["kind"] != "image/simplesigning" {
-            assert_eq!(id, "conforma-testimage-att", "a new kind of case");
-            continue;
-        }
         seen += 1;
         let signer = match case["public_key_pem"].as_str() {
             Some(pem) => keyed(pem),
@@ -218,7 +226,8 @@ async fn classic_signatures_of_others_get_the_verdict_of_their_index() {
             | Signer::StaticPass
             | Signer::StaticFail { .. } => LogDemand::Optional,
         };
-        let snapshot = policy(signer, log, None);
+        let predicate_type = case["independent_check"][0]["predicateType"].as_str();
+        let snapshot = policy(signer, log, predicate_type);
         let registry = FakeRegistry::start().await.unwrap();
         let digest = push_signatures(&registry, &case);
         let found = answer(&registry, &digest, &snapshot).await;
@@ -231,7 +240,7 @@ async fn classic_signatures_of_others_get_the_verdict_of_their_index() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(seen, 31, "cases of simple signing");
+    assert_eq!(seen, 32, "cases of classic signatures and attestations");
 }
 
 /// Pushes a bundle as a referrer of the image.

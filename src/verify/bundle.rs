@@ -274,3 +274,7 @@ fn malformed(found: impl std::fmt::Display) -> Failure {
 fn unsupported(found: impl std::fmt::Display) -> Failure {
     Failure::new(Reason::EvidenceUnsupported, found)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+mod tests;

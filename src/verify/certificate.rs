@@ -18,6 +18,7 @@ use x509_cert::der::Encode as _;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::asn1::Utf8StringRef;
 use x509_cert::der::oid::AssociatedOid as _;
+use x509_cert::ext::pkix::KeyUsage as KeyUsageBits;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
@@ -110,14 +111,7 @@ pub(super) struct SigningCertificate {
 impl SigningCertificate {
     /// Reads a DER certificate.
     pub(super) fn parse(der: &[u8]) -> Result<Self, Failure> {
-        if der.len() > MAX_CERTIFICATE_BYTES {
-            let found = format!("a certificate of {} bytes", der.len());
-            return Err(Failure::new(Reason::EvidenceTooLarge, found)
-                .wanted(format!("at most {MAX_CERTIFICATE_BYTES}")));
-        }
-        let certificate = Certificate::from_der(der)
-            .map_err(|error| malformed(format!("the certificate cannot be parsed: {error}")))?;
-        let key = read_key(&certificate.tbs_certificate.subject_public_key_info)?;
+        let (certificate, key) = read(der)?;
         let validity = &certificate.tbs_certificate.validity;
         let time = |time: &x509_cert::time::Time| {
             i64::try_from(time.to_unix_duration().as_secs())
@@ -142,6 +136,37 @@ impl SigningCertificate {
         let found = format!("signed at {time}");
         Err(Failure::new(Reason::SigningTimeOutsideCertificate, found)
             .wanted(format!("a time from {not_before} to {not_after}")))
+    }
+}
+
+/// A certificate within limits, whose key may and can verify signatures.
+fn read(der: &[u8]) -> Result<(Certificate, PublicKey), Failure> {
+    if der.len() > MAX_CERTIFICATE_BYTES {
+        let found = format!("a certificate of {} bytes", der.len());
+        return Err(Failure::new(Reason::EvidenceTooLarge, found)
+            .wanted(format!("at most {MAX_CERTIFICATE_BYTES}")));
+    }
+    let certificate = Certificate::from_der(der)
+        .map_err(|error| malformed(format!("the certificate cannot be parsed: {error}")))?;
+    let key = read_key(&certificate.tbs_certificate.subject_public_key_info)?;
+    check_usage(&certificate)?;
+    Ok((certificate, key))
+}
+
+/// Where a certificate limits what its key is for, signatures are among it (RFC 5280 section
+/// 4.2.1.3). What it limits further, `check_chain` holds it to.
+fn check_usage(certificate: &Certificate) -> Result<(), Failure> {
+    let usage = certificate
+        .tbs_certificate
+        .get::<KeyUsageBits>()
+        .map_err(|error| malformed(format!("the certificate's key usage is malformed: {error}")))?;
+    match usage {
+        Some((_, usage)) if !usage.digital_signature() => {
+            let found = "the certificate's key is not for digital signatures";
+            Err(Failure::new(Reason::CertificateUntrusted, found)
+                .wanted("key usage digitalSignature"))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -272,9 +297,10 @@ pub(super) fn check_chain(
     let leaf = CertificateDer::from(leaf);
     let leaf = EndEntityCert::try_from(&leaf)
         .map_err(|error| malformed(format!("the certificate cannot be parsed: {error}")))?;
+    let usage = KeyUsage::required(CODE_SIGNING);
     let mut last = None;
     for authority in authorities {
-        match check_authority(&leaf, brought, authority, time) {
+        match check_authority(&leaf, brought, authority, time, usage) {
             Ok(()) => return Ok(()),
             Err(failure) => {
                 let keep = last.as_ref().is_none_or(|last: &Failure| {
@@ -304,8 +330,9 @@ pub(super) fn chains_outside_window(
     let Ok(leaf) = EndEntityCert::try_from(&leaf) else { return false };
     let outside =
         |authority: &&Authority| authority.window.is_some_and(|window| !window.contains(time));
+    let usage = KeyUsage::required(CODE_SIGNING);
     let mut authorities = root.authorities().iter().filter(outside);
-    authorities.any(|authority| check_authority(&leaf, brought, authority, time).is_ok())
+    authorities.any(|authority| check_authority(&leaf, brought, authority, time, usage).is_ok())
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other error means no path")]
@@ -314,6 +341,7 @@ fn check_authority(
     brought: &[Vec<u8>],
     authority: &Authority,
     time: Timestamp,
+    usage: KeyUsage,
 ) -> Result<(), Failure> {
     let untrusted = |found: String| Failure::new(Reason::CertificateUntrusted, found);
     let Some((anchor, intermediates)) = authority.chain.split_last() else {
@@ -338,7 +366,7 @@ fn check_authority(
         &[anchor],
         &intermediates,
         UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)),
-        KeyUsage::required(CODE_SIGNING),
+        usage,
         None,
         None,
     )
@@ -367,3 +395,7 @@ pub(super) fn covers(der: &[u8], time: Timestamp) -> bool {
 fn malformed(found: String) -> Failure {
     Failure::new(Reason::CertificateMalformed, found)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+mod tests;

@@ -372,3 +372,7 @@ impl KeyError {
         Self { problem: problem.to_string() }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+mod tests;

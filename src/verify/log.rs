@@ -370,3 +370,7 @@ impl Named<'_> {
 fn mismatch(found: &str) -> Failure {
     Failure::new(Reason::LogEntryMismatch, found)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+mod tests;

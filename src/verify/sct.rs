@@ -166,3 +166,7 @@ fn issuers(tbs: &TbsCertificate, brought: &[Vec<u8>], root: &TrustRoot) -> Vec<[
 fn invalid(found: impl std::fmt::Display) -> Failure {
     Failure::new(Reason::SctInvalid, found).wanted("a promise of a log of the trust root")
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+mod tests;

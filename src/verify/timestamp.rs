@@ -3,6 +3,7 @@ use jiff::Timestamp;
 use sigstore_verify::trust_root::TsaAuthority;
 use sigstore_verify::tsa;
 use sigstore_verify::types::SignatureBytes;
+use sigstore_verify::types::TimestampToken;
 
 use super::Parsed;
 use crate::trust_root::TrustRoot;
@@ -40,25 +41,32 @@ pub(super) fn verify<'a>(parsed: &Parsed, root: &'a TrustRoot) -> Result<Vec<Sta
     let signature = SignatureBytes::new(parsed.signature.clone());
     let material = &parsed.bundle.verification_material;
     let tokens = &material.timestamp_verification_data.rfc3161_timestamps;
-    tokens
-        .iter()
-        .map(|token| {
-            let mut failure =
-                Failure::new(Reason::TimestampInvalid, "the trust root has no timestamp authority");
-            for authority in root.timestamp_authorities() {
-                let token = &token.signed_timestamp;
-                match tsa::verify_timestamp_for_authority(token, &signature, authority) {
-                    Ok(time) => return Ok(Stamp { time, authority }),
-                    Err(error @ tsa::Error::TimestampOutsideValidity { .. }) => {
-                        failure = Failure::new(Reason::TimestampOutsideWindow, error);
-                    }
-                    Err(error) if failure.reason == Reason::TimestampInvalid => {
-                        failure = Failure::new(Reason::TimestampInvalid, error);
-                    }
-                    Err(_) => {}
-                }
-            }
-            Err(failure)
-        })
-        .collect()
+    tokens.iter().map(|token| check_token(&token.signed_timestamp, &signature, root)).collect()
 }
+
+/// The time of one timestamp: the first authority that made it decides.
+fn check_token<'a>(
+    token: &TimestampToken,
+    signature: &SignatureBytes,
+    root: &'a TrustRoot,
+) -> Result<Stamp<'a>, Failure> {
+    let mut failure =
+        Failure::new(Reason::TimestampInvalid, "the trust root has no timestamp authority");
+    for authority in root.timestamp_authorities() {
+        match tsa::verify_timestamp_for_authority(token, signature, authority) {
+            Ok(time) => return Ok(Stamp { time, authority }),
+            Err(error @ tsa::Error::TimestampOutsideValidity { .. }) => {
+                failure = Failure::new(Reason::TimestampOutsideWindow, error);
+            }
+            Err(error) if failure.reason == Reason::TimestampInvalid => {
+                failure = Failure::new(Reason::TimestampInvalid, error);
+            }
+            Err(_) => {}
+        }
+    }
+    Err(failure)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+mod tests;

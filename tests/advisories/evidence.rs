@@ -28,7 +28,7 @@ use crate::virtual_sigstore::SignedBundle;
 use crate::virtual_sigstore::Version;
 
 /// What every refusal of oversized evidence stays below, on a slow machine and unoptimised.
-const CHEAP: Duration = Duration::from_secs(3);
+pub(crate) const CHEAP: Duration = Duration::from_secs(3);
 
 /// CVE-2022-36056, CVE-2022-23649, CVE-2026-22703, CVE-2024-53267.
 #[tokio::test]

@@ -35,6 +35,7 @@ const PARTS: &[(Part, Reason)] = &[
     (Part::CertificateExpired, Reason::SigningTimeOutsideCertificate),
     (Part::CertificateOfAnotherAuthority, Reason::CertificateUntrusted),
     (Part::CertificateWithoutCodeSigning, Reason::CertificateUntrusted),
+    (Part::CertificateWithoutDigitalSignature, Reason::CertificateUntrusted),
     (Part::SctAbsent, Reason::SctInvalid),
     (Part::SctWrongKey, Reason::SctInvalid),
     (Part::RawKeyForCertificate, Reason::CertificateMalformed),

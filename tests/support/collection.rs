@@ -4,10 +4,14 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "test support: each test crate uses a part of it"
 )]
 use std::io::Write as _;
+use std::path::Path;
 use std::path::PathBuf;
+
+use serde_json::Value;
 
 /// The folder that `variable` names; `what` is not done without it.
 pub fn folder(variable: &str, what: &str) -> Option<PathBuf> {
@@ -19,7 +23,14 @@ pub fn folder(variable: &str, what: &str) -> Option<PathBuf> {
 }
 
 /// Writes a line past the runner, which keeps what passing tests print to itself.
-#[expect(clippy::explicit_write, reason = "`eprintln` is what the runner keeps to itself")]
+#[allow(clippy::explicit_write, reason = "`eprintln` is what the runner keeps to itself")]
 pub fn say(line: &str) {
     writeln!(std::io::stderr(), "\n{line}").unwrap();
+}
+
+/// The rows of the collection's index in one of its sections.
+pub fn rows(vectors: &Path, section: &str) -> Vec<Value> {
+    let index = std::fs::read(vectors.join("index.json")).unwrap();
+    let index: Vec<Value> = serde_json::from_slice(&index).unwrap();
+    index.into_iter().filter(|row| row["section"] == section).collect()
 }

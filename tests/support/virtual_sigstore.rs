@@ -159,6 +159,7 @@ impl VirtualSigstore {
             issuer_v2: Some(issuer.to_owned()),
             claims: Vec::new(),
             code_signing: true,
+            digital_signature: true,
             scts: Scts::One,
         };
         Signing::new(self, signing::Signer::Keyless(request, Algorithm::P256))

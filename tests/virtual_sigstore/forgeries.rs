@@ -168,6 +168,8 @@ const LET_THROUGH: &[(Part, &[&[Shape]])] = &[
     (Part::TimestampAfterCertificate, &[&[KeyedStatementV1, KeyedStatementV2]]),
     // Version 0.1 is content with the promise.
     (Part::ProofAbsent, &[&[StatementIntoto, MessageV1]]),
+    // What the certificate's key may do is not looked at.
+    (Part::CertificateWithoutDigitalSignature, &[KEYLESS]),
     // Every certificate of an authority is an anchor, and the end of an anchor is not looked at.
     (Part::IntermediateExpired, &[KEYLESS]),
 ];

@@ -73,6 +73,8 @@ pub struct Request {
     pub claims: Vec<(u8, String)>,
     /// Whether the extended key usage is code signing; otherwise it is client authentication.
     pub code_signing: bool,
+    /// Whether the key usage is digital signatures; otherwise it is key agreement.
+    pub digital_signature: bool,
     /// Signed certificate timestamps.
     pub scts: Scts,
 }
@@ -155,7 +157,7 @@ impl Request {
         let purpose = if self.code_signing { "1.3.6.1.5.5.7.3.3" } else { "1.3.6.1.5.5.7.3.2" };
         let names: Vec<_> = self.names.iter().map(San::encode).collect();
         let mut extensions = vec![
-            Extension::digital_signature(),
+            Extension::key_usage(if self.digital_signature { 0x80 } else { 0x08 }),
             Extension::extended_key_usage(purpose, false),
             Extension::subject_key(spki),
             Extension::authority_key(issuer.spki()),

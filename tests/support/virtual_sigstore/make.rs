@@ -208,6 +208,7 @@ impl<'a> Signing<'a> {
         let key = Key::generate(algorithm);
         let mut request = request.clone();
         request.code_signing &= !self.forges(Part::CertificateWithoutCodeSigning);
+        request.digital_signature &= !self.forges(Part::CertificateWithoutDigitalSignature);
         request.scts = self.scts(request.scts);
         let expired = self.forges(Part::CertificateExpired);
         let from = if expired { at - 1.hour() } else { at };

@@ -116,6 +116,8 @@ pub enum Part {
     CertificateOfAnotherAuthority,
     /// The certificate's extended key usage is client authentication.
     CertificateWithoutCodeSigning,
+    /// The certificate's key usage is key agreement alone.
+    CertificateWithoutDigitalSignature,
     /// The certificate has no signed certificate timestamp.
     SctAbsent,
     /// The certificate's timestamp names the known CT log, and another key signed it.
@@ -182,6 +184,7 @@ impl Part {
         Self::CertificateExpired,
         Self::CertificateOfAnotherAuthority,
         Self::CertificateWithoutCodeSigning,
+        Self::CertificateWithoutDigitalSignature,
         Self::SctAbsent,
         Self::SctWrongKey,
         Self::SctTampered,

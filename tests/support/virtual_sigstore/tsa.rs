@@ -37,7 +37,7 @@ impl Tsa {
         let root = Holder::root(&name, Key::generate(Algorithm::P384), validity);
         let leaf = |suffix| {
             let usage = Extension::extended_key_usage(TIME_STAMPING, true);
-            let extensions = vec![Extension::digital_signature(), usage];
+            let extensions = vec![Extension::key_usage(0x80), usage];
             root.issue(&format!("{name} {suffix}"), Key::generate(algorithm), validity, extensions)
         };
         let (leaf, sibling) = (leaf("leaf"), leaf("sibling"));
@@ -81,7 +81,7 @@ impl Tsa {
             },
             spki: self.leaf.key.spki().to_vec(),
             extensions: vec![
-                Extension::digital_signature(),
+                Extension::key_usage(0x80),
                 Extension::extended_key_usage(TIME_STAMPING, true),
             ],
         };

@@ -41,9 +41,11 @@ impl Extension {
         Self { oid: "2.5.29.37".into(), critical, value: der::sequence(&[der::oid(purpose)]) }
     }
 
-    /// Key usage: `digitalSignature`.
-    pub fn digital_signature() -> Self {
-        Self::critical("2.5.29.15", der::element(0x03, &[7, 0x80]))
+    /// Key usage: these bits of the first octet (RFC 5280 section 4.2.1.3), as `0x80` for
+    /// `digitalSignature`.
+    pub fn key_usage(bits: u8) -> Self {
+        let unused = bits.trailing_zeros() as u8;
+        Self::critical("2.5.29.15", der::element(0x03, &[unused, bits]))
     }
 
     /// Key usage `keyCertSign` and `cRLSign`, and the constraint that makes it an authority.
