@@ -18,10 +18,20 @@ use crate::trust_root::tuf::Source;
 use crate::trust_root::tuf::Trusted;
 use crate::trust_root::tuf::TufError;
 
+mod follow;
 mod keep;
 mod mirror;
 mod state;
 
+pub use follow::DEFAULT;
+pub use follow::Follower;
+pub use follow::MAX_FOLLOWED;
+pub use follow::Mirrors;
+pub use follow::Roots;
+pub use follow::Settings;
+pub use follow::fetch_once;
+pub use follow::follow;
+pub(crate) use follow::unfetched;
 pub use keep::Published;
 pub use keep::Schedule;
 pub use keep::Status;
@@ -44,6 +54,8 @@ pub struct Repository {
     trusted: Trusted,
     /// The target's bytes, as they were last.
     target: Option<Vec<u8>>,
+    /// What they say.
+    root: Option<Arc<TrustRoot>>,
 }
 
 /// A repository with what its folder held.
@@ -92,6 +104,7 @@ impl Repository {
             name: source.target().to_owned(),
             trusted: Trusted::from_root(source.root())?,
             target: None,
+            root: None,
         };
         let mut ignored = Vec::new();
         repository.restore(&mut ignored).await;
@@ -105,6 +118,7 @@ impl Repository {
                 }
             },
         };
+        repository.root = stored.as_ref().map(|stored: &Refreshed| Arc::clone(&stored.root));
         Ok(Opened { repository, stored, ignored })
     }
 
@@ -154,6 +168,7 @@ impl Repository {
         let target = fetched.unwrap_or(Err(RefreshError::TimedOut { limit: self.deadline }))?;
         let mut refreshed = self.believe(&self.trusted, &target, now)?;
         refreshed.unsaved = unsaved.or(self.save(&target).await.err());
+        self.root = Some(Arc::clone(&refreshed.root));
         self.target = Some(target);
         Ok(refreshed)
     }
@@ -244,7 +259,11 @@ impl Repository {
         let text = std::str::from_utf8(target).map_err(|error| {
             RefreshError::Target(TrustRootError { problem: format!("not text: {error}") })
         })?;
-        let root = Arc::new(TrustRoot::from_json(text).map_err(RefreshError::Target)?);
+        let root = match &self.root {
+            // The very same, so that nothing is compiled again for it.
+            Some(root) if self.target.as_deref() == Some(target) => Arc::clone(root),
+            Some(_) | None => Arc::new(TrustRoot::from_json(text).map_err(RefreshError::Target)?),
+        };
         let (root_version, expires) = (trusted.root_version(), trusted.expires());
         Ok(Refreshed { root, root_version, expires, unsaved: None })
     }
