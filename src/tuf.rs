@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::error::one_line;
 use crate::trust_root::TrustRoot;
 use crate::trust_root::TrustRootError;
 use crate::trust_root::tuf::MAX_ROOTS;
@@ -113,7 +114,7 @@ impl Repository {
             Some(target) => match repository.believe(&repository.trusted, target, now) {
                 Ok(refreshed) => Some(refreshed),
                 Err(error) => {
-                    ignored.push(StateError::new("what was fetched last", &error));
+                    ignored.push(StateError::new("what was fetched last", &one_line(&error)));
                     None
                 }
             },
@@ -132,7 +133,8 @@ impl Repository {
                 Err(error) => return ignored.push(error),
             };
             if let Err(error) = self.trusted.update_root(&bytes) {
-                return ignored.push(StateError::new(&State::root_name(version), &error));
+                return ignored
+                    .push(StateError::new(&State::root_name(version), &one_line(&error)));
             }
         }
         let latest = match state.latest().await {
@@ -149,7 +151,7 @@ impl Repository {
             .and_then(|()| trusted.restore_targets(targets.as_bytes()));
         match restored {
             Ok(()) => self.target = Some(target.into_bytes()),
-            Err(error) => ignored.push(StateError::new(state::LATEST, &error)),
+            Err(error) => ignored.push(StateError::new(state::LATEST, &one_line(&error))),
         }
     }
 

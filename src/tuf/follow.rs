@@ -384,7 +384,8 @@ async fn stored(
 ) -> Result<(), RefreshError> {
     match from_folder(&source, folder, clock()).await? {
         Ok(found) => drop(published.send_replace(found)),
-        Err(problem) => fail(published, problem),
+        // Nothing was tried, so nothing failed.
+        Err(problem) => published.send_modify(|published| published.status.error = Some(problem)),
     }
     Ok(())
 }
