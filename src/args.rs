@@ -3,12 +3,14 @@ use clap::Parser;
 use clap::Subcommand;
 
 pub mod cluster;
+pub mod outside;
 pub mod probe;
 pub mod registry;
 pub mod serve;
 pub mod verify;
 
 pub use cluster::ClusterArgs;
+pub use outside::OutsideArgs;
 pub use probe::ProbeArgs;
 pub use registry::RegistryArgs;
 pub use serve::ServeArgs;

@@ -62,16 +62,22 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
             let mut options = serve::Options::default();
             let (_, metrics) = options.metrics.clone();
             let root = inputs::trust_root(registry.trusted_root.as_deref())?;
-            options.rekor = Some(inputs::rekor(&registry)?);
+            options.rekor = match registry.outside.offline {
+                true => None,
+                false => Some(inputs::rekor(&registry)?),
+            };
+            let (follower, following) = inputs::trust_roots(&registry, &metrics)?;
+            options.background.push(following);
             let (client, keeping) = inputs::registry(registry, metrics)?;
             options.background.push(keeping);
             if args.policies.is_empty() {
                 let scope = cluster.pull_secrets.clone();
-                let cluster = inputs::cluster(*cluster, root).await?;
+                let cluster = inputs::cluster(*cluster, root, follower).await?;
                 let fetch = TenantRegistry::new(client, Some(cluster.client.clone()), scope);
                 serve::run(*args, options, fetch, Origin::<NoFiles>::Cluster(cluster)).await?;
             } else {
-                let load = inputs::loader(args.policies.clone(), root);
+                let load = inputs::loader(args.policies.clone(), root, follower.clone());
+                options.follower = Some(follower);
                 serve::run(*args, options, client, Origin::Files(load)).await?;
             }
             Ok(Exit::Success)

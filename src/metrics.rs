@@ -22,6 +22,7 @@ use crate::verdict::Reason;
 mod by_policy;
 mod labels;
 mod of_registry;
+mod of_trust_root;
 mod of_watch;
 mod timed;
 
@@ -35,6 +36,8 @@ pub use of_registry::OTHER;
 pub use of_registry::RegistryMetrics;
 pub use of_registry::RequestOutcome;
 pub use of_registry::WELL_KNOWN;
+pub use of_trust_root::RefreshOutcome;
+pub use of_trust_root::TrustRootMetrics;
 pub use of_watch::WatchMetrics;
 pub use timed::Timed;
 
@@ -70,6 +73,8 @@ pub struct Metrics {
     pub watch: WatchMetrics,
     /// Of requests to registries.
     pub registry: RegistryMetrics,
+    /// Of trust roots that are fetched.
+    pub trust_roots: TrustRootMetrics,
 }
 
 /// What [`Metrics::decided`] counts.
@@ -102,6 +107,7 @@ impl Metrics {
             reload_failures: Family::default(),
             watch: WatchMetrics::register(registry),
             registry: RegistryMetrics::register(registry),
+            trust_roots: TrustRootMetrics::register(registry),
         };
         metrics.register_all(registry);
         for outcome in EventOutcome::ALL {
@@ -132,6 +138,7 @@ impl Metrics {
             reload_failures,
             watch: _,
             registry: _,
+            trust_roots: _,
         } = self;
         registry.register(
             "decisions",

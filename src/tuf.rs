@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::error::one_line;
 use crate::trust_root::TrustRoot;
 use crate::trust_root::TrustRootError;
 use crate::trust_root::tuf::MAX_ROOTS;
@@ -18,10 +19,20 @@ use crate::trust_root::tuf::Source;
 use crate::trust_root::tuf::Trusted;
 use crate::trust_root::tuf::TufError;
 
+mod follow;
 mod keep;
 mod mirror;
 mod state;
 
+pub use follow::DEFAULT;
+pub use follow::Follower;
+pub use follow::MAX_FOLLOWED;
+pub use follow::Mirrors;
+pub use follow::Roots;
+pub use follow::Settings;
+pub use follow::fetch_once;
+pub use follow::follow;
+pub(crate) use follow::unfetched;
 pub use keep::Published;
 pub use keep::Schedule;
 pub use keep::Status;
@@ -44,6 +55,8 @@ pub struct Repository {
     trusted: Trusted,
     /// The target's bytes, as they were last.
     target: Option<Vec<u8>>,
+    /// What they say.
+    root: Option<Arc<TrustRoot>>,
 }
 
 /// A repository with what its folder held.
@@ -92,6 +105,7 @@ impl Repository {
             name: source.target().to_owned(),
             trusted: Trusted::from_root(source.root())?,
             target: None,
+            root: None,
         };
         let mut ignored = Vec::new();
         repository.restore(&mut ignored).await;
@@ -100,11 +114,12 @@ impl Repository {
             Some(target) => match repository.believe(&repository.trusted, target, now) {
                 Ok(refreshed) => Some(refreshed),
                 Err(error) => {
-                    ignored.push(StateError::new("what was fetched last", &error));
+                    ignored.push(StateError::new("what was fetched last", &one_line(&error)));
                     None
                 }
             },
         };
+        repository.root = stored.as_ref().map(|stored: &Refreshed| Arc::clone(&stored.root));
         Ok(Opened { repository, stored, ignored })
     }
 
@@ -118,7 +133,8 @@ impl Repository {
                 Err(error) => return ignored.push(error),
             };
             if let Err(error) = self.trusted.update_root(&bytes) {
-                return ignored.push(StateError::new(&State::root_name(version), &error));
+                return ignored
+                    .push(StateError::new(&State::root_name(version), &one_line(&error)));
             }
         }
         let latest = match state.latest().await {
@@ -135,7 +151,7 @@ impl Repository {
             .and_then(|()| trusted.restore_targets(targets.as_bytes()));
         match restored {
             Ok(()) => self.target = Some(target.into_bytes()),
-            Err(error) => ignored.push(StateError::new(state::LATEST, &error)),
+            Err(error) => ignored.push(StateError::new(state::LATEST, &one_line(&error))),
         }
     }
 
@@ -154,6 +170,7 @@ impl Repository {
         let target = fetched.unwrap_or(Err(RefreshError::TimedOut { limit: self.deadline }))?;
         let mut refreshed = self.believe(&self.trusted, &target, now)?;
         refreshed.unsaved = unsaved.or(self.save(&target).await.err());
+        self.root = Some(Arc::clone(&refreshed.root));
         self.target = Some(target);
         Ok(refreshed)
     }
@@ -244,7 +261,11 @@ impl Repository {
         let text = std::str::from_utf8(target).map_err(|error| {
             RefreshError::Target(TrustRootError { problem: format!("not text: {error}") })
         })?;
-        let root = Arc::new(TrustRoot::from_json(text).map_err(RefreshError::Target)?);
+        let root = match &self.root {
+            // The very same, so that nothing is compiled again for it.
+            Some(root) if self.target.as_deref() == Some(target) => Arc::clone(root),
+            Some(_) | None => Arc::new(TrustRoot::from_json(text).map_err(RefreshError::Target)?),
+        };
         let (root_version, expires) = (trusted.root_version(), trusted.expires());
         Ok(Refreshed { root, root_version, expires, unsaved: None })
     }

@@ -11,6 +11,8 @@
 mod attacks;
 #[path = "support/collection.rs"]
 mod collection;
+#[path = "tuf/following.rs"]
+mod following;
 #[path = "tuf/keeping.rs"]
 mod keeping;
 #[path = "tuf/mirror.rs"]

@@ -22,6 +22,7 @@ use tegata::policy::PolicyState;
 use tegata::policy::Workload;
 use tegata::server::health::Readiness;
 use tegata::trust_root::TrustRoot;
+use tegata::tuf;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -29,6 +30,12 @@ use tokio::time::timeout;
 
 #[path = "watch/fake_api.rs"]
 mod fake_api;
+#[path = "tuf/mirror.rs"]
+mod mirror;
+#[path = "watch/roots.rs"]
+mod roots;
+#[path = "support/tuf_repository.rs"]
+mod tuf_repository;
 
 use fake_api::FakeApi;
 
@@ -66,11 +73,18 @@ struct Cluster {
 
 impl Cluster {
     fn new(api: FakeApi) -> Self {
+        Self::with(api, roots::settings(Vec::new(), None))
+    }
+
+    fn with(api: FakeApi, settings: tuf::Settings) -> Self {
         let (metrics_registry, metrics) = metrics::registry();
         let readiness = Readiness::new([watch::POLICIES]);
+        let (follower, following) = tuf::follow(settings, metrics.trust_roots.clone());
+        tokio::spawn(following);
         let options = WatchOptions {
             own_namespace: "tegata-system".to_owned(),
             default_root: Arc::new(TrustRoot::public_good()),
+            follower,
         };
         let starting =
             tokio::spawn(watch::start(api.client(), options, metrics, readiness.clone()));

@@ -1,6 +1,7 @@
 //! Registries and trust, for `tegata serve`.
 use std::path::PathBuf;
 
+use super::OutsideArgs;
 use crate::evidence::LogUrl;
 
 /// How registries are reached, and whom to believe
@@ -24,7 +25,16 @@ pub struct RegistryArgs {
     #[arg(long, env = "TEGATA_REKOR_ALLOW", value_name = "URL", value_delimiter = ',')]
     pub rekor_allow: Vec<LogUrl>,
 
-    /// `trusted_root.json` to believe instead of the public-good instance
+    /// `trusted_root.json` to believe where a policy names no TrustRoot, instead of the public-good
+    /// instance's, which is kept fresh from its repository
     #[arg(long, env = "TEGATA_TRUSTED_ROOT", value_name = "FILE")]
     pub trusted_root: Option<PathBuf>,
+
+    /// Mirror of the public-good instance's TUF repository, to be fetched from instead
+    #[arg(long, env = "TEGATA_TUF_MIRROR", value_name = "URL", conflicts_with = "trusted_root")]
+    pub tuf_mirror: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would take it for the help text of the group")]
+    pub outside: OutsideArgs,
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 
+use super::OutsideArgs;
 use crate::evidence::LogUrl;
 use crate::image::ImageRef;
 use crate::image::ImageRefError;
@@ -40,12 +41,9 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", env = "TEGATA_REGISTRIES")]
     pub registries: Option<PathBuf>,
 
-    /// Ask no transparency log, whatever policies say: log entries must be attached
-    #[arg(long, env = "TEGATA_OFFLINE", num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", value_name = "BOOL",
-        hide_default_value = true, hide_possible_values = true,
-        value_parser = BoolishValueParser::new())]
-    pub offline: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would take it for the help text of the group")]
+    pub outside: OutsideArgs,
 
     /// Trust root, a `trusted_root.json`, for signers and for policies that name no other [default:
     /// that of the public Sigstore instance]

@@ -25,6 +25,7 @@ use super::watch::Outcome;
 use super::watch::Report;
 use crate::api;
 use crate::server;
+use crate::tuf;
 
 /// The type of the condition that is always there.
 pub const READY: &str = "Ready";
@@ -195,7 +196,7 @@ impl Write<'_> {
 /// The status that an object should have; `None` where it has it.
 fn wanted(report: &Report, now: Timestamp) -> Option<api::Status> {
     let Report { generation, status: found, authorities, .. } = report;
-    let (status, reason, message) = verdict(report);
+    let (status, reason, message) = verdict(report, now);
     let mut conditions = found.conditions.clone();
     let before = conditions.iter().find(|condition| condition.type_ == READY);
     let since = before
@@ -232,9 +233,18 @@ fn same(a: &api::Status, b: &api::Status) -> bool {
 }
 
 /// Status, reason and message of the condition `Ready`.
-fn verdict(report: &Report) -> (&'static str, &'static str, String) {
+fn verdict(report: &Report, now: Timestamp) -> (&'static str, &'static str, String) {
     let (status, reason, message) = match &report.outcome {
         Outcome::Policy => ("True", "Compiled", "the policy is in force".to_owned()),
+        Outcome::Fetched { holds, status } => {
+            let (reason, how) = freshness(status, now);
+            ("True", reason, format!("{holds}; {how}"))
+        }
+        Outcome::NotFetched { error } => {
+            let found = tuf::unfetched(error.as_deref());
+            let message = format!("spec.tuf: {found}; policies that name it deny what they match");
+            ("False", "NotFetched", message)
+        }
         Outcome::TrustRoot { holds } => ("True", "Compiled", holds.clone()),
         Outcome::Invalid { error, last_good } => {
             let reason = match error.missing {
@@ -253,6 +263,29 @@ fn verdict(report: &Report) -> (&'static str, &'static str, String) {
         }
     };
     (status, reason, message.chars().take(MAX_MESSAGE).collect())
+}
+
+/// How fresh a fetched trust root is, as the condition's reason and in words.
+fn freshness(status: &tuf::Status, now: Timestamp) -> (&'static str, String) {
+    let tuf::Status { succeeded, expires, failures: _, error } = status;
+    let mut how = match succeeded {
+        Some(at) => format!("last refreshed {at:.0}"),
+        None => "taken from the folder that keeps it".to_owned(),
+    };
+    let expired = expires.filter(|expires| *expires <= now);
+    match (expired, expires) {
+        (Some(expires), _) => how.push_str(&format!(", its metadata has expired {expires:.0}")),
+        (None, Some(expires)) => how.push_str(&format!(", its metadata expires {expires:.0}")),
+        (None, None) => {}
+    }
+    if let Some(error) = error {
+        how.push_str(&format!("; it stays in use although refreshing it fails: {error}"));
+    }
+    match (expired, error) {
+        (Some(_), _) => ("MetadataExpired", how),
+        (None, Some(_)) => ("RefreshFailing", how),
+        (None, None) => ("Fetched", how),
+    }
 }
 
 #[cfg(test)]

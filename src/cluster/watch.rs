@@ -41,6 +41,7 @@ use crate::policy::compile::KeyHolder;
 use crate::policy::compile::References;
 use crate::server::health::Readiness;
 use crate::trust_root::TrustRoot;
+use crate::tuf::Follower;
 
 mod collection;
 mod contact;
@@ -49,6 +50,7 @@ pub mod index;
 mod keys;
 mod object;
 mod report;
+mod root;
 
 use contact::Contacts;
 use index::Index;
@@ -68,8 +70,8 @@ pub const POLICIES: &str = "policies";
 /// How long changes are gathered before they take effect: an apply of many files is one change.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 
-/// How long a change waits for the keys that it names to be looked up. Without the wait a new
-/// policy would deny until its key is there; without an end, whoever names ever new keys would
+/// How long a change waits for the keys and trust roots that it names to be looked up. Without the
+/// wait a new policy would deny until its key is there; without an end, whoever names ever new keys would
 /// hold back everybody's changes.
 const KEY_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -91,8 +93,10 @@ const PAGE: u32 = 50;
 pub struct WatchOptions {
     /// Tegata's namespace: where a `ClusterImagePolicy` finds its keys.
     pub own_namespace: String,
-    /// The trust root of authorities that name none.
+    /// The trust root of authorities that name none, before another one was fetched.
     pub default_root: Arc<TrustRoot>,
+    /// Fetches trust roots.
+    pub follower: Follower,
 }
 
 /// A cluster that is being watched.
@@ -157,6 +161,7 @@ type Item = (Source, Result<Event<Object>, watcher::Error>);
 struct Watcher {
     client: Client,
     contacts: Contacts,
+    follower: Follower,
     index: Arc<Mutex<Index>>,
     events: SelectAll<BoxStream<'static, Item>>,
     /// What runs; dropping the sender ends it.
@@ -165,16 +170,17 @@ struct Watcher {
     started: bool,
     /// When there is something to be looked at.
     due: Option<Instant>,
-    /// Since when the next view waits for keys.
+    /// Since when the next view waits for keys and trust roots.
     waiting: Option<Instant>,
 }
 
 impl Watcher {
     fn new(client: Client, options: WatchOptions, contacts: Contacts) -> Self {
-        let WatchOptions { own_namespace, default_root } = options;
+        let WatchOptions { own_namespace, default_root, follower } = options;
         let mut watcher = Self {
             client,
             contacts,
+            follower,
             index: Arc::new(Mutex::new(Index::new(own_namespace, default_root))),
             events: SelectAll::new(),
             running: BTreeMap::new(),
@@ -211,6 +217,11 @@ impl Watcher {
                     }
                 }
                 Some((source, item)) = self.events.next() => self.take(&source, item),
+                () = self.follower.changed() => {
+                    let roots = self.follower.published();
+                    self.index().fetched(roots);
+                    self.soon();
+                }
                 _ = look.tick() => {
                     for source in self.contacts.silent(std::time::Instant::now()) {
                         self.run(source, RESTART_PAUSE);
@@ -256,9 +267,13 @@ impl Watcher {
             }
         };
         if changed {
-            let soon = Instant::now() + DEBOUNCE;
-            self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
+            self.soon();
         }
+    }
+
+    fn soon(&mut self) {
+        let soon = Instant::now() + DEBOUNCE;
+        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
     }
 
     /// The view of what there is, unless something is still to come.
@@ -275,7 +290,9 @@ impl Watcher {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         self.follow_keys();
-        if self.index().keys_pending() {
+        let sources = self.index().sources();
+        self.follower.follow(sources);
+        if self.pending() {
             let patience = if self.started { KEY_PATIENCE } else { FIRST_KEY_PATIENCE };
             let until = *self.waiting.get_or_insert_with(Instant::now) + patience;
             if Instant::now() < until {
@@ -286,6 +303,12 @@ impl Watcher {
         self.waiting = None;
         self.started = true;
         Some(view)
+    }
+
+    /// Whether something that policies name may be heard of soon.
+    fn pending(&self) -> bool {
+        let index = self.index();
+        index.keys_pending() || index.roots_pending()
     }
 
     /// Watches the objects that hold keys which policies name, and no others.

@@ -12,6 +12,7 @@ use futures::FutureExt as _;
 use super::serve::Background;
 use super::serve::Cluster;
 use crate::args::ClusterArgs;
+use crate::args::OutsideArgs;
 use crate::args::RegistryArgs;
 use crate::error::one_line;
 use crate::files;
@@ -22,8 +23,13 @@ use crate::registry::Keychain;
 use crate::registry::Registry;
 use crate::registry::RegistryOptions;
 use crate::rekor::Rekor;
+use crate::server;
 use crate::server::reload::LoadOutcome;
 use crate::trust_root::TrustRoot;
+use crate::trust_root::tuf::Source;
+use crate::tuf;
+use crate::tuf::Follower;
+use crate::tuf::Mirrors;
 
 /// Largest file read for a flag. Keys are below 1 KiB, trust roots below 64 KiB; a `config.json`
 /// with hundreds of registries is below 1 MiB.
@@ -39,6 +45,14 @@ pub enum InputError {
         flag: &'static str,
         /// The file.
         path: PathBuf,
+        /// What was found, and what was wanted.
+        problem: String,
+    },
+    /// A flag's value cannot be used.
+    #[error("{flag}: {problem}")]
+    Flag {
+        /// The flag.
+        flag: &'static str,
         /// What was found, and what was wanted.
         problem: String,
     },
@@ -96,6 +110,40 @@ pub(super) fn trust_root(path: Option<&Path>) -> Result<Arc<TrustRoot>, InputErr
     let Some(path) = path else { return Ok(Arc::new(TrustRoot::public_good())) };
     let root = TrustRoot::from_json(&read(FLAG, path)?);
     root.map(Arc::new).map_err(|error| InputError::file(FLAG, path, &error))
+}
+
+/// What fetches trust roots and keeps them fresh, under the settings of registries as they are now.
+/// The default is the public-good instance's, unless `--trusted-root` gives another.
+pub(super) fn trust_roots(
+    args: &RegistryArgs,
+    metrics: &Metrics,
+) -> Result<(Follower, Background), InputError> {
+    let default = match (&args.trusted_root, &args.tuf_mirror) {
+        (Some(_), _) => None,
+        (None, None) => Some(Source::public_good()),
+        (None, Some(mirror)) => Some(Source::public_good_at(mirror).map_err(|error| {
+            InputError::Flag { flag: "--tuf-mirror", problem: one_line(&error) }
+        })?),
+    };
+    let (options, _) = RegistryFiles::read(args)?.settings(args)?;
+    let settings = tuf::Settings {
+        default,
+        folder: args.outside.tuf_state.clone(),
+        mirrors: mirrors(&args.outside, options),
+        schedule: tuf::Schedule::default(),
+        clock: server::now,
+    };
+    let (follower, following) = tuf::follow(settings, metrics.trust_roots.clone());
+    Ok((follower, Background { name: "trust roots", task: following.boxed() }))
+}
+
+/// How mirrors are asked, with the proxies and authorities of registries; not at all offline.
+pub(super) fn mirrors(args: &OutsideArgs, options: RegistryOptions) -> Mirrors {
+    if args.offline {
+        return Mirrors::Offline;
+    }
+    let RegistryOptions { allow_http, ca_pem, proxy, .. } = options;
+    Mirrors::Ask(tuf::Options { allow_http, ca_pem, proxy, ..tuf::Options::default() })
 }
 
 const REGISTRIES: &str = "--registries";
@@ -228,6 +276,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) async fn cluster(
     args: ClusterArgs,
     default_root: Arc<TrustRoot>,
+    follower: Follower,
 ) -> Result<Box<Cluster>, InputError> {
     let mut config =
         kube::Config::infer().await.map_err(|error| InputError::Cluster(error.into()))?;
@@ -235,7 +284,7 @@ pub(super) async fn cluster(
     let client =
         kube::Client::try_from(config).map_err(|error| InputError::Cluster(error.into()))?;
     let identity = args.pod_name.clone().unwrap_or_else(host_name);
-    Ok(Box::new(Cluster { client, args, identity, default_root }))
+    Ok(Box::new(Cluster { client, args, identity, default_root, follower }))
 }
 
 /// The machine's name; outside a cluster there is one replica, whatever it is called.
@@ -249,12 +298,17 @@ fn host_name() -> String {
 pub(super) fn loader(
     paths: Vec<PathBuf>,
     default: Arc<TrustRoot>,
+    mut follower: Follower,
 ) -> impl FnMut() -> Result<LoadOutcome, String> + Send + 'static {
     let mut last_good = Loaded::default();
     move || {
-        let loaded = files::load(&paths, &default).map_err(|error| error.to_string())?;
+        let roots = follower.published();
+        let default = roots.default.as_ref().unwrap_or(&default);
+        let loaded =
+            files::load_with(&paths, default, &roots).map_err(|error| error.to_string())?;
         let problems = loaded.problems.iter().map(ToString::to_string).collect();
         last_good = files::merge(&last_good, loaded);
+        follower.follow(last_good.sources());
         Ok(LoadOutcome { snapshot: last_good.snapshot.clone(), problems })
     }
 }

@@ -38,6 +38,7 @@ use crate::server::listen;
 use crate::server::listen::ConnectionLimits;
 use crate::server::reload::Load;
 use crate::server::tls;
+use crate::tuf::Follower;
 
 mod origin;
 
@@ -87,6 +88,8 @@ pub struct Options {
     pub listening: Option<oneshot::Sender<Addresses>>,
     /// The client of the logs that policies name; none is asked where `None`.
     pub rekor: Option<Rekor>,
+    /// What fetches trust roots that policies from files are loaded with again; none where `None`.
+    pub follower: Option<Follower>,
     /// What else is to run as long as the server does.
     pub background: Vec<Background>,
 }
@@ -99,6 +102,7 @@ impl Default for Options {
             poll: None,
             listening: None,
             rekor: None,
+            follower: None,
             background: Vec::new(),
         }
     }
@@ -179,7 +183,7 @@ async fn start(
 ) -> Result<Running, ServeError> {
     // A provider that the process already has is as good: ours is named where it is used.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let Options { connections, poll, listening, rekor: _, background, metrics } = options;
+    let Options { connections, poll, listening, rekor: _, follower, background, metrics } = options;
     let (registry, metrics) = metrics;
     let readiness = Readiness::new([POLICIES, CERTIFICATE]);
     let (webhook_listener, webhook_address) = bind(args.listen)?;
@@ -204,6 +208,7 @@ async fn start(
         readiness: &readiness,
         policies: args.policies.clone(),
         poll,
+        follower,
     };
     let Feeds { snapshots, references, observer, tls, resign } = origin.start(start).await?;
     let count = snapshots.borrow().policies().len();

@@ -103,7 +103,7 @@ pub async fn run(args: &VerifyArgs) -> Result<Exit, VerifyError> {
     let root = inputs::trust_root(args.trusted_root.as_deref())?;
     let snapshot = match args.policies.policies.as_slice() {
         [] => signer::snapshot(&args.signer, root)?,
-        paths => sources::load_policies(paths, &root)?,
+        _ => sources::load_policies(args, &root).await?,
     };
     let subjects = subjects(args)?;
     let workload = workload(&args.policies);

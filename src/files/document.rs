@@ -18,6 +18,7 @@ use crate::policy::compile::References;
 use crate::policy::compile::TrustRootSource;
 use crate::policy::suggest;
 use crate::trust_root::TrustRoot;
+use crate::trust_root::tuf::Source;
 
 /// Largest file, in bytes: what a ConfigMap can hold, and what etcd takes for one object.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -128,18 +129,26 @@ fn is_trusted_root(value: &Value) -> bool {
         && value.get("apiVersion").is_none()
 }
 
+/// A trust root, or where it is to be fetched from.
+pub(super) enum Root {
+    Fetched(Box<Source>),
+    Held(TrustRoot),
+}
+
 /// Compiles a trust root, from the file beside it where it names one.
 pub(super) fn trust_root(
     file: &Path,
     document: &Document,
     spec: &api::TrustRootSpec,
-) -> Result<TrustRoot, FileProblem> {
+) -> Result<Root, FileProblem> {
     let source = compile::trust_root_source(spec)
         .map_err(|error| document.problem(file, &error.path, error.problem, error.wanted))?;
     let (field, json) = match source {
         TrustRootSource::Json(json) => ("spec.trustedRoot", json),
-        TrustRootSource::Keys(_) | TrustRootSource::Tuf(_) => {
+        TrustRootSource::Tuf(source) => return Ok(Root::Fetched(source)),
+        TrustRootSource::Keys(_) => {
             return compile::compile_trust_root(spec)
+                .map(Root::Held)
                 .map_err(|error| document.problem(file, &error.path, error.problem, error.wanted));
         }
         TrustRootSource::File(name) => {
@@ -159,7 +168,7 @@ pub(super) fn trust_root(
             (field, json)
         }
     };
-    TrustRoot::from_json(&json).map_err(|error| {
+    TrustRoot::from_json(&json).map(Root::Held).map_err(|error| {
         document.problem(file, field, error.problem, "a Sigstore trusted_root.json")
     })
 }

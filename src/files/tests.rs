@@ -275,3 +275,136 @@ fn a_list_of_policies_denies_instead_of_being_skipped() {
         assert_eq!(loaded.problems[0].field, "items");
     }
 }
+
+/// A policy under the trust root `private`, and that trust root with this spec, in files of their
+/// own.
+fn write_rooted(folder: &Path, root: &str) {
+    let policy = "apiVersion: tegata.dev/v1alpha1\nkind: ClusterImagePolicy\nmetadata:\n  name: p\n\
+        spec:\n  images:\n    - glob: a/**\n  authorities:\n    - keyless:\n        \
+        trustRootRef: private\n        identities:\n          - issuer: https://i.example\n            \
+        subject: me@example.com\n";
+    fs::write(folder.join("policy.yaml"), policy).unwrap();
+    write_root(folder, root);
+}
+
+fn write_root(folder: &Path, spec: &str) {
+    let spec: serde_json::Value = serde_json::from_str(spec).unwrap();
+    let root = serde_json::json!({"apiVersion": "tegata.dev/v1alpha1", "kind": "TrustRoot",
+        "metadata": {"name": "private"}, "spec": spec});
+    fs::write(folder.join("root.yaml"), root.to_string()).unwrap();
+}
+
+fn repository(host: &str) -> (String, Source) {
+    let root = Source::public_good();
+    let text = std::str::from_utf8(root.root()).unwrap();
+    let mirror = format!("https://{host}");
+    let spec = serde_json::json!({"tuf": {"mirror": mirror, "root": text}});
+    let source = Source::new(&mirror, root.root(), "trusted_root.json").unwrap();
+    (spec.to_string(), source)
+}
+
+fn fetched(source: &Source) -> (Arc<Roots>, Arc<TrustRoot>) {
+    let root = Arc::new(TrustRoot::public_good());
+    let published =
+        crate::tuf::Published { root: Some(Arc::clone(&root)), ..crate::tuf::Published::default() };
+    let sources = [(source.id(), published)].into();
+    (Arc::new(Roots { default: None, sources }), root)
+}
+
+fn read_with(folder: &Path, roots: &Arc<Roots>) -> Loaded {
+    load_with(&[folder.to_owned()], &Arc::new(TrustRoot::public_good()), roots).unwrap()
+}
+
+/// The trust root of the only policy, if it is ready.
+fn root_of(loaded: &Loaded) -> Option<Arc<TrustRoot>> {
+    match loaded.snapshot.policies() {
+        [PolicyState::Ready(policy)] => Some(Arc::clone(&policy.authorities[0].trust_root)),
+        [PolicyState::Invalid(_)] => None,
+        policies => panic!("{} policies", policies.len()),
+    }
+}
+
+fn is(found: Option<Arc<TrustRoot>>, wanted: &Arc<TrustRoot>) -> bool {
+    found.is_some_and(|found| Arc::ptr_eq(&found, wanted))
+}
+
+#[test]
+fn a_trust_root_from_a_repository_denies_until_it_was_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, source) = repository("a");
+    write_rooted(folder.path(), &spec);
+    let loaded = read(folder.path());
+    assert!(root_of(&loaded).is_none());
+    assert_eq!(loaded.problems[0].field, "spec.tuf");
+    assert_eq!(loaded.problems[0].problem, "nothing was fetched from it yet");
+    assert_eq!(loaded.sources(), [("TrustRoot/private".to_owned(), source.clone())].into());
+    let (roots, root) = fetched(&source);
+    let loaded = merge(&loaded, read_with(folder.path(), &roots));
+    assert!(is(root_of(&loaded), &root));
+    assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+}
+
+#[test]
+fn a_fetched_root_does_not_outlive_its_source() {
+    let (spec, source) = repository("a");
+    let (roots, _) = fetched(&source);
+    let broken_policy = |folder: &Path| {
+        let file = folder.join("policy.yaml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(file, text.replace("  images:", "  threshold: 7\n  images:")).unwrap();
+    };
+    let (other, _) = repository("b");
+    let invalid = r#"{"tuf": {"mirror": "x", "root": "{}"}}"#;
+    for other in [other.as_str(), invalid, r#"{"trustedRoot": "{}"}"#, r#"{"sigstoreKeys": {}}"#] {
+        for break_policy in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path();
+            write_rooted(path, &spec);
+            let good = merge(&Loaded::default(), read_with(path, &roots));
+            assert!(root_of(&good).is_some());
+            write_root(path, other);
+            if break_policy {
+                broken_policy(path);
+            }
+            let next = merge(&good, read_with(path, &roots));
+            assert!(root_of(&next).is_none(), "{other} {break_policy}");
+        }
+    }
+}
+
+#[test]
+fn a_root_in_a_file_does_not_outlive_a_change_to_a_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let json = sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
+    write_rooted(path, &serde_json::json!({"trustedRoot": json}).to_string());
+    let good = merge(&Loaded::default(), read(path));
+    assert!(root_of(&good).is_some());
+    write_root(path, r#"{"trustedRoot": "{}"}"#);
+    let broken = merge(&good, read(path));
+    assert!(root_of(&broken).is_some(), "the last good version of the same field");
+    write_root(path, &repository("a").0);
+    let moved = merge(&broken, read(path));
+    assert!(root_of(&moved).is_none());
+    write_root(path, r#"{"trustedRoot": "{}"}"#);
+    assert!(root_of(&merge(&moved, read(path))).is_none(), "it does not come back");
+}
+
+#[test]
+fn what_is_kept_of_broken_files_takes_rotations_and_losses_of_its_root() {
+    let (spec, source) = repository("a");
+    for broken in ["threshold: 7\n  images", "no: [yaml"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        write_rooted(path, &spec);
+        let good = merge(&Loaded::default(), read_with(path, &fetched(&source).0));
+        let file = path.join("policy.yaml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replacen("images", broken, 1)).unwrap();
+        let (roots, rotated) = fetched(&source);
+        let next = merge(&good, read_with(path, &roots));
+        assert!(is(root_of(&next), &rotated), "{broken}: the policy of before, the root of now");
+        let gone = merge(&next, read(path));
+        assert!(root_of(&gone).is_none(), "{broken}: no root, no policy");
+    }
+}

@@ -42,6 +42,7 @@ pub use read::refuse_empty_fields;
 pub use trust_root::TrustRootSource;
 pub use trust_root::check_trust_root;
 pub use trust_root::compile_trust_root;
+pub use trust_root::trust_root_field;
 pub use trust_root::trust_root_source;
 
 /// What policies may name: trust roots and keys.

@@ -16,6 +16,8 @@ use tokio::sync::watch;
 use crate::metrics::Metrics;
 use crate::metrics::Reload;
 use crate::policy::PolicySnapshot;
+use crate::tuf::Follower;
+use crate::tuf::Roots;
 
 /// How often the files are compared with what was loaded. A kubelet brings a changed ConfigMap
 /// within a minute or so; people who edit a file wait for this.
@@ -75,16 +77,31 @@ impl<L: Load> Reloader<L> {
         Ok((reloader, watch::Sender::new(Arc::new(snapshot))))
     }
 
-    /// Looks at the files every `poll`, and sends a new snapshot when they changed. Ends only
-    /// when that is impossible.
-    pub async fn run(mut self, snapshots: watch::Sender<Arc<PolicySnapshot>>, poll: Duration) {
+    /// Looks at the files every `poll`, and sends a new snapshot when they changed, or when
+    /// `follower` brings another trust root. Ends only when that is impossible.
+    pub async fn run(
+        mut self,
+        snapshots: watch::Sender<Arc<PolicySnapshot>>,
+        poll: Duration,
+        mut follower: Option<Follower>,
+    ) {
+        let mut roots = Arc::default();
         loop {
-            tokio::time::sleep(poll).await;
-            let paths = self.paths.clone();
-            let found = tokio::task::spawn_blocking(move || fingerprint(&paths)).await;
-            // A defect in comparing must not keep a changed policy from taking effect.
-            if found.is_ok_and(|found| found == self.seen) {
-                continue;
+            tokio::select! {
+                () = tokio::time::sleep(poll) => {
+                    let paths = self.paths.clone();
+                    let found = tokio::task::spawn_blocking(move || fingerprint(&paths)).await;
+                    // A defect in comparing must not keep a changed policy from taking effect.
+                    if found.is_ok_and(|found| found == self.seen) {
+                        continue;
+                    }
+                }
+                found = published(&mut follower) => {
+                    if Roots::same(&roots, &found) {
+                        continue;
+                    }
+                    roots = found;
+                }
             }
             let Ok((reloader, loaded)) = self.load().await else {
                 return;
@@ -147,6 +164,17 @@ impl<L: Load> Reloader<L> {
                 Err(problem)
             }
         }
+    }
+}
+
+/// What is published next; never, where nothing is followed.
+async fn published(follower: &mut Option<Follower>) -> Arc<Roots> {
+    match follower {
+        Some(follower) => {
+            follower.changed().await;
+            follower.published()
+        }
+        None => std::future::pending().await,
     }
 }
 

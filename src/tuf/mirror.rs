@@ -181,7 +181,7 @@ async fn read(mut response: Response, url: &Url, cap: usize) -> Result<Vec<u8>, 
     Ok(body)
 }
 
-fn authority(url: &Url) -> String {
+pub(super) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

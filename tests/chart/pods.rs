@@ -49,8 +49,11 @@ fn every_container_is_restricted() {
                 assert!(container.get("command").is_none(), "{name}: the image has no shell");
             }
             for volume in pod["volumes"].as_array().into_iter().flatten() {
-                let readable = volume.get("secret").or_else(|| volume.get("configMap"));
-                assert!(readable.is_some(), "{name}: {volume}");
+                let kinds = ["configMap", "emptyDir", "persistentVolumeClaim", "secret"];
+                let known = kinds.iter().any(|kind| volume.get(kind).is_some());
+                assert!(known, "{name}: {volume}");
+                let bounded = volume.get("emptyDir").is_none_or(|it| it["sizeLimit"].is_string());
+                assert!(bounded, "{name}: {volume}");
             }
         }
     }

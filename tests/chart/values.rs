@@ -133,6 +133,7 @@ fn notes_warn_of_risky_values() {
         ("exemptions.objectSelector.matchLabels.a=b", "whoever may create a workload"),
         ("policyKeys.scope=everywhere", "can read every Secret"),
         ("image.tag=latest", "image.tag is latest"),
+        ("offline=true,rekor.allow[0]=https://r.example", "rekor.allow has no effect"),
     ] {
         let notes = notes(&["--set", set]);
         assert!(notes.contains("WARNING") && notes.contains(wanted), "{set}: {notes}");

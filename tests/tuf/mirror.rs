@@ -1,4 +1,5 @@
 //! A mirror in process, which may misbehave.
+#![allow(dead_code, reason = "test support: each test crate uses a part of it")]
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

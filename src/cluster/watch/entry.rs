@@ -1,4 +1,4 @@
-//! One policy or trust root: its spec, its last good one, and what became of them.
+//! One policy: its spec, its last good one, and what became of them.
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -20,11 +20,10 @@ use crate::policy::compile;
 use crate::policy::compile::CompileError;
 use crate::policy::compile::KeyPlace;
 use crate::policy::compile::References;
-use crate::trust_root::TrustRoot;
 
 /// An object's identity and status, as they were read.
 #[derive(Debug)]
-struct Seen {
+pub(super) struct Seen {
     namespace: String,
     name: String,
     uid: String,
@@ -34,7 +33,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(object: &Object) -> Self {
+    pub(super) fn of(object: &Object) -> Self {
         let (namespace, name) = object.key();
         let meta = object.meta();
         Self {
@@ -48,11 +47,16 @@ impl Seen {
     }
 
     /// Whether `other` is a version of the same object, and not another one of the same name.
-    fn is(&self, other: &Self) -> bool {
+    pub(super) fn is(&self, other: &Self) -> bool {
         !self.uid.is_empty() && self.uid == other.uid
     }
 
-    fn report(&self, kind: Kind, authorities: Option<usize>, outcome: Outcome) -> Report {
+    pub(super) fn report(
+        &self,
+        kind: Kind,
+        authorities: Option<usize>,
+        outcome: Outcome,
+    ) -> Report {
         let Self { namespace, name, uid, resource_version, generation, status } = self;
         Report {
             kind,
@@ -151,6 +155,11 @@ impl PolicyEntry {
         self.versions().flat_map(|version| &version.keys)
     }
 
+    /// Forgets what it was compiled to: something changed that it may use without naming it.
+    pub(super) fn forget_all(&mut self) {
+        self.compiled = None;
+    }
+
     /// Forgets what it was compiled to, where it names something that changed.
     pub(super) fn forget(&mut self, keys: &BTreeSet<KeyPlace>, roots: &BTreeSet<String>) {
         let named = |version: &Version| {
@@ -226,7 +235,7 @@ impl PolicyEntry {
     }
 }
 
-fn not_compiled() -> CompileError {
+pub(super) fn not_compiled() -> CompileError {
     CompileError::new("spec", "it has not been compiled yet", "")
 }
 
@@ -263,7 +272,7 @@ fn parts(id: &PolicyId, spec: &str) -> Option<(Vec<api::AuthoritySpec>, usize)> 
     guarded(read).ok()
 }
 
-fn parse<T: DeserializeOwned>(spec: &str) -> Result<T, CompileError> {
+pub(super) fn parse<T: DeserializeOwned>(spec: &str) -> Result<T, CompileError> {
     let value: Value =
         serde_json::from_str(spec).map_err(|error| CompileError::new("spec", error, ""))?;
     if value.is_null() {
@@ -284,75 +293,11 @@ fn compile(id: &PolicyId, spec: &str, references: &References) -> Result<Policy,
 }
 
 /// A defect that one object brings to light must not stop the others from being seen.
-fn guarded<T>(compile: impl FnOnce() -> Result<T, CompileError>) -> Result<T, CompileError> {
+pub(super) fn guarded<T>(
+    compile: impl FnOnce() -> Result<T, CompileError>,
+) -> Result<T, CompileError> {
     catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(|_| {
         let wanted = "a report of this defect of Tegata, with the resource";
         Err(CompileError::new("spec", "compiling it failed unexpectedly", wanted))
     })
-}
-
-/// A trust root.
-#[derive(Debug)]
-pub(super) struct RootEntry {
-    seen: Seen,
-    spec: Arc<str>,
-    usable: Option<Arc<TrustRoot>>,
-    compiled: Option<Outcome>,
-}
-
-impl RootEntry {
-    /// The entry of `object`, which had `before`.
-    pub(super) fn new(before: Option<Self>, object: &Object) -> Self {
-        let seen = Seen::of(object);
-        let spec = Arc::clone(&object.spec);
-        match before.filter(|before| before.seen.is(&seen)) {
-            Some(before) if before.spec == spec => Self { seen, ..before },
-            Some(before) => Self { seen, spec, usable: before.usable, compiled: None },
-            None => Self { seen, spec, usable: None, compiled: None },
-        }
-    }
-
-    /// Compiles it unless that is done. Returns whether it was to be done.
-    pub(super) fn compile(&mut self) -> bool {
-        if self.compiled.is_some() {
-            return false;
-        }
-        let compiled = guarded(|| compile::compile_trust_root(&parse(&self.spec)?));
-        self.compiled = Some(match compiled {
-            Ok(root) => {
-                let holds = holds(&root);
-                self.usable = Some(Arc::new(root));
-                Outcome::TrustRoot { holds }
-            }
-            Err(error) => Outcome::Invalid { error, last_good: self.usable.is_some() },
-        });
-        true
-    }
-
-    /// What policies that name it are checked against: its last good version.
-    pub(super) fn usable(&self) -> Option<&Arc<TrustRoot>> {
-        self.usable.as_ref()
-    }
-
-    pub(super) fn report(&self) -> Report {
-        let outcome = match &self.compiled {
-            Some(outcome) => outcome.clone(),
-            None => Outcome::Invalid { error: not_compiled(), last_good: false },
-        };
-        self.seen.report(Kind::TrustRoot, None, outcome)
-    }
-}
-
-/// What is in a trust root, and what was left out of it.
-fn holds(root: &TrustRoot) -> String {
-    let counted = [
-        ("certificate authorities", root.authorities().len()),
-        ("logs", root.logs().len()),
-        ("timestamp authorities", root.timestamp_authorities().len()),
-    ];
-    let counted = counted.map(|(what, count)| format!("{what}: {count}")).join(", ");
-    match root.problems() {
-        [] => counted,
-        problems => format!("{counted}; left out: {}", problems.join("; ")),
-    }
 }

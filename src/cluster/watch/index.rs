@@ -8,17 +8,19 @@ use kube::runtime::watcher::Event;
 use super::collection::Collection;
 use super::entry::PolicyEntry;
 use super::entry::PolicyKind;
-use super::entry::RootEntry;
 use super::keys::KeyObject;
 use super::keys::KeyObjects;
 use super::object::Object;
 use super::report::Report;
+use super::root::RootEntry;
 use crate::policy::PolicySnapshot;
 use crate::policy::compile::CompileError;
 use crate::policy::compile::KeyPlace;
 use crate::policy::compile::Keys;
 use crate::policy::compile::References;
 use crate::trust_root::TrustRoot;
+use crate::trust_root::tuf;
+use crate::tuf::Roots;
 
 /// Most regular expressions and globs, those of images among them, in all `ImagePolicy` resources
 /// of one namespace: what one policy may have. Each may take the memory of
@@ -56,6 +58,9 @@ pub struct View {
 #[derive(Debug)]
 pub struct Index {
     own_namespace: String,
+    /// The default before another one was fetched.
+    default_root: Arc<TrustRoot>,
+    fetched: Arc<Roots>,
     policies: Collection<PolicyEntry>,
     cluster_policies: Collection<PolicyEntry>,
     roots: Collection<RootEntry>,
@@ -72,9 +77,12 @@ impl Index {
     pub fn new(own_namespace: String, default_root: Arc<TrustRoot>) -> Self {
         let found = BTreeMap::new();
         let keys = Keys::Cluster { own_namespace: own_namespace.clone(), found };
-        let references = References { default: default_root, named: BTreeMap::new(), keys };
+        let references =
+            References { default: Arc::clone(&default_root), named: BTreeMap::new(), keys };
         Self {
             own_namespace,
+            default_root,
+            fetched: Arc::default(),
             policies: Collection::default(),
             cluster_policies: Collection::default(),
             roots: Collection::default(),
@@ -114,6 +122,27 @@ impl Index {
     /// something to do.
     pub fn key_failed(&mut self, object: &KeyObject, problem: String) -> bool {
         self.keys.failed(object, problem)
+    }
+
+    /// Takes in what was fetched. [`Self::refresh`] has something to do then.
+    pub fn fetched(&mut self, roots: Arc<Roots>) {
+        self.fetched = roots;
+        self.stale = true;
+    }
+
+    /// The sources of trust roots that are to be followed, by their labels in metrics.
+    /// [`Self::refresh`] brings it up to date.
+    pub fn sources(&self) -> BTreeMap<String, tuf::Source> {
+        let held = self.roots.held().iter();
+        held.filter_map(|((_, name), root)| {
+            Some((format!("TrustRoot/{name}"), root.source()?.clone()))
+        })
+        .collect()
+    }
+
+    /// Whether a source has not been heard of yet. [`Self::refresh`] brings it up to date.
+    pub fn roots_pending(&self) -> bool {
+        self.roots.held().values().any(|root| root.pending(&self.fetched))
     }
 
     /// Whether every list has been read once: before, a policy may be missing.
@@ -162,7 +191,7 @@ impl Index {
             let namespaces = names.map(|((_, name), labels)| (name.clone(), labels.clone()));
             let snapshot = PolicySnapshot::new(states);
             self.view.snapshot = Arc::new(snapshot.with_namespaces(Arc::new(namespaces.collect())));
-            let roots = self.roots.held().values().map(RootEntry::report);
+            let roots = self.roots.held().values().map(|root| root.report(&self.fetched));
             self.view.reports = Arc::new(policies.map(PolicyEntry::report).chain(roots).collect());
             self.stale = false;
         }
@@ -177,7 +206,7 @@ impl Index {
         }
         let held = self.roots.held().iter();
         let named: BTreeMap<_, _> = held
-            .filter_map(|((_, name), root)| Some((name.clone(), Arc::clone(root.usable()?))))
+            .filter_map(|((_, name), root)| Some((name.clone(), root.usable(&self.fetched)?)))
             .collect();
         let policies = self.cluster_policies.held().values().chain(self.policies.held().values());
         let places: BTreeSet<&KeyPlace> = policies.flat_map(PolicyEntry::keys).collect();
@@ -193,14 +222,20 @@ impl Index {
             Keys::Cluster { found: before, .. } => changed(before, &found, PartialEq::eq),
             Keys::NoCluster => found.keys().cloned().collect(),
         };
-        if roots.is_empty() && keys.is_empty() {
+        let default = self.fetched.default.as_ref().unwrap_or(&self.default_root);
+        let default = Arc::clone(default);
+        let replaced = !Arc::ptr_eq(&default, &before.default);
+        if roots.is_empty() && keys.is_empty() && !replaced {
             return compiled;
         }
         for policy in self.cluster_policies.values_mut().chain(self.policies.values_mut()) {
-            policy.forget(&keys, &roots);
+            match replaced {
+                // Which authorities fall back on the default is for the compiler to know.
+                true => policy.forget_all(),
+                false => policy.forget(&keys, &roots),
+            }
         }
         let keys = Keys::Cluster { own_namespace: self.own_namespace.clone(), found };
-        let default = Arc::clone(&before.default);
         self.view.references = Arc::new(References { default, named, keys });
         true
     }

@@ -1,6 +1,7 @@
 //! What became of each object, for its status.
 use crate::api;
 use crate::policy::compile::CompileError;
+use crate::tuf;
 
 /// One of our resources, and what became of it.
 #[derive(Clone, Debug)]
@@ -39,12 +40,24 @@ pub enum Kind {
 /// What became of an object.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
+    /// A trust root that was fetched from a repository, and that policies may name.
+    Fetched {
+        /// What it holds, for a person.
+        holds: String,
+        /// How refreshing goes.
+        status: tuf::Status,
+    },
     /// It cannot be used.
     Invalid {
         /// Why.
         error: CompileError,
         /// Whether the last version of it that could be used stays in force.
         last_good: bool,
+    },
+    /// A trust root that is to be fetched from a repository, and of which there is nothing yet.
+    NotFetched {
+        /// Why; `None` before an attempt has ended.
+        error: Option<String>,
     },
     /// A policy in force.
     Policy,

@@ -31,6 +31,7 @@ use crate::server::reload::Load;
 use crate::server::reload::Reloader;
 use crate::server::tls;
 use crate::trust_root::TrustRoot;
+use crate::tuf::Follower;
 
 /// Where policies come from.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct Cluster {
     pub identity: String,
     /// The trust root of authorities that name none.
     pub default_root: Arc<TrustRoot>,
+    /// Fetches trust roots.
+    pub follower: Follower,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -76,6 +79,7 @@ pub(super) struct Start<'a> {
     pub(super) readiness: &'a Readiness,
     pub(super) policies: Vec<PathBuf>,
     pub(super) poll: Option<Duration>,
+    pub(super) follower: Option<Follower>,
 }
 
 impl<L: Load> Origin<L> {
@@ -89,12 +93,12 @@ impl<L: Load> Origin<L> {
 }
 
 async fn files(load: impl Load, start: Start<'_>) -> Result<Feeds, ServeError> {
-    let Start { parts, metrics, readiness, policies, poll } = start;
+    let Start { parts, metrics, readiness, policies, poll, follower } = start;
     let (reloader, snapshots) =
         Reloader::start(policies, load, metrics.clone()).await.map_err(ServeError::Policies)?;
     let received = snapshots.subscribe();
     readiness.ready(POLICIES);
-    let reloading = reloader.run(snapshots, poll.unwrap_or(reload::POLL));
+    let reloading = reloader.run(snapshots, poll.unwrap_or(reload::POLL), follower);
     parts.spawn(async move {
         reloading.await;
         ("policy reload", Ok(()))
@@ -105,7 +109,7 @@ async fn files(load: impl Load, start: Start<'_>) -> Result<Feeds, ServeError> {
 impl Cluster {
     async fn start(self, start: Start<'_>) -> Result<Feeds, ServeError> {
         let Start { parts, metrics, readiness, .. } = start;
-        let Self { client, args, identity, default_root } = self;
+        let Self { client, args, identity, default_root, follower } = self;
         let ClusterArgs {
             namespace,
             pod_name: _,
@@ -152,7 +156,7 @@ impl Cluster {
                 Some(source)
             }
         };
-        let options = WatchOptions { own_namespace: namespace, default_root };
+        let options = WatchOptions { own_namespace: namespace, default_root, follower };
         let watching =
             cluster_watch::start(client.clone(), options, metrics.clone(), readiness.clone()).await;
         parts.spawn(async move {

@@ -25,8 +25,11 @@ use crate::registry::Keychain;
 use crate::registry::Layout;
 use crate::registry::LayoutRef;
 use crate::registry::Registry;
+use crate::registry::RegistryOptions;
 use crate::rekor::Rekor;
+use crate::server;
 use crate::trust_root::TrustRoot;
+use crate::tuf;
 use crate::verdict::Failure;
 
 /// Where the evidence for an image is.
@@ -54,18 +57,23 @@ impl FetchEvidence for Source {
 
 /// The client for all registries that the flags name.
 pub(super) fn registry(args: &VerifyArgs) -> Result<Source, VerifyError> {
-    let mut options = inputs::registry_options(args.registries.as_deref())?;
-    if args.allow_http_registry {
-        options.allow_http.extend(args.images.iter().filter_map(host));
-    }
-    let client = Registry::new(options, keychain(args.registry_config.as_deref())?);
+    let client = Registry::new(options(args)?, keychain(args.registry_config.as_deref())?);
     let problem = |error| VerifyError::Registry(one_line(&error));
     Ok(Source::Registry(client.map_err(problem)?))
 }
 
+/// The settings of registries, and of what goes the same way.
+fn options(args: &VerifyArgs) -> Result<RegistryOptions, VerifyError> {
+    let mut options = inputs::registry_options(args.registries.as_deref())?;
+    if args.allow_http_registry {
+        options.allow_http.extend(args.images.iter().filter_map(host));
+    }
+    Ok(options)
+}
+
 /// The client of logs; none with `--offline`. The log of the flags may lie anywhere.
 pub(super) fn log(args: &VerifyArgs) -> Result<Option<Rekor>, VerifyError> {
-    if args.offline {
+    if args.outside.offline {
         return Ok(None);
     }
     let options = inputs::registry_options(args.registries.as_deref())?;
@@ -121,13 +129,25 @@ pub(super) fn layout(
     Ok((image, Source::Layout(layout)))
 }
 
-/// The policies of these files and folders; the first problem is the error.
-pub(super) fn load_policies(
-    paths: &[PathBuf],
+/// The policies of the flags' files and folders, with the trust roots that they name fetched once;
+/// the first problem is the error.
+pub(super) async fn load_policies(
+    args: &VerifyArgs,
     default: &Arc<TrustRoot>,
 ) -> Result<PolicySnapshot, VerifyError> {
-    let loaded = files::load_strict(paths, default);
-    let loaded = loaded.map_err(|error| VerifyError::Policies(one_line(&error)))?;
+    let paths = &args.policies.policies;
+    let problem = |error| VerifyError::Policies(one_line(&error));
+    let sources = files::load(paths, default).map_err(problem)?.sources();
+    let settings = tuf::Settings {
+        default: None,
+        folder: args.outside.tuf_state.clone(),
+        mirrors: inputs::mirrors(&args.outside, options(args)?),
+        schedule: tuf::Schedule::default(),
+        clock: server::now,
+    };
+    let fetched = Arc::new(tuf::fetch_once(&settings, sources).await);
+    let loaded = files::load_strict_with(paths, default, &fetched);
+    let loaded = loaded.map_err(problem)?;
     Ok(loaded.snapshot)
 }
 

@@ -55,6 +55,18 @@ pub fn trust_root_source(spec: &api::TrustRootSpec) -> Result<TrustRootSource, C
     }
 }
 
+/// The one field of a spec that says where the trust root comes from; `None` where there is none, or
+/// more than one.
+///
+/// A last good trust root must not outlive a change from one field to another: such a change takes
+/// it away.
+pub fn trust_root_field(spec: &Value) -> Option<&'static str> {
+    let fields = ["remote", "repository", "sigstoreKeys", "trustedRoot", "tuf"];
+    let mut given =
+        fields.into_iter().filter(|field| spec.get(field).is_some_and(|it| !it.is_null()));
+    given.next().filter(|_| given.next().is_none())
+}
+
 fn one_of(path: &str) -> CompileError {
     let wanted = "exactly one of `trustedRoot`, `tuf` and `sigstoreKeys`";
     CompileError::new(path, "it is not the only one", wanted)

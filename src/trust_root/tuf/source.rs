@@ -53,6 +53,14 @@ impl Source {
             .expect("embedded source")
     }
 
+    /// The public-good instance's, fetched from a mirror of it.
+    ///
+    /// # Errors
+    /// When the mirror is no address of HTTP.
+    pub fn public_good_at(mirror: &str) -> Result<Self, SourceError> {
+        Self::new(mirror, PUBLIC_GOOD_ROOT, TRUSTED_ROOT_TARGET)
+    }
+
     /// A name for this source that no other has, in 64 hexadecimal digits: for a folder.
     pub fn id(&self) -> String {
         let Self { mirror, root, target } = self;

@@ -10,6 +10,8 @@ use crate::policy::Signer;
 use crate::policy::Workload;
 use crate::policy::compile::KeyHolder;
 
+mod roots;
+
 const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
     MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxNvSO9S15tRF1hYdgPqTzfZ6rkQ\n\
     8rr1ZGRRYmLTqU6Zo4ykMkY4PfWyu4iPSxnHYwNpqJxcQ+tIWfYDSKNl3A==\n\
