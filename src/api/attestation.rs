@@ -181,12 +181,8 @@ pub struct PolicyRulesSpec {
 }
 
 /// What SLSA provenance (v0.1, v0.2 or v1) must say. What is absent here is not asked for.
-#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(
-    validation = Rule::new("has(self.builders) || has(self.level)")
-        .message("provenance is as good as its builder: name the builders that you trust in `builders`, or give them levels in `level`"),
-)]
 pub struct SlsaProvenanceSpec {
     /// Builders, by their id: alternatives. A text must be equal; an object has one of `exact`,
     /// `glob` and `regex`.
