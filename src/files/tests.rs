@@ -408,3 +408,30 @@ fn what_is_kept_of_broken_files_takes_rotations_and_losses_of_its_root() {
         assert!(root_of(&gone).is_none(), "{broken}: no root, no policy");
     }
 }
+
+#[test]
+fn a_root_in_a_file_does_not_outlive_a_change_to_another_field() {
+    let json = sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
+    for other in [r#"{"sigstoreKeys": {}}"#, r#"{"tuf": {"mirror": "x", "root": "{}"}}"#, "{}"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        write_rooted(path, &serde_json::json!({"trustedRoot": json}).to_string());
+        let good = merge(&Loaded::default(), read(path));
+        assert!(root_of(&good).is_some());
+        write_root(path, other);
+        assert!(root_of(&merge(&good, read(path))).is_none(), "{other}");
+    }
+}
+
+#[test]
+fn a_version_that_names_an_absent_root_denies_and_no_earlier_one_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let json = sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
+    write_rooted(path, &serde_json::json!({"trustedRoot": json}).to_string());
+    let good = merge(&Loaded::default(), read(path));
+    let file = path.join("policy.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("trustRootRef: private", "trustRootRef: absent")).unwrap();
+    assert!(root_of(&merge(&good, read(path))).is_none());
+}
