@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, reason = "test support")]
 use std::time::Duration;
 use std::time::Instant;
 
