@@ -92,7 +92,7 @@ pub const ALL: &[Scenario] = scenarios![
     false signatures::of_several_on_one_image_are_told_apart,
     false signatures::of_an_index_are_its_own,
     false signatures::in_rekor_v1_are_found_by_hash,
-    false signatures::attestations_are_no_signatures,
+    false signatures::attestations_are_admitted_for_what_they_say,
     false damage::is_found_at_its_step,
     false repository::of_tuf_is_followed_by_cosign,
     false settings::no_match_and_mutate_do_what_they_say,

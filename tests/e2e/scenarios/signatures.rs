@@ -53,6 +53,13 @@ const WRONG: &str = "signatures-wrong";
 /// A namespace whose policies ask for a log entry and a timestamp of everybody.
 const STRICT: &str = "signatures-strict";
 
+/// Namespaces whose policies ask for attestations: for what they say, for what they do not say, for
+/// another type, by another signer.
+const SAYS: &str = "attestations-say";
+const SAYS_NOT: &str = "attestations-say-not";
+const OTHER_TYPE: &str = "attestations-other-type";
+const OTHER_SIGNER: &str = "attestations-other-signer";
+
 /// How many are signed at a time.
 const AT_A_TIME: usize = 3;
 
@@ -236,10 +243,17 @@ pub async fn in_rekor_v1_are_found_by_hash(world: &mut World) -> Result<()> {
     Ok(())
 }
 
-/// Attestations of every form are attached and good, as `cosign` finds; and none of them stands in
-/// for a signature.
-pub async fn attestations_are_no_signatures(world: &mut World) -> Result<()> {
+/// Attestations of every form are attached and good, as `cosign` finds; none of them stands in for a
+/// signature; and each is admitted for its signer, its type and what it says, and refused for
+/// another of these.
+pub async fn attestations_are_admitted_for_what_they_say(world: &mut World) -> Result<()> {
     prepare(world, ATTESTATIONS.iter().map(|Attested(row, _)| row)).await?;
+    for namespace in [SAYS, SAYS_NOT, OTHER_TYPE, OTHER_SIGNER] {
+        world.namespace(namespace, &[]).await?;
+        let policies: Result<Vec<Value>> =
+            ATTESTATIONS.iter().map(|one| one.policy(world, namespace)).collect();
+        apply_all_ready(world, namespace, policies?).await?;
+    }
     let world: &World = world;
     all(ATTESTATIONS.iter().map(|attested| async move {
         judge_attested(world, attested)
@@ -259,8 +273,35 @@ async fn judge_attested(world: &World, Attested(row, kind): &Attested) -> Result
         Bundle => "[predicate-type-unexpected]",
         Classic | ClassicReferrer => "[signature-absent]",
     };
-    let texts = [image.tagged.as_str(), &format!("{RIGHT}/{name}"), "step evidence", code];
-    assert_refused(ask(world, RIGHT, &image.tagged).await?, &texts)
+    let image = image.tagged.as_str();
+    let texts = [image, &format!("{RIGHT}/{name}"), "step evidence", code];
+    assert_refused(ask(world, RIGHT, image).await?, &texts)?;
+    ask(world, SAYS, image).await?.success()?;
+    for (namespace, step, code) in [
+        (SAYS_NOT, "step conditions", "[condition-unmet]"),
+        (OTHER_TYPE, "step evidence", "[predicate-type-unexpected]"),
+        (OTHER_SIGNER, who.step(), who.code()),
+    ] {
+        let texts = [image, &format!("{namespace}/{name}"), step, code];
+        assert_refused(ask(world, namespace, image).await?, &texts)?;
+    }
+    Ok(())
+}
+
+impl Attested {
+    /// The policy that asks for the attestation, in one of its namespaces.
+    fn policy(&self, world: &World, namespace: &str) -> Result<Value> {
+        let Self(row, kind) = self;
+        let signers = if namespace == OTHER_SIGNER { WRONG } else { namespace };
+        let mut policy = row.policy(world, signers)?;
+        policy["metadata"]["namespace"] = json!(namespace);
+        let kind = if namespace == OTHER_TYPE { "link" } else { kind };
+        let says = format!("size(subject) == {}", if namespace == SAYS_NOT { 2 } else { 1 });
+        policy["spec"]["authorities"][0]["attestations"] = json!([
+            { "name": "asked", "predicateType": kind, "conditions": [{ "cel": says }] },
+        ]);
+        Ok(policy)
+    }
 }
 
 /// A predicate of a type, with no more in it than `cosign` asks for.
@@ -310,13 +351,18 @@ async fn prepare(world: &mut World, rows: impl Iterator<Item = &Row> + Clone) ->
         world.namespace(namespace, &[]).await?;
         let policies: Result<Vec<Value>> =
             rows.clone().map(|row| row.policy(world, namespace)).collect();
-        let list = json!({ "apiVersion": "v1", "kind": "List", "items": policies? });
-        world.apply(&list).await?.success()?;
-        let timeout = format!("--timeout={}s", READY.as_secs());
-        let wait = ["wait", "--for=condition=Ready", "imagepolicies", "--all", "-n", namespace];
-        world.kubectl(&[&wait[..], &[&timeout]].concat()).await?.success()?;
+        apply_all_ready(world, namespace, policies?).await?;
     }
     Ok(())
+}
+
+/// Applies the policies of a namespace, and waits until they are in force.
+async fn apply_all_ready(world: &World, namespace: &str, policies: Vec<Value>) -> Result<()> {
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": policies });
+    world.apply(&list).await?.success()?;
+    let timeout = format!("--timeout={}s", READY.as_secs());
+    let wait = ["wait", "--for=condition=Ready", "imagepolicies", "--all", "-n", namespace];
+    world.kubectl(&[&wait[..], &[&timeout]].concat()).await?.success().map(drop)
 }
 
 impl Row {
