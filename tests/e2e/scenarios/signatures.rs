@@ -60,6 +60,9 @@ const SAYS_NOT: &str = "attestations-say-not";
 const OTHER_TYPE: &str = "attestations-other-type";
 const OTHER_SIGNER: &str = "attestations-other-signer";
 
+/// A namespace whose policy asks for a log entry.
+const FOUND: &str = "signatures-found";
+
 /// How many are signed at a time.
 const AT_A_TIME: usize = 3;
 
@@ -226,7 +229,9 @@ pub async fn of_an_index_are_its_own(world: &mut World) -> Result<()> {
     assert_refused(ask(world, RIGHT, &parts.tagged).await?, &texts)
 }
 
-/// Rekor v1 finds an entry by the hash of what was signed, which is the payload's digest.
+/// Rekor v1 finds an entry by the hash of what was signed, which is the payload's digest; and so does
+/// Tegata, for a signature that carries none. Where the policy names no log, or the log has no entry of
+/// this signature, it is missed.
 pub async fn in_rekor_v1_are_found_by_hash(world: &mut World) -> Result<()> {
     world.sigstore.start_rekor_v1().await?;
     EcdsaP256.make_keys(world).await?;
@@ -240,7 +245,32 @@ pub async fn in_rekor_v1_are_found_by_hash(world: &mut World) -> Result<()> {
     ensure!(format!("sha256:{}", hash.as_str().unwrap_or_default()) == payload, "{entries:?}");
     let none = world.sigstore.search_rekor_v1(&image.digest).await?;
     ensure!(none.is_empty(), "wanted no entry of another hash, found {none:?}");
-    Ok(())
+    let mut bare = world.registries.annotations(REFERRERS, "found/app", &image).await?;
+    let entry = bare.as_object_mut().and_then(|fields| fields.remove("dev.sigstore.cosign/bundle"));
+    ensure!(entry.is_some(), "the signature had no entry attached");
+    let copied = world.registries.copy(REFERRERS, "found/app", &image, "found/bare").await?;
+    let places = ("found/app", "found/bare");
+    world.registries.copy_classic(REFERRERS, places, &image, bare).await?;
+    let unlogged = world.registries.push(REFERRERS, "found/unlogged").await?;
+    let way = Way { format: Classic, log: Nowhere, timestamp: WITHOUT };
+    world.sigstore.sign(&unlogged.pinned, &EcdsaP256.signer(), way).await?;
+    world.namespace(FOUND, &[]).await?;
+    let mut authority = EcdsaP256.authority(world, false)?;
+    authority["ctlog"] = json!({ "trustRootRef": TRUST_ROOT });
+    let asked = |authority: &Value| {
+        let mut policy = cluster_policy("found", "found", json!([authority]));
+        policy["kind"] = json!("ImagePolicy");
+        policy["metadata"]["namespace"] = json!(FOUND);
+        policy
+    };
+    apply_ready(world, &asked(&authority)).await?;
+    let texts = [copied.tagged.as_str(), "step log-lookup", "[log-entry-absent]"];
+    assert_refused(ask(world, FOUND, &copied.tagged).await?, &texts)?;
+    authority["ctlog"]["url"] = json!(format!("http://{}", crate::sigstore::REKOR_V1));
+    apply_ready(world, &asked(&authority)).await?;
+    admitted(world, FOUND, &copied.tagged, EFFECT).await?;
+    let texts = [unlogged.tagged.as_str(), "step log-lookup", "[log-entry-absent]"];
+    assert_refused(ask(world, FOUND, &unlogged.tagged).await?, &texts)
 }
 
 /// Attestations of every form are attached and good, as `cosign` finds; none of them stands in for a
