@@ -4,6 +4,7 @@
 //! [`PolicyState::Invalid`], which denies what it matches, and [`merge`] puts the last good version
 //! in its place where there is one. [`load_strict`] makes the first problem an error instead.
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -188,6 +189,8 @@ pub fn load_strict_with(
 pub fn merge(last_good: &Loaded, mut new: Loaded) -> Loaded {
     let specs: BTreeMap<&PolicyId, &Spec> =
         last_good.contents.values().flat_map(|content| &content.good).collect();
+    let named_anew: BTreeSet<String> =
+        new.contents.values().flat_map(|content| content.trust_roots.keys()).cloned().collect();
     let held_roots = || last_good.contents.values().flat_map(|content| &content.trust_roots);
     for (file, content) in &mut new.contents {
         if let (true, Some(held)) = (content.unreadable, last_good.contents.get(file))
@@ -198,6 +201,10 @@ pub fn merge(last_good: &Loaded, mut new: Loaded) -> Loaded {
             continue;
         }
         for (name, field) in &content.broken_roots {
+            // What another file says now is not replaced by what was there before.
+            if named_anew.contains(name) {
+                continue;
+            }
             let same = |(held, (from, _)): &(&String, &(&'static str, _))| {
                 *held == name && Some(*from) == *field
             };

@@ -69,7 +69,7 @@ struct Inner {
     own_searches: Semaphore,
     foreign_searches: Semaphore,
     /// Requests that may still begin, by log.
-    turns: Cache<LogUrl, Arc<Semaphore>>,
+    turns: Cache<(LogUrl, NamedBy), Arc<Semaphore>>,
     answers: Cache<LogQuery, Arc<LogAnswer>>,
 }
 
@@ -126,7 +126,7 @@ impl Inner {
         let (client, searches) = self.client(query)?;
         let _search = searches.acquire().await;
         let turns = async { Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS)) };
-        let turns = self.turns.get_with(query.log.clone(), turns).await;
+        let turns = self.turns.get_with((query.log.clone(), query.named_by), turns).await;
         let log = transport::Log { client, turns: &turns, url: &query.log };
 
         let hash = json!({ "hash": query.hash.to_string() });

@@ -327,6 +327,14 @@ fn check_demands(parsed: &Parsed, question: &Question<'_>) -> Result<StepReport,
     }
     let v0_1 = parsed.bundle.media_type == sigstore_verify::types::MediaType::Bundle0_1;
     for entry in entries {
+        // A promise is about a time; without one no key's window would hold it.
+        if entry.inclusion_promise.is_some()
+            && !log::is_v2(entry)
+            && entry.integrated_time.is_none()
+        {
+            let found = "the log entry's promise states no time of integration";
+            return Err(Failure::new(Reason::LogEntryMalformed, found).wanted("its time"));
+        }
         let proven = entry.inclusion_proof.is_some();
         let promised = entry.inclusion_promise.is_some() && !log::is_v2(entry);
         if !proven && (log == LogDemand::Proof || !promised || !v0_1) {

@@ -36,7 +36,15 @@ pub const MAX_SEARCHES: usize = 16;
 pub(super) type Answers = BTreeMap<(usize, usize), LookedUp>;
 
 /// What logs are to be asked, by the same places.
-pub(super) type Queries = BTreeMap<(usize, usize), LogQuery>;
+pub(super) type Queries = BTreeMap<(usize, usize), Query>;
+
+/// What a log is to be asked about a candidate.
+pub(super) struct Query {
+    query: LogQuery,
+    /// Whether something of the signature was verified. Where nothing was, anyone can have made it,
+    /// and a log that does not answer must not leave the image undecided.
+    proven: bool,
+}
 
 /// Whether some authority wants a log to be asked at all.
 pub(super) fn asks_logs(policy: &Policy) -> bool {
@@ -67,9 +75,11 @@ pub(super) fn queries(policy: &Policy, evidence: &[Vec<Arc<Evidence>>], case: Ca
             let missing = wanted
                 .iter()
                 .find_map(|wanted| missing(Search { authority, wanted: *wanted, case }, candidate));
-            if let Some(verify::MissingEntry { hash, signature, certificate: _ }) = missing {
-                let log = log.clone();
-                queries.insert((place, index), LogQuery { log, named_by, hash, signature });
+            if let Some(verify::MissingEntry { hash, signature, certificate }) = missing {
+                let keyed = matches!(authority.signer, Signer::Keys(_));
+                let query = LogQuery { log: log.clone(), named_by, hash, signature };
+                let proven = keyed || certificate.is_some();
+                queries.insert((place, index), Query { query, proven });
             }
         }
     }
@@ -103,7 +113,7 @@ fn may_be(identities: &[IdentityMatcher], named: Option<&CertificateIdentity>) -
 /// Asks all logs at once. Beyond [`MAX_SEARCHES`] different questions none is asked, and that is no
 /// answer "no entry".
 pub(super) async fn search(log: &impl SearchLog, queries: Queries, deadline: Instant) -> Answers {
-    let distinct: BTreeSet<&LogQuery> = queries.values().collect();
+    let distinct: BTreeSet<&LogQuery> = queries.values().map(|one| &one.query).collect();
     let asked = distinct.into_iter().take(MAX_SEARCHES).map(|query| async move {
         let answer = match log.search(query, deadline).await {
             Ok(answer) => LookedUp::Answered(answer),
@@ -112,7 +122,11 @@ pub(super) async fn search(log: &impl SearchLog, queries: Queries, deadline: Ins
         (query, answer)
     });
     let answers: BTreeMap<&LogQuery, LookedUp> = join_all(asked).await.into_iter().collect();
-    let answer = |query| answers.get(query).cloned().unwrap_or_else(|| LookedUp::Failed(surplus()));
+    let answer = |Query { query, proven }: &Query| match answers.get(query) {
+        Some(LookedUp::Failed(_)) if !proven => LookedUp::NotAsked,
+        Some(answer) => answer.clone(),
+        None => LookedUp::Failed(surplus()),
+    };
     queries.iter().map(|(place, query)| (*place, answer(query))).collect()
 }
 

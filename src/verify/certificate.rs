@@ -155,7 +155,7 @@ fn read(der: &[u8]) -> Result<(Certificate, PublicKey), Failure> {
 
 /// Where a certificate limits what its key is for, signatures are among it (RFC 5280 section
 /// 4.2.1.3). What it limits further, `check_chain` holds it to.
-fn check_usage(certificate: &Certificate) -> Result<(), Failure> {
+pub(super) fn check_usage(certificate: &Certificate) -> Result<(), Failure> {
     let usage = certificate
         .tbs_certificate
         .get::<KeyUsageBits>()

@@ -64,7 +64,7 @@ pub fn missing_entry(candidate: &Candidate, question: &Question<'_>) -> Option<M
             None
         }
         (None, Some(leaf)) => Some(claimed(&parsed, leaf, question)?),
-        (None, None) if is_classic(content) => None,
+        (None, None) if may_lack_certificate(content) => None,
         (Some(_) | None, _) => return None,
     };
     let hash = match (&parsed.bundle.content, &parsed.message) {
@@ -97,6 +97,12 @@ const fn is_classic(content: &Content) -> bool {
         Content::Bundle(_) => false,
         Content::Envelope { .. } | Content::SimpleSigning { .. } => true,
     }
+}
+
+/// Whether its certificate may be in the log entry alone: only there entries hold one that says what
+/// was signed.
+const fn may_lack_certificate(content: &Content) -> bool {
+    matches!(content, Content::SimpleSigning { .. })
 }
 
 /// Whether an entry, as Rekor's API gives it, is about this very signature.

@@ -132,24 +132,28 @@ impl CertificateAuthority {
             .map_err(|error| malformed(format!("the certificate cannot be used: {error}")))?;
         let lists: Vec<&CertRevocationList<'_>> =
             self.revocation.iter().map(|list| &list.list).collect();
-        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-            options
-                .with_depth(RevocationCheckDepth::EndEntity)
-                .with_status_policy(UnknownStatusPolicy::Deny)
-                .with_expiration_policy(ExpirationPolicy::Enforce)
-                .build()
-        });
-        leaf.verify_for_usage(
-            WEBPKI_VERIFICATION_ALGS,
-            &anchors,
-            &intermediates,
-            UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
-            KeyUsage::required(certificate::CODE_SIGNING),
-            revocation,
-            None,
-        )
-        .map(drop)
-        .map_err(|error| explain(&error, der, time))
+        // The signer's issuer must have a list; of those above it, the lists that are there count.
+        let passes = [
+            (RevocationCheckDepth::EndEntity, UnknownStatusPolicy::Deny),
+            (RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow),
+        ];
+        for (depth, unknown) in passes {
+            let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+                let options = options.with_depth(depth).with_status_policy(unknown);
+                options.with_expiration_policy(ExpirationPolicy::Enforce).build()
+            });
+            leaf.verify_for_usage(
+                WEBPKI_VERIFICATION_ALGS,
+                &anchors,
+                &intermediates,
+                UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
+                KeyUsage::required(certificate::CODE_SIGNING),
+                revocation,
+                None,
+            )
+            .map_err(|error| explain(&error, der, time))?;
+        }
+        Ok(())
     }
 }
 
@@ -217,7 +221,11 @@ pub(super) fn examine(
     })
 }
 
-/// Who the certificate says signed: its issuer's name stands where Fulcio names an OIDC issuer.
+/// In place of an OIDC issuer. The same for every certificate, so that one subject with certificates
+/// of two issuing authorities is one signer.
+const ISSUER: &str = "an authority of the policy";
+
+/// Who the certificate says signed.
 fn read(der: &[u8]) -> Result<(CertificateIdentity, PublicKey), Failure> {
     if der.len() > MAX_CERTIFICATE_BYTES {
         let found = format!("a certificate of {} bytes", der.len());
@@ -233,7 +241,8 @@ fn read(der: &[u8]) -> Result<(CertificateIdentity, PublicKey), Failure> {
     let spki = parsed.tbs_certificate.subject_public_key_info.to_der();
     let spki = spki.map_err(|error| unsupported(&error))?;
     let key = PublicKey::from_der(&spki, None).map_err(|error| unsupported(&error))?;
-    let issuer = parsed.tbs_certificate.issuer.to_string();
+    certificate::check_usage(&parsed)?;
+    let issuer = ISSUER.to_owned();
     let subjects = certificate::subjects(&parsed)?;
     Ok((CertificateIdentity { issuer, subjects, claims: Default::default() }, key))
 }

@@ -24,6 +24,7 @@ use tegata::verify::MAX_REVOCATION_LIST_BYTES;
 use tegata::verify::Question;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+use x509_cert::der::DecodePem as _;
 
 use crate::ALICE;
 use crate::ISSUER;
@@ -168,7 +169,15 @@ fn revocation_lists_are_current_of_the_issuer_and_final() {
     let serial = certificate.tbs_certificate.serial_number.as_bytes().to_vec();
     let next_week: Timestamp = start() + (7 * 24).hours();
     let tonight: Timestamp = start() + 12.hours();
+    let issuing = Certificate::from_pem(&intermediate).unwrap();
+    let issuing = issuing.tbs_certificate.serial_number.as_bytes().to_vec();
+    let current = sigstore.revocation_list(&[], next_week, false);
     for (row, list, wanted) in [
+        (
+            "its issuer is on another",
+            current + &sigstore.revocation_list(&[issuing], next_week, true),
+            Some(Reason::CertificateRevoked),
+        ),
         ("not on it", sigstore.revocation_list(&[vec![1]], next_week, false), None),
         ("empty", sigstore.revocation_list(&[], next_week, false), None),
         (

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 use tegata::admission::MAX_SEARCHES;
+use tegata::evidence::annotation;
 use tegata::image::Digest;
 use tegata::rekor::limits::MAX_LISTED;
 use tegata::verdict::Reason;
@@ -99,6 +100,24 @@ async fn an_unavailable_log_admits_only_where_the_policy_says_so_and_never_a_bad
         cluster.candidates = vec![candidate];
         cluster.admit_alice().await.assert_denied(Reason::LogEntryAbsent);
     }
+}
+
+/// Nothing of a classic signature without a certificate can be checked before the log has spoken, so
+/// anyone can make one: it must not turn a denial into an outage.
+#[tokio::test]
+async fn a_signature_that_nobody_can_check_makes_nothing_undecided() {
+    let mut cluster = Cluster::new().await;
+    cluster.spec = json!({ "onUnavailable": "allow" });
+    let mut signed = cluster.alice().classic().sign(&digest());
+    signed.annotations.remove(annotation::CERTIFICATE);
+    signed.annotations.remove(annotation::CHAIN);
+    cluster.attach_classic(signed);
+    for fault in [Fault::Status(500), Fault::Hang] {
+        cluster.log.fault("", fault);
+        cluster.admit_alice().await.assert_denied(Reason::CertificateAbsent);
+        cluster.log.heal();
+    }
+    cluster.admit_alice().await.assert_verified();
 }
 
 #[tokio::test]
