@@ -39,134 +39,19 @@ use tegata::verdict::ImageReport;
 use tegata::verdict::Verdict;
 
 use self::fake_registry::FakeRegistry;
+use self::wanted::CUSTOM;
+use self::wanted::SLSA_0_2;
+use self::wanted::SLSA_1;
+use self::wanted::VERIFIED;
+use self::wanted::VULN;
+use self::wanted::WANTED;
 
 #[path = "support/collection.rs"]
 mod collection;
 #[path = "support/fake_registry.rs"]
 mod fake_registry;
-
-const VERIFIED: &str = "verified";
-
-const CUSTOM: &str = "https://cosign.sigstore.dev/attestation/v1";
-const SLSA_0_2: &str = "https://slsa.dev/provenance/v0.2";
-const SLSA_1: &str = "https://slsa.dev/provenance/v1";
-const VULN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
-
-/// Image, signer, and what is wanted: `verified`, or the step and the reason of the denial.
-#[rustfmt::skip]
-const WANTED: &[(&str, &str, &str)] = &[
-    ("unsigned", "key", "evidence: signature-absent"),
-    ("unsigned", "alice", "evidence: signature-absent"),
-    ("key-legacy-notlog", "key", VERIFIED),
-    ("key-legacy-notlog", "rsa", "signature: signature-invalid"),
-    ("key-legacy-notlog", "alice", "certificate: certificate-absent"),
-    ("key-legacy-notlog", "key+log", "log-lookup: log-entry-absent"),
-    ("key-legacy-annot", "key", VERIFIED),
-    ("key-legacy-annot", "p384", "signature: signature-invalid"),
-    ("key-legacy-rekor1", "key", VERIFIED),
-    ("key-legacy-rekor1", "key+log", VERIFIED),
-    ("key-legacy-rekor1", "key+proof", "log-entry: inclusion-proof-absent"),
-    ("key-legacy-rekor1", "rsa", "signature: signature-invalid"),
-    ("key-legacy-oci11", "key", VERIFIED),
-    ("key-legacy-oci11", "rsa", "signature: signature-invalid"),
-    ("key-rsa-legacy", "rsa", VERIFIED),
-    ("key-rsa-legacy", "key", "signature: signature-invalid"),
-    ("key-p384-legacy", "p384", VERIFIED),
-    ("key-p384-legacy", "key", "signature: signature-invalid"),
-    ("key-ed25519-legacy", "ed25519", VERIFIED),
-    ("key-ed25519-legacy", "key", "signature: signature-invalid"),
-    ("key-bundle-notlog", "key", VERIFIED),
-    ("key-bundle-notlog", "rsa", "signature: signature-invalid"),
-    ("key-bundle-notlog", "alice", "certificate: certificate-absent"),
-    ("key-bundle-annot", "key", VERIFIED),
-    ("key-bundle-annot", "ed25519", "signature: signature-invalid"),
-    ("key-bundle-rekor1", "key", VERIFIED),
-    ("key-bundle-rekor1", "key+proof", VERIFIED),
-    ("key-bundle-rekor1", "rsa", "signature: signature-invalid"),
-    ("key-bundle-rekor2", "key", VERIFIED),
-    ("key-bundle-rekor2", "key+proof", VERIFIED),
-    ("key-bundle-rekor2", "rsa", "signature: signature-invalid"),
-    ("key-rsa-bundle", "rsa", VERIFIED),
-    ("key-rsa-bundle", "key", "signature: signature-invalid"),
-    ("key-p384-bundle", "p384", VERIFIED),
-    ("key-p384-bundle", "key", "signature: signature-invalid"),
-    ("kl-legacy-rekor1", "alice", VERIFIED),
-    ("kl-legacy-rekor1", "bob", "identity: subject-mismatch"),
-    ("kl-legacy-rekor1", "other-issuer", "identity: issuer-mismatch"),
-    ("kl-legacy-rekor1", "key", "signature: signature-invalid"),
-    ("kl-legacy-rekor1", "alice+public", "log-entry: log-unknown"),
-    ("kl-legacy-rekor1-tsa", "alice", VERIFIED),
-    ("kl-legacy-rekor1-tsa", "alice+tsa", VERIFIED),
-    ("kl-legacy-rekor1-tsa", "bob", "identity: subject-mismatch"),
-    ("kl-legacy-tsa-notlog", "alice+tsa", VERIFIED),
-    ("kl-legacy-tsa-notlog", "alice", "log-lookup: log-entry-absent"),
-    ("kl-legacy-tsa-notlog", "bob+tsa", "identity: subject-mismatch"),
-    ("kl-bundle-rekor1", "alice", VERIFIED),
-    ("kl-bundle-rekor1", "bob", "identity: subject-mismatch"),
-    ("kl-bundle-rekor1", "key", "evidence: certificate-unexpected"),
-    ("kl-bundle-rekor1", "alice+tsa", "time: timestamp-absent"),
-    ("kl-bundle-rekor1-tsa", "alice", VERIFIED),
-    ("kl-bundle-rekor1-tsa", "alice+tsa", VERIFIED),
-    ("kl-bundle-rekor1-tsa", "other-issuer", "identity: issuer-mismatch"),
-    ("kl-bundle-rekor2", "alice", VERIFIED),
-    ("kl-bundle-rekor2", "bob", "identity: subject-mismatch"),
-    ("kl-bundle-rekor2", "legacy-only", "evidence: signature-format-refused"),
-    ("kl-bundle-tsaonly", "alice+tsa", VERIFIED),
-    ("kl-bundle-tsaonly", "alice", "log-lookup: log-entry-absent"),
-    ("kl-bundle-tsaonly", "bob+tsa", "identity: subject-mismatch"),
-    ("kl-bundle-rekor2-tesseract", "alice+tct", VERIFIED),
-    ("kl-bundle-rekor2-tesseract", "alice", "certificate: sct-invalid"),
-    ("kl-gha-legacy", "gha", VERIFIED),
-    ("kl-gha-legacy", "gha+fork", "identity: claim-mismatch"),
-    ("kl-gha-legacy", "alice", "identity: issuer-mismatch"),
-    ("kl-gha-rekor2", "gha", VERIFIED),
-    ("kl-gha-rekor2", "gha+fork", "identity: claim-mismatch"),
-    ("kl-gha-rekor2", "alice", "identity: issuer-mismatch"),
-    ("kl-uri-rekor1", "uri", VERIFIED),
-    ("kl-uri-rekor1", "alice", "identity: issuer-mismatch"),
-    ("multi", "key", VERIFIED),
-    ("multi", "alice", VERIFIED),
-    ("multi", "bob", VERIFIED),
-    ("multi", "alice-and-bob", VERIFIED),
-    ("multi", "alice-twice", "conditions: threshold-unmet"),
-    ("multi", "rsa", "signature: signature-invalid"),
-    ("multi", "gha", "identity: issuer-mismatch"),
-    ("unsigned", "key+slsa0.2", "evidence: attestation-absent"),
-    ("key-legacy-notlog", "key+slsa0.2", "evidence: attestation-absent"),
-    ("key-bundle-notlog", "key+slsa0.2", "evidence: predicate-type-unexpected"),
-    ("att-key-legacy", "key", "evidence: signature-absent"),
-    ("att-key-legacy", "key+slsa0.2", VERIFIED),
-    ("att-key-legacy", "key+slsa1", "evidence: predicate-type-unexpected"),
-    ("att-key-legacy", "key+slsa0.2+log", "log-lookup: log-entry-absent"),
-    ("att-key-legacy", "rsa+slsa0.2", "signature: signature-invalid"),
-    ("att-kl-legacy-rekor1", "gha", "evidence: signature-absent"),
-    ("att-kl-legacy-rekor1", "gha+slsa1", VERIFIED),
-    ("att-kl-legacy-rekor1", "gha+fork+slsa1", "identity: claim-mismatch"),
-    ("att-kl-legacy-rekor1", "alice+slsa1", "identity: issuer-mismatch"),
-    ("att-kl-legacy-rekor1", "gha+slsa1-and-vuln", "evidence: predicate-type-unexpected"),
-    ("att-kl-legacy-rekor1", "gha+slsa1+proof", "log-entry: inclusion-proof-absent"),
-    ("att-key-bundle", "key", "evidence: predicate-type-unexpected"),
-    ("att-key-bundle", "key+custom", VERIFIED),
-    ("att-key-bundle", "key+slsa1", "evidence: predicate-type-unexpected"),
-    ("att-kl-bundle-rekor1", "gha", "evidence: predicate-type-unexpected"),
-    ("att-kl-bundle-rekor1", "gha+slsa1", VERIFIED),
-    ("att-kl-bundle-rekor1", "gha+slsa1+proof", VERIFIED),
-    ("att-kl-bundle-rekor1", "alice+slsa1", "identity: issuer-mismatch"),
-    ("att-kl-bundle-rekor2", "gha", "evidence: predicate-type-unexpected"),
-    ("att-kl-bundle-rekor2", "gha+slsa1", VERIFIED),
-    ("att-kl-bundle-rekor2", "gha+slsa1-and-vuln", VERIFIED),
-    ("att-kl-bundle-rekor2", "alice+slsa1", "identity: issuer-mismatch"),
-    ("att-kl-bundle-rekor2", "gha-and-alice+slsa1", "conditions: threshold-unmet"),
-    ("index", "alice", VERIFIED),
-    ("index", "bob", "identity: subject-mismatch"),
-    ("c2-key-legacy", "key", VERIFIED),
-    ("c2-key-legacy", "rsa", "signature: signature-invalid"),
-    ("c2-kl-legacy", "alice", VERIFIED),
-    ("c2-kl-legacy", "bob", "identity: subject-mismatch"),
-    ("c2-att-kl", "gha", "evidence: predicate-type-unexpected"),
-    ("c2-att-kl", "gha+slsa1", VERIFIED),
-    ("c2-att-kl", "key+slsa1", "evidence: certificate-unexpected"),
-];
+#[path = "samples/wanted.rs"]
+mod wanted;
 
 struct Samples {
     folder: PathBuf,

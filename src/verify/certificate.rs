@@ -9,6 +9,7 @@ use rustls::pki_types::TrustAnchor;
 use rustls::pki_types::UnixTime;
 use sigstore_verify::crypto::KeyAlgorithm;
 use sigstore_verify::crypto::WEBPKI_VERIFICATION_ALGS;
+use sigstore_verify::types::DerCertificate;
 use sigstore_verify::types::DerPublicKey;
 use webpki::EndEntityCert;
 use webpki::KeyUsage;
@@ -23,6 +24,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
+use super::Parsed;
 use super::key::PublicKey;
 use crate::trust_root::Authority;
 use crate::trust_root::TrustRoot;
@@ -98,6 +100,14 @@ pub struct CertificateIdentity {
     pub subjects: Vec<String>,
     /// Further Fulcio claims by their documented names in lower camel case; see [`CLAIM_NAMES`].
     pub claims: BTreeMap<&'static str, String>,
+}
+
+/// The certificate that a signature came with, not believed yet.
+pub(super) fn of(parsed: &Parsed) -> Result<&DerCertificate, Failure> {
+    parsed.bundle.signing_certificate().ok_or_else(|| {
+        Failure::new(Reason::CertificateAbsent, "the signature was made with a key")
+            .wanted("a signing certificate")
+    })
 }
 
 /// A signing certificate's fields, read but not believed yet.

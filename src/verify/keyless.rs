@@ -30,10 +30,7 @@ pub(super) fn examine(
     steps: &mut Vec<StepReport>,
 ) -> Result<Found, Failure> {
     let Question { trust_root, now, digest, .. } = *question;
-    let leaf = parsed.bundle.signing_certificate().ok_or_else(|| {
-        Failure::new(Reason::CertificateAbsent, "the signature was made with a key")
-            .wanted("a signing certificate")
-    })?;
+    let leaf = certificate::of(parsed)?;
     let certificate = SigningCertificate::parse(leaf.as_bytes())?;
     if let Some(entry) = &parsed.oldest {
         let times = examine_oldest(parsed, entry, leaf.as_bytes(), &certificate, question, steps)?;

@@ -188,10 +188,7 @@ pub(super) fn examine(
     steps: &mut Vec<StepReport>,
 ) -> Result<Found, Failure> {
     let Question { trust_root, now, digest, .. } = *question;
-    let leaf = parsed.bundle.signing_certificate().ok_or_else(|| {
-        Failure::new(Reason::CertificateAbsent, "the signature was made with a key")
-            .wanted("a signing certificate")
-    })?;
+    let leaf = certificate::of(parsed)?;
     let (identity, key) = read(leaf.as_bytes())?;
     let scheme = check_signature(parsed, &key, digest)?;
     steps.push(StepReport::passed(Step::Signature, format!("{scheme}, this image")));
