@@ -119,11 +119,14 @@ impl Demands {
         ];
         for (what, wanted, part) in sources {
             let Some(wanted) = wanted else { continue };
-            let found: Vec<&str> = said.sources.iter().filter_map(part).collect();
-            if found.is_empty() {
+            // Each source must say it: none speaks for another.
+            if said.sources.is_empty() {
                 return Err(absent(what).wanted(wanted));
             }
-            found.into_iter().try_for_each(|found| expect(what, found, wanted))?;
+            for source in &said.sources {
+                let found = part(source).ok_or_else(|| absent(what).wanted(wanted))?;
+                expect(what, found, wanted)?;
+            }
         }
         Ok(())
     }
@@ -192,7 +195,8 @@ impl<'a> Said<'a> {
         let parameter = |name: &str| parameters.and_then(|parameters| parameters.get(name));
         let mut sources = Vec::new();
         for name in ["workflow", "buildConfigSource", "sourceToBuild"] {
-            sources.extend(parameter(name).map(of_parts));
+            // A text under such a name is the path of a file.
+            sources.extend(parameter(name).filter(|value| value.is_object()).map(of_parts));
         }
         for name in ["source", "configSource"] {
             sources.extend(of_uri(parameter(name)));

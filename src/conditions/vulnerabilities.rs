@@ -76,9 +76,13 @@ impl Demands {
         let Self { max_severity, max_age, allow, scanner } = self;
         let predicate = statement.predicate();
         if let Some(wanted) = scanner {
-            let found = text_at(predicate, "/scanner/uri").unwrap_or_default();
-            if !wanted.matches(found) {
-                let found = format!("a report of scanner `{found}`");
+            // One that is not named is nobody, whatever the matcher makes of an empty text.
+            let found = match text_at(predicate, "/scanner/uri") {
+                Some(found) if wanted.matches(found) => None,
+                Some(found) => Some(format!("a report of scanner `{found}`")),
+                None => Some("a report that names no scanner".to_owned()),
+            };
+            if let Some(found) = found {
                 return Err(Failure::new(Reason::PredicateUnusable, found).wanted(wanted));
             }
         }

@@ -171,6 +171,15 @@ fn every_source_that_is_declared_must_match() {
     both["buildDefinition"]["externalParameters"]["source"] =
         json!({"uri": "git+https://github.com/evil/app@refs/heads/main"});
     assert_eq!(outcome(&all(), predicate::SLSA_1, &both), Some(Reason::ProvenanceMismatch));
+    // What one source does not say, another does not say for it.
+    for field in ["ref", "repository"] {
+        let mut silent = v1_github();
+        let parameters = &mut silent["buildDefinition"]["externalParameters"];
+        let mut other = parameters["workflow"].clone();
+        other.as_object_mut().unwrap().remove(field);
+        parameters["sourceToBuild"] = other;
+        assert_eq!(outcome(&all(), predicate::SLSA_1, &silent), Some(Reason::ProvenanceMismatch));
+    }
     // Two commits for one source: it is not known which was built.
     let mut two = v1_github();
     let dependencies = two.pointer_mut("/buildDefinition/resolvedDependencies").unwrap();

@@ -147,3 +147,12 @@ fn ages_have_one_form() {
         assert_eq!(parse_age(text), seconds.map(SignedDuration::from_secs), "{text}");
     }
 }
+
+#[test]
+fn rejects_a_report_without_a_scanner_whatever_scanner_will_do() {
+    let rules = rules("vulnerabilities: {maxSeverity: medium, scanner: {regex: '.*'}}");
+    assert_eq!(outcome(&rules, KIND, &trivy(&[])), None);
+    let mut anonymous = trivy(&[]);
+    anonymous["scanner"].as_object_mut().unwrap().remove("uri");
+    assert_eq!(outcome(&rules, KIND, &anonymous), Some(Reason::PredicateUnusable));
+}
