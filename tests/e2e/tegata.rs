@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 
 use super::world::World;
@@ -47,6 +48,20 @@ impl World {
         let status = ["rollout", "status", "deployment", "-n", NAMESPACE, &timeout];
         self.kubectl(&status).await?.success()?;
         Ok(())
+    }
+
+    /// Waits until no replica is being deleted, so that only the others can be asked.
+    pub async fn tegata_has_drained(&self) -> Result<()> {
+        self.eventually(READY, async || {
+            let list = self.get(&["pods", "-n", NAMESPACE]).await?;
+            let mut pods = list["items"].as_array().into_iter().flatten();
+            let leaving = pods.find(|pod| !pod["metadata"]["deletionTimestamp"].is_null());
+            match leaving {
+                Some(pod) => bail!("{} is still leaving", pod["metadata"]["name"]),
+                None => Ok(()),
+            }
+        })
+        .await
     }
 
     /// The names of Tegata's pods that are not being deleted.

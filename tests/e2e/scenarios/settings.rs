@@ -99,6 +99,9 @@ async fn allow_and_pods(world: &World, covered: &Image, uncovered: &str) -> Resu
     Ok(())
 }
 
+/// Changes values, and waits until the replicas with the old ones are gone: while they drain, the API
+/// server still asks them over connections that it has.
 async fn upgrade(world: &World, values: &str) -> Result<()> {
-    world.install_tegata(&["--reuse-values", "--set", values]).await
+    world.install_tegata(&["--reuse-values", "--set", values]).await?;
+    world.tegata_has_drained().await
 }
