@@ -25,6 +25,8 @@ const DOCKER_HUB_ALIASES: [&str; 3] =
 #[derive(Clone, Debug)]
 pub struct ImageGlob {
     text: String,
+    /// What every match begins with.
+    prefix: String,
     regex: Regex,
     /// What stands before the `@` of a digest, where the glob has one.
     named: Option<Regex>,
@@ -72,7 +74,8 @@ impl ImageGlob {
             pattern::glob_regex(glob).map_err(|error| GlobError { problem: error.problem })
         };
         let named = normal.split_once('@').map(|(name, _)| compile(name)).transpose()?;
-        Ok(Self { text: text.to_owned(), regex: compile(&normal)?, named })
+        let prefix = normal.split(['*', '?', '@']).next().unwrap_or_default().to_owned();
+        Ok(Self { text: text.to_owned(), prefix, regex: compile(&normal)?, named })
     }
 
     /// Whether it matches the reference, with its tag, with its digest, or without either.
@@ -89,6 +92,12 @@ impl ImageGlob {
         named.is_some_and(|named| names(image).any(|text| named.is_match(&text)))
     }
 
+    /// What stands before the first wildcard, and before a digest: every reference that it matches
+    /// begins with it, with its tag where it has one.
+    pub(super) fn literal_prefix(&self) -> &str {
+        &self.prefix
+    }
+
     fn matches_text(&self, text: &str) -> bool {
         self.regex.is_match(text)
     }
@@ -97,6 +106,15 @@ impl ImageGlob {
 impl fmt::Display for ImageGlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// The reference without its digest, with its tag where it has one: what
+/// [`ImageGlob::literal_prefix`] is compared with.
+pub(super) fn undigested(image: &ImageRef) -> String {
+    match image.tag() {
+        Some(tag) => format!("{}:{tag}", image.repository()),
+        None => image.repository().to_string(),
     }
 }
 

@@ -1,10 +1,13 @@
 //! All policies of one instant.
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::ImageGlob;
 use super::PolicyId;
 use super::PolicyState;
+use super::glob::undigested;
 use crate::image::ImageRef;
 
 /// What a policy's `match` and `namespaceSelector` look at.
@@ -28,6 +31,7 @@ pub struct Workload {
 #[derive(Clone, Debug, Default)]
 pub struct PolicySnapshot {
     policies: Vec<PolicyState>,
+    index: Arc<Index>,
     namespaces: Arc<Namespaces>,
 }
 
@@ -37,7 +41,8 @@ pub type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
 impl PolicySnapshot {
     /// A snapshot of these policies, with nothing known of namespaces.
     pub fn new(policies: Vec<PolicyState>) -> Self {
-        Self { policies, namespaces: Arc::default() }
+        let index = Arc::new(Index::new(&policies));
+        Self { policies, index, namespaces: Arc::default() }
     }
 
     /// The same, with the labels of the namespaces that are there.
@@ -64,9 +69,9 @@ impl PolicySnapshot {
     /// Those that apply to `image` in `workload`: cluster policies first, then the namespace's,
     /// each by name. Policies that are invalid are among them.
     pub fn select<'a>(&'a self, workload: &Workload, image: &ImageRef) -> Vec<&'a PolicyState> {
-        self.select_workload(workload)
-            .into_iter()
+        self.may_cover(workload, image)
             .filter(|policy| policy.scope().covers_image(image))
+            .filter(|policy| policy.scope().covers_workload(workload))
             .collect()
     }
 
@@ -77,29 +82,85 @@ impl PolicySnapshot {
         workload: &Workload,
         image: &ImageRef,
     ) -> Vec<&'a PolicyState> {
-        let mut selected = self.select_workload(workload);
-        selected.retain(|policy| {
-            let scope = policy.scope();
-            let may = |glob: &ImageGlob| glob.may_match_digest_of(image);
-            scope.covers_image(image) || scope.images.iter().any(may)
-        });
-        selected
+        let may = |glob: &ImageGlob| glob.may_match_digest_of(image);
+        self.may_cover(workload, image)
+            .filter(|policy| {
+                let scope = policy.scope();
+                scope.covers_image(image) || scope.images.iter().any(may)
+            })
+            .filter(|policy| policy.scope().covers_workload(workload))
+            .collect()
     }
 
     /// Those that apply to `workload` whatever its image: what an image that could not be parsed
     /// is judged by.
     pub fn select_workload<'a>(&'a self, workload: &Workload) -> Vec<&'a PolicyState> {
-        let mut selected: Vec<&PolicyState> = self
-            .policies
-            .iter()
-            .filter(|policy| match policy.id() {
-                PolicyId::Cluster { .. } => true,
-                PolicyId::Namespaced { namespace, .. } => *namespace == workload.namespace,
-            })
-            .filter(|policy| policy.scope().covers_workload(workload))
-            .collect();
-        selected.sort_by(|a, b| a.id().cmp(b.id()));
-        selected
+        let speaks = |policy: &&PolicyState| match policy.id() {
+            PolicyId::Cluster { .. } => true,
+            PolicyId::Namespaced { namespace, .. } => *namespace == workload.namespace,
+        };
+        let order = self.index.order.iter();
+        let speaking = order.filter_map(|place| self.policies.get(*place)).filter(speaks);
+        speaking.filter(|policy| policy.scope().covers_workload(workload)).collect()
+    }
+
+    /// Every policy that may cover the image, and few that do not.
+    fn may_cover(
+        &self,
+        workload: &Workload,
+        image: &ImageRef,
+    ) -> impl Iterator<Item = &PolicyState> {
+        let ranks = self.index.ranks(&workload.namespace, &undigested(image));
+        let order = &self.index.order;
+        ranks.into_iter().filter_map(|rank| self.policies.get(*order.get(rank)?))
+    }
+}
+
+/// Where policies are found without looking at all of them: those of the cluster by what their
+/// globs begin with, those of a namespace by its name.
+#[derive(Clone, Debug, Default)]
+struct Index {
+    /// Places of the policies by rank: those of the cluster first, then those of namespaces, each by
+    /// name. What follows holds ranks.
+    order: Vec<usize>,
+    by_prefix: HashMap<String, Vec<usize>>,
+    /// The lengths of those prefixes, in bytes.
+    lengths: BTreeSet<usize>,
+    by_namespace: HashMap<String, Vec<usize>>,
+}
+
+impl Index {
+    fn new(policies: &[PolicyState]) -> Self {
+        let mut ranked: Vec<(usize, &PolicyState)> = policies.iter().enumerate().collect();
+        ranked.sort_by_key(|(_, policy)| policy.id());
+        let order = ranked.iter().map(|(place, _)| *place).collect();
+        let mut index = Self { order, ..Self::default() };
+        for (rank, (_, policy)) in ranked.into_iter().enumerate() {
+            match policy.id() {
+                PolicyId::Namespaced { namespace, .. } => {
+                    index.by_namespace.entry(namespace.clone()).or_default().push(rank);
+                }
+                PolicyId::Cluster { .. } => {
+                    for glob in &policy.scope().images {
+                        let prefix = glob.literal_prefix();
+                        index.lengths.insert(prefix.len());
+                        index.by_prefix.entry(prefix.to_owned()).or_default().push(rank);
+                    }
+                }
+            }
+        }
+        index
+    }
+
+    /// The ranks of the policies that may cover an image, each once and in order.
+    fn ranks(&self, namespace: &str, image: &str) -> Vec<usize> {
+        let prefixes = self.lengths.range(..=image.len()).filter_map(|length| image.get(..*length));
+        let of_cluster = prefixes.filter_map(|prefix| self.by_prefix.get(prefix));
+        let of_namespace = self.by_namespace.get(namespace);
+        let mut ranks: Vec<usize> = of_cluster.chain(of_namespace).flatten().copied().collect();
+        ranks.sort_unstable();
+        ranks.dedup();
+        ranks
     }
 }
 
@@ -209,5 +270,74 @@ mod tests {
             let workload = Workload { labels, ..pod("a") };
             assert_eq!(!names(&snapshot, &workload, "x").is_empty(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn the_index_finds_what_a_look_at_every_policy_finds() {
+        let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let pinned = format!("ghcr.io/acme/app@{digest}");
+        let globs = [
+            "**",
+            "*",
+            "ghcr.io/**",
+            "ghcr.io/acme/*",
+            "ghcr.io/acme/app",
+            "ghcr.io/acme/app:v1",
+            "ghcr.io/acme/app:v*",
+            "ghcr.io/acme/app@*",
+            "ghcr.io/acme/app@sha256:e3*",
+            &pinned,
+            "ghcr.io/acme/a?p",
+            "nginx",
+            "nginx*",
+            "docker.io/**",
+            "**/app",
+            "ghcr.io**",
+            "[::1]:5000/x/*",
+            "localhost:5000/**",
+            "quay.io/*/app:v1",
+        ];
+        let mut policies = Vec::new();
+        for (number, glob) in globs.iter().enumerate() {
+            policies.push(namespaced("a", &format!("n{number}"), scope(glob)));
+            policies.push(cluster(&format!("c{number}"), scope(glob)));
+        }
+        let snapshot = PolicySnapshot::new(policies);
+        let mut found = 0;
+        for image in [
+            "ghcr.io/acme/app",
+            "ghcr.io/acme/app:v1",
+            "ghcr.io/acme/app:v2",
+            &pinned,
+            &format!("ghcr.io/acme/app:v1@{digest}"),
+            "nginx",
+            "nginx:1",
+            "bitnami/nginx",
+            "[::1]:5000/x/y",
+            "localhost:5000/a/b:c",
+            "quay.io/x/app:v1",
+            "ghcr.io/acmes/app",
+        ] {
+            let image = image.parse().unwrap();
+            for namespace in ["a", "b"] {
+                let workload = pod(namespace);
+                let mut all = snapshot.select_workload(&workload);
+                let mut open = all.clone();
+                all.retain(|policy| policy.scope().covers_image(&image));
+                let ids = |policies: &[&PolicyState]| -> Vec<String> {
+                    policies.iter().map(|policy| policy.id().to_string()).collect()
+                };
+                found += all.len();
+                assert_eq!(ids(&snapshot.select(&workload, &image)), ids(&all), "{image}");
+                open.retain(|policy| {
+                    let scope = policy.scope();
+                    let may = |glob: &ImageGlob| glob.may_match_digest_of(&image);
+                    scope.covers_image(&image) || scope.images.iter().any(may)
+                });
+                let unresolved = snapshot.select_unresolved(&workload, &image);
+                assert_eq!(ids(&unresolved), ids(&open), "{image}");
+            }
+        }
+        assert!(found > 100, "{found}");
     }
 }
