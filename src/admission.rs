@@ -27,12 +27,14 @@ use crate::verdict::printable;
 use crate::verdict::text;
 
 pub mod check;
+mod gather;
 mod judge;
 mod lookup;
 mod outcome;
 pub mod policies;
 pub mod review;
 pub mod shares;
+mod subjects;
 
 pub use lookup::MAX_SEARCHES;
 pub use outcome::Consequence;

@@ -56,6 +56,7 @@ pub use image_policy::ImagePolicy;
 pub use image_policy::ImagePolicySpec;
 pub use image_policy::ModeSpec;
 pub use image_policy::OnUnavailableSpec;
+pub use image_policy::PlatformsSpec;
 pub use image_policy::WorkloadSelector;
 pub use selector::LabelExpression;
 pub use selector::LabelOperator;

@@ -62,6 +62,7 @@ pub struct Rules {
 #[derive(Clone, Debug)]
 pub struct PolicyRules {
     rules: Arc<[Rule]>,
+    fetches_config: bool,
 }
 
 #[derive(Debug)]
@@ -193,8 +194,13 @@ fn compile_rule_policy(spec: &api::RulePolicySpec, path: &str) -> Result<rego::M
         include_type_meta,
     } = spec;
     refuse_elsewhere([url.is_some(), remote.is_some(), config_map_ref.is_some()], path)?;
-    let more = [fetch_config_file, include_spec, include_object_meta, include_type_meta];
+    let more = [include_spec, include_object_meta, include_type_meta];
     refuse_more_input(more.map(|field| *field == Some(true)), path)?;
+    if *fetch_config_file == Some(true) {
+        let path = format!("{path}.fetchConfigFile");
+        let problem = "`fetchConfigFile` is not supported in a rule over one attestation";
+        return Err(RuleError::new(path, problem, "it in `spec.policy`"));
+    }
     compile_module(*language, data.as_deref(), path)
 }
 
@@ -211,13 +217,13 @@ fn refuse_elsewhere(there: [bool; 3], path: &str) -> Result<(), RuleError> {
 }
 
 /// Refuses rules that look at more than what was verified: without it they might say yes.
-fn refuse_more_input(asked: [bool; 4], path: &str) -> Result<(), RuleError> {
-    let fields = ["fetchConfigFile", "includeSpec", "includeObjectMeta", "includeTypeMeta"];
+fn refuse_more_input(asked: [bool; 3], path: &str) -> Result<(), RuleError> {
+    let fields = ["includeSpec", "includeObjectMeta", "includeTypeMeta"];
     match fields.iter().zip(asked).find(|(_, asked)| *asked) {
         None => Ok(()),
         Some((field, _)) => {
             let problem = format!("`{field}` is not supported");
-            let wanted = "a rule over what was verified alone";
+            let wanted = "a rule over what was verified, and over the image's configuration";
             Err(RuleError::new(format!("{path}.{field}"), problem, wanted))
         }
     }
@@ -262,7 +268,7 @@ pub fn compile_policy(spec: &api::PolicyRulesSpec, path: &str) -> Result<PolicyR
         include_type_meta,
     } = spec;
     refuse_elsewhere([url.is_some(), remote.is_some(), config_map_ref.is_some()], path)?;
-    let more = [fetch_config_file, include_spec, include_object_meta, include_type_meta];
+    let more = [include_spec, include_object_meta, include_type_meta];
     refuse_more_input(more.map(|field| *field == Some(true)), path)?;
     let mut rules = Vec::new();
     if !conditions.is_empty() {
@@ -282,7 +288,7 @@ pub fn compile_policy(spec: &api::PolicyRulesSpec, path: &str) -> Result<PolicyR
         let wanted = "`conditions` in CEL, or `type: rego` with `data`";
         return Err(RuleError::new(path, "it has no rule", wanted));
     }
-    Ok(PolicyRules { rules: rules.into() })
+    Ok(PolicyRules { rules: rules.into(), fetches_config: *fetch_config_file == Some(true) })
 }
 
 impl Rules {
@@ -329,6 +335,11 @@ impl Rules {
 }
 
 impl PolicyRules {
+    /// Whether the image's configuration is to be part of the input: `config`, by platform.
+    pub const fn fetches_config(&self) -> bool {
+        self.fetches_config
+    }
+
     /// As [`Rules::has_rego`].
     pub fn has_rego(&self) -> bool {
         has_rego(&self.rules)
@@ -342,7 +353,8 @@ fn has_rego(rules: &[Rule]) -> bool {
 /// Asks every rule over all that was verified for an image.
 ///
 /// `input` has the form that the Rego rules of policy-controller know:
-/// `{"authorityMatches": {NAME: {"signatures": […], "attestations": {NAME: […]}}}}`.
+/// `{"authorityMatches": {NAME: {"signatures": […], "attestations": {NAME: […]}}}}`, and where
+/// [`PolicyRules::fetches_config`], `{"config": {"linux/amd64": {…}}}`.
 ///
 /// # Errors
 /// As [`Rules::check`].

@@ -191,9 +191,18 @@ pub enum OwnCredentials {
     Used,
 }
 
-/// The I/O of admission: references to digests, digests to evidence.
+/// A part of an image, by the digest of its bytes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Part {
+    /// Its configuration: a blob.
+    Config(Digest),
+    /// A manifest, or an index of manifests.
+    Manifest(Digest),
+}
+
+/// The I/O of admission: references to digests, digests to evidence, and images' own parts.
 ///
-/// Implemented by the registry client, by OCI layout folders, and by fakes in tests. Both calls
+/// Implemented by the registry client, by OCI layout folders, and by fakes in tests. All calls
 /// must end by `deadline`; what is not there by then is a [`Failure`], never silence.
 pub trait FetchEvidence: Send + Sync + 'static {
     /// The digest that `image` stands for. A reference with a digest costs no request; a tag's
@@ -213,6 +222,32 @@ pub trait FetchEvidence: Send + Sync + 'static {
         query: &EvidenceQuery,
         deadline: Instant,
     ) -> impl Future<Output = Evidence> + Send;
+
+    /// A part of an image: bytes that hash to its digest.
+    ///
+    /// # Errors
+    /// With a reason of step `subject` or a `registry-…` reason.
+    fn read(
+        &self,
+        repository: &Repository,
+        part: &Part,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Bytes, Failure>> + Send;
+
+    /// [`Self::read`] with the tenant's credentials. Sources that know no tenants leave it as it
+    /// is.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    fn read_for(
+        &self,
+        _tenant: &Tenant,
+        repository: &Repository,
+        part: &Part,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Bytes, Failure>> + Send {
+        self.read(repository, part, deadline)
+    }
 
     /// [`Self::resolve`] with the tenant's credentials. Sources that know no tenants leave it as
     /// it is.
@@ -256,6 +291,25 @@ impl<F: FetchEvidence> FetchEvidence for std::sync::Arc<F> {
         deadline: Instant,
     ) -> impl Future<Output = Evidence> + Send {
         (**self).fetch(query, deadline)
+    }
+
+    fn read(
+        &self,
+        repository: &Repository,
+        part: &Part,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Bytes, Failure>> + Send {
+        (**self).read(repository, part, deadline)
+    }
+
+    fn read_for(
+        &self,
+        tenant: &Tenant,
+        repository: &Repository,
+        part: &Part,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Bytes, Failure>> + Send {
+        (**self).read_for(tenant, repository, part, deadline)
     }
 
     fn resolve_for(

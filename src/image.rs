@@ -2,6 +2,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+pub mod contents;
 mod error;
 mod parse;
 

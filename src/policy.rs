@@ -98,6 +98,19 @@ pub enum OnUnavailable {
     Warn,
 }
 
+/// Which digests of an image a policy judges. An image that is no index has one.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Platforms {
+    /// Each manifest that the index lists for a platform; the index itself need not be signed,
+    /// because whatever a node picks from it is.
+    All,
+    /// The index, or one of its manifests.
+    Any,
+    /// The one that the pod names: an index speaks for all that it lists.
+    #[default]
+    Index,
+}
+
 /// A policy as the snapshot holds it.
 #[derive(Clone, Debug)]
 pub enum PolicyState {
@@ -153,6 +166,8 @@ pub struct Policy {
     pub mode: Mode,
     /// What happens when it could not be decided.
     pub on_unavailable: OnUnavailable,
+    /// Which digests of an image are judged.
+    pub platforms: Platforms,
     /// How many distinct authorities' signers must be verified.
     pub threshold: NonZeroUsize,
     /// The alternatives; never empty.

@@ -20,6 +20,7 @@ use url::Url;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
+use crate::evidence::Part;
 use crate::image::Algorithm;
 use crate::image::Digest;
 use crate::image::ImageRef;
@@ -243,6 +244,27 @@ impl FetchEvidence for Registry {
             Ok(session) => Box::pin(discover(&session, query)).await,
             Err(error) => discover(&Broken(error), query).await,
         }
+    }
+
+    async fn read(
+        &self,
+        repository: &Repository,
+        part: &Part,
+        deadline: Instant,
+    ) -> Result<Bytes, Failure> {
+        let read = async {
+            let session = self.session(repository, deadline)?;
+            part_of(&session, part).await
+        };
+        read.await.map_err(|error| error.failure(Subject::Image))
+    }
+}
+
+/// A part of an image; what is read hashes to its digest.
+async fn part_of(store: &impl Store, part: &Part) -> Result<Bytes, RegistryError> {
+    match part {
+        Part::Config(digest) => store.blob(digest).await,
+        Part::Manifest(digest) => store.manifest(digest).await,
     }
 }
 

@@ -21,6 +21,8 @@ mod attestations;
 mod modes;
 #[path = "admission/mutation.rs"]
 mod mutation;
+#[path = "admission/platforms.rs"]
+mod platforms;
 #[path = "admission/policies.rs"]
 mod policies;
 #[path = "admission/reasons.rs"]

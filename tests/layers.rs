@@ -49,7 +49,7 @@ const MODULES: [(&str, Layer, &str); 22] = [
     ("api", Layer::Pure, ""),
     ("error", Layer::Pure, ""),
     ("verdict", Layer::Pure, "policy"),
-    ("image", Layer::Pure, "verdict"),
+    ("image", Layer::Pure, "json verdict"),
     ("json", Layer::Pure, "verdict"),
     ("workload", Layer::Pure, "image verdict"),
     ("trust_root", Layer::Pure, "json verdict"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::ToSpan as _;
 use serde_json::Value;
@@ -19,8 +20,10 @@ use tegata::evidence::Candidate;
 use tegata::evidence::Evidence;
 use tegata::evidence::EvidenceQuery;
 use tegata::evidence::FetchEvidence;
+use tegata::evidence::Part;
 use tegata::image::Digest;
 use tegata::image::ImageRef;
+use tegata::image::Repository;
 use tegata::policy::PolicySnapshot;
 use tegata::policy::PolicyState;
 use tegata::policy::compile;
@@ -68,6 +71,10 @@ impl FetchEvidence for Fake {
         }
         let candidates = self.candidates.clone();
         Evidence { query: query.clone(), candidates, problems: Vec::new() }
+    }
+
+    async fn read(&self, _: &Repository, _: &Part, _: Instant) -> Result<Bytes, Failure> {
+        Err(Failure::new(Reason::ImageNotFound, "there are signatures alone"))
     }
 }
 

@@ -36,6 +36,7 @@ use tegata::policy::ImageGlob;
 use tegata::policy::LogDemand;
 use tegata::policy::Mode;
 use tegata::policy::OnUnavailable;
+use tegata::policy::Platforms;
 use tegata::policy::Policy;
 use tegata::policy::PolicyId;
 use tegata::policy::PolicySnapshot;
@@ -127,6 +128,7 @@ fn policy(signer: Signer, log: LogDemand, predicate_type: Option<&str>) -> Polic
         },
         mode: Mode::Enforce,
         on_unavailable: OnUnavailable::Deny,
+        platforms: Platforms::Index,
         threshold: NonZeroUsize::MIN,
         authorities: vec![authority],
         rules: None,

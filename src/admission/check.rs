@@ -1,46 +1,55 @@
 //! One image: which policies apply, what is attached to it, and what each policy says of that.
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use futures::FutureExt as _;
+use futures::StreamExt as _;
 use futures::future::join_all;
+use futures::stream;
 use jiff::Timestamp;
 
 use super::Admission;
+use super::gather::Gathering;
+use super::gather::is_static;
 use super::judge;
 use super::judge::Case;
 use super::lookup;
 use super::lookup::Answers;
+use super::subjects;
+use super::subjects::Reader;
+use super::subjects::Subject;
+use super::subjects::asks_parts;
 use crate::conditions::Budget;
 use crate::evidence::Evidence;
-use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
-use crate::evidence::OwnCredentials;
 use crate::evidence::SearchLog;
 use crate::evidence::Tenant;
 use crate::image::Digest;
 use crate::image::ImageRef;
-use crate::policy::Authority;
 use crate::policy::InvalidPolicy;
 use crate::policy::Mode;
 use crate::policy::OnUnavailable;
+use crate::policy::Platforms;
 use crate::policy::Policy;
 use crate::policy::PolicyId;
 use crate::policy::PolicySnapshot;
 use crate::policy::PolicyState;
-use crate::policy::Signer;
 use crate::policy::Workload;
 use crate::verdict::Failure;
 use crate::verdict::ImageReport;
 use crate::verdict::PolicyReport;
 use crate::verdict::Reason;
+use crate::verdict::Verdict;
 
 /// Kept of the time for verifying what was fetched, so that evidence which arrives late still gets
 /// a verdict and its explanation.
 const VERIFY_MARGIN: Duration = Duration::from_millis(250);
+
+/// Digests of one image that one policy judges at once. What was gathered for each is held until it
+/// is judged, so that few keep the memory of an index with many platforms small.
+const CONCURRENT_SUBJECTS: usize = 4;
 
 /// What a check needs besides the image.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +69,7 @@ pub struct Asked<'a> {
 /// A [`Case`] that can go to another thread.
 #[derive(Clone)]
 struct OwnedCase {
-    digest: Digest,
+    subject: Subject,
     now: Timestamp,
     deadline: Instant,
     budget: Budget,
@@ -68,8 +77,9 @@ struct OwnedCase {
 
 impl OwnedCase {
     const fn borrow(&self) -> Case<'_> {
-        let Self { digest, now, deadline, budget } = self;
-        Case { digest, now: *now, deadline: *deadline, budget }
+        let Self { subject, now, deadline, budget } = self;
+        let Subject { digest, config, .. } = subject;
+        Case { digest, config: config.as_ref(), now: *now, deadline: *deadline, budget }
     }
 }
 
@@ -120,42 +130,75 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         let Asked { tenant, now, deadline, .. } = asked;
         // A static authority alone needs no digest; its verdict does not depend on one.
         let digest = &digest.cloned().unwrap_or_else(|| Digest::sha256_of(b""));
-        let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
-        let fetch = |(query, own): (EvidenceQuery, OwnCredentials)| {
-            async move { Arc::new(self.fetch.fetch_for(tenant, own, &query, fetch_by).await) }
-                .boxed()
-                .shared()
-        };
+        let by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
         // Authorities and policies that look in the same place share what is found there.
-        let attested = attested(&policies, image, digest);
+        let gathering = &Gathering::new(&self.fetch, tenant, image, &policies, by);
+        let reader = Reader { fetch: &self.fetch, tenant, image, by };
+        let parts = reader.parts(digest.clone(), policies.clone()).boxed().shared();
         let shared = Budget::default();
-        let mut fetches = BTreeMap::new();
         let judged: Vec<_> = policies
             .into_iter()
             .map(|policy| {
-                let places = policy.authorities.iter().map(|authority| {
-                    let own = own_credentials(&policy.id, authority);
-                    let queries = queries(authority, image, digest).into_iter();
-                    join_all(queries.map(|query| {
-                        let attestations = attested.contains(&(query.clone(), own));
-                        let asked = (EvidenceQuery { attestations, ..query }, own);
-                        fetches.entry(asked.clone()).or_insert_with(|| fetch(asked)).clone()
-                    }))
-                });
-                let evidence = join_all(places.collect::<Vec<_>>());
                 // However many policies a namespace has, their rules cost no more than one's;
                 // and they take nothing from the administrators'.
                 let budget = match policy.id {
                     PolicyId::Cluster { .. } => Budget::default(),
                     PolicyId::Namespaced { .. } => shared.clone(),
                 };
-                async move {
-                    let case = OwnedCase { digest: digest.clone(), now, deadline, budget };
-                    self.judge(policy, evidence.await, case).await
+                let subject = Subject::named(digest.clone());
+                let case = OwnedCase { subject, now, deadline, budget };
+                if asks_parts(&policy) {
+                    let parts = parts.clone();
+                    return async move {
+                        let subjects = parts.await.and_then(|parts| {
+                            subjects::subjects(&policy, &case.subject.digest, &parts)
+                        });
+                        match subjects {
+                            Ok(subjects) => {
+                                self.judge_subjects(policy, subjects, gathering, case).await
+                            }
+                            Err(failure) => policy_report(&policy, failure),
+                        }
+                    }
+                    .boxed();
                 }
+                let evidence = gathering.evidence(&policy, digest);
+                async move { self.judge(policy, evidence.await, case).await }.boxed()
             })
             .collect();
+        drop(parts);
         join_all(judged).await
+    }
+
+    /// Judges several digests by one policy: all of them, or until one is enough.
+    async fn judge_subjects(
+        &self,
+        policy: Arc<Policy>,
+        subjects: Vec<Subject>,
+        gathering: &Gathering<'_, F>,
+        case: OwnedCase,
+    ) -> PolicyReport {
+        let judge = |subject: Subject| {
+            let (policy, case) = (Arc::clone(&policy), case.clone());
+            let evidence = gathering.evidence(&policy, &subject.digest);
+            async move {
+                let case = OwnedCase { subject: subject.clone(), ..case };
+                (subject, self.judge(policy, evidence.await, case).await)
+            }
+        };
+        let mut judged = pin!(stream::iter(subjects).map(judge).buffered(CONCURRENT_SUBJECTS));
+        let mut reports = Vec::new();
+        while let Some((subject, report)) = judged.next().await {
+            let met = report.verdict == Verdict::Verified;
+            reports.push((subject, report));
+            if met && policy.platforms == Platforms::Any {
+                break;
+            }
+        }
+        subjects::combine(&policy, reports).unwrap_or_else(|| {
+            let failure = Failure::new(Reason::InternalError, "the image has no digest to judge");
+            policy_report(&policy, failure)
+        })
     }
 
     /// Judges one policy off the async threads; as many at a time as there are processors.
@@ -221,58 +264,6 @@ fn needs_digest(state: &PolicyState, image: &ImageRef) -> bool {
         PolicyState::Invalid(_) => false,
     };
     asks || !state.scope().covers_image(image)
-}
-
-fn is_static(authority: &Authority) -> bool {
-    matches!(authority.signer, Signer::StaticPass | Signer::StaticFail { .. })
-}
-
-/// A place that a namespace's owners name is asked with their own credentials alone.
-const fn own_credentials(policy: &PolicyId, authority: &Authority) -> OwnCredentials {
-    match policy {
-        PolicyId::Namespaced { .. } if !authority.sources.is_empty() => OwnCredentials::Withheld,
-        PolicyId::Cluster { .. } | PolicyId::Namespaced { .. } => OwnCredentials::Used,
-    }
-}
-
-/// The places in which one of the policies looks for attestations, too.
-fn attested(
-    policies: &[Arc<Policy>],
-    image: &ImageRef,
-    digest: &Digest,
-) -> BTreeSet<(EvidenceQuery, OwnCredentials)> {
-    let of_policy = |policy: &Arc<Policy>| {
-        let asking = policy.authorities.iter().filter(|one| !one.attestations.is_empty());
-        let places = asking.flat_map(|authority| {
-            let own = own_credentials(&policy.id, authority);
-            queries(authority, image, digest).into_iter().map(move |query| (query, own))
-        });
-        places.collect::<Vec<_>>()
-    };
-    policies.iter().flat_map(of_policy).collect()
-}
-
-/// Where the signatures for an authority may be.
-fn queries(authority: &Authority, image: &ImageRef, digest: &Digest) -> Vec<EvidenceQuery> {
-    let query = |repository: &crate::image::Repository, tag_prefix: &str| EvidenceQuery {
-        repository: repository.clone(),
-        digest: digest.clone(),
-        tag_prefix: tag_prefix.to_owned(),
-        attestations: false,
-    };
-    if is_static(authority) {
-        return Vec::new();
-    }
-    if authority.sources.is_empty() {
-        return vec![query(image.repository(), "")];
-    }
-    let sources = authority.sources.iter();
-    sources
-        .map(|source| {
-            let repository = source.repository.as_ref().unwrap_or_else(|| image.repository());
-            query(repository, &source.tag_prefix)
-        })
-        .collect()
 }
 
 fn split<'a>(states: &[&'a PolicyState]) -> (Vec<Arc<Policy>>, Vec<&'a InvalidPolicy>) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::lookup::Answers;
 use crate::conditions;
@@ -40,6 +41,8 @@ pub(super) use search::candidates;
 pub(super) struct Case<'a> {
     /// The image.
     pub(super) digest: &'a Digest,
+    /// Its configuration by platform, where the rules of the policy ask for it.
+    pub(super) config: Option<&'a Value>,
     /// The present.
     pub(super) now: Timestamp,
     /// After this, no further signature is verified.
@@ -85,7 +88,7 @@ pub(super) fn judge(
     });
     let failure = unmet.or_else(|| {
         let rules = policy.rules.as_ref()?;
-        conditions::evaluate_policy(rules, &matches.input(), case.now, case.budget).err()
+        conditions::evaluate_policy(rules, &matches.input(case.config), case.now, case.budget).err()
     });
     PolicyReport {
         policy: policy.id.to_string(),
@@ -101,7 +104,7 @@ pub(super) fn judge(
 pub(super) fn judge_static(policy: &Policy) -> PolicyReport {
     let digest = &Digest::sha256_of(b"");
     let (now, deadline, budget) = (Timestamp::UNIX_EPOCH, Instant::now(), &Budget::default());
-    let case = Case { digest, now, deadline, budget };
+    let case = Case { digest, config: None, now, deadline, budget };
     judge(policy, &[], &Answers::new(), case)
 }
 
@@ -138,6 +141,7 @@ fn judge_authority(
 ) -> (AuthorityReport, BTreeSet<SignerReport>) {
     let report = |verdict, failure, signatures| AuthorityReport {
         name: authority.name.clone(),
+        platform: None,
         verdict,
         failure,
         signatures,

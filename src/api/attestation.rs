@@ -76,8 +76,11 @@ pub struct ConditionSpec {
         .field_path(".type"),
     validation = Rule::new("!has(self.url) && !has(self.remote) && !has(self.configMapRef)")
         .message("`url`, `remote` and `configMapRef` are not supported yet: put the module into `data`"),
-    validation = Rule::new("(!has(self.fetchConfigFile) || !self.fetchConfigFile) && (!has(self.includeSpec) || !self.includeSpec) && (!has(self.includeObjectMeta) || !self.includeObjectMeta) && (!has(self.includeTypeMeta) || !self.includeTypeMeta)")
-        .message("`fetchConfigFile`, `includeSpec`, `includeObjectMeta` and `includeTypeMeta` are not supported: a rule sees what was verified"),
+    validation = Rule::new("!has(self.fetchConfigFile) || !self.fetchConfigFile")
+        .message("a rule over one attestation does not see the image's configuration: write `fetchConfigFile` in `spec.policy`")
+        .field_path(".fetchConfigFile"),
+    validation = Rule::new("(!has(self.includeSpec) || !self.includeSpec) && (!has(self.includeObjectMeta) || !self.includeObjectMeta) && (!has(self.includeTypeMeta) || !self.includeTypeMeta)")
+        .message("`includeSpec`, `includeObjectMeta` and `includeTypeMeta` are not supported: a rule sees what was verified"),
     validation = Rule::new("has(self.data)")
         .message("a policy needs `data`: the text of its Rego module")
 )]
@@ -99,7 +102,7 @@ pub struct RulePolicySpec {
     /// A ConfigMap with the module. Not supported yet.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<Unsupported>,
-    /// Whether the image's configuration is part of the input. `true` is not supported yet.
+    /// Whether the image's configuration is part of the input. `true` is for `spec.policy` alone.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub fetch_config_file: Option<bool>,
     /// Whether the workload's spec is part of the input. `true` is not supported.
@@ -129,8 +132,8 @@ pub enum RuleLanguageSpec {
 #[x_kube(
     validation = Rule::new("!has(self.url) && !has(self.remote) && !has(self.configMapRef)")
         .message("`url`, `remote` and `configMapRef` are not supported yet: put the module into `data`"),
-    validation = Rule::new("(!has(self.fetchConfigFile) || !self.fetchConfigFile) && (!has(self.includeSpec) || !self.includeSpec) && (!has(self.includeObjectMeta) || !self.includeObjectMeta) && (!has(self.includeTypeMeta) || !self.includeTypeMeta)")
-        .message("`fetchConfigFile`, `includeSpec`, `includeObjectMeta` and `includeTypeMeta` are not supported: a rule sees what was verified"),
+    validation = Rule::new("(!has(self.includeSpec) || !self.includeSpec) && (!has(self.includeObjectMeta) || !self.includeObjectMeta) && (!has(self.includeTypeMeta) || !self.includeTypeMeta)")
+        .message("`includeSpec`, `includeObjectMeta` and `includeTypeMeta` are not supported: a rule sees what was verified, and the image's configuration"),
     validation = Rule::new("has(self.type) ? !has(self.conditions) : has(self.conditions)")
         .message("a policy has either `type` with `data`, or `conditions`"),
     validation = Rule::new("!has(self.type) || self.type != 'cue'")
@@ -166,7 +169,8 @@ pub struct PolicyRulesSpec {
     /// A ConfigMap with the module. Not supported yet.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<Unsupported>,
-    /// Whether the image's configuration is part of the input. `true` is not supported yet.
+    /// Whether the image's configuration is read from the registry and part of the input:
+    /// `input.config`, by platform, for example `input.config["linux/amd64"].config.User`.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     pub fetch_config_file: Option<bool>,
     /// Whether the workload's spec is part of the input. `true` is not supported.

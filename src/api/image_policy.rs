@@ -73,6 +73,10 @@ pub struct ClusterImagePolicySpec {
     /// What happens when it cannot be decided. It never covers a bad signature.
     #[serde(default)]
     pub on_unavailable: OnUnavailableSpec,
+    /// Which digests of a multi-platform image must meet the policy: `index`, the one that the pod
+    /// names; `all`, every manifest that the index lists; `any`, one of them or the index.
+    #[serde(default)]
+    pub platforms: PlatformsSpec,
     /// Who may sign: alternatives, unless `threshold` asks for several.
     #[schemars(length(min = 1, max = 32))]
     pub authorities: Vec<AuthoritySpec>,
@@ -136,6 +140,10 @@ pub struct ImagePolicySpec {
     /// What happens when it cannot be decided. It never covers a bad signature.
     #[serde(default)]
     pub on_unavailable: OnUnavailableSpec,
+    /// Which digests of a multi-platform image must meet the policy: `index`, the one that the pod
+    /// names; `all`, every manifest that the index lists; `any`, one of them or the index.
+    #[serde(default)]
+    pub platforms: PlatformsSpec,
     /// Who may sign: alternatives, unless `threshold` asks for several.
     #[schemars(length(min = 1, max = 32))]
     pub authorities: Vec<AuthoritySpec>,
@@ -214,4 +222,17 @@ pub enum OnUnavailableSpec {
     Warn,
     /// Admits silently.
     Allow,
+}
+
+/// Which digests of a multi-platform image must meet a policy.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlatformsSpec {
+    /// The one that the pod names: a signed index speaks for all that it lists.
+    #[default]
+    Index,
+    /// Each manifest that the index lists for a platform. The index itself need not be signed.
+    All,
+    /// The index or one of its manifests; what a node of another platform runs may be unsigned.
+    Any,
 }

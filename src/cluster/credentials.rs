@@ -8,15 +8,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
 use crate::evidence::OwnCredentials;
+use crate::evidence::Part;
 use crate::evidence::Place;
 use crate::evidence::Problem;
 use crate::evidence::Tenant;
 use crate::image::Digest;
 use crate::image::ImageRef;
+use crate::image::Repository;
 use crate::registry::Keychain;
 use crate::registry::Registry;
 use crate::verdict::Failure;
@@ -124,6 +128,36 @@ impl FetchEvidence for TenantRegistry {
 
     async fn fetch(&self, query: &EvidenceQuery, deadline: Instant) -> Evidence {
         self.registry.fetch(query, deadline).await
+    }
+
+    async fn read(
+        &self,
+        repository: &Repository,
+        part: &Part,
+        deadline: Instant,
+    ) -> Result<Bytes, Failure> {
+        self.registry.read(repository, part, deadline).await
+    }
+
+    async fn read_for(
+        &self,
+        tenant: &Tenant,
+        repository: &Repository,
+        part: &Part,
+        deadline: Instant,
+    ) -> Result<Bytes, Failure> {
+        let mut gathered = self.gather(tenant, deadline).await;
+        let read = async |gathered: &Gathered| {
+            self.acting(gathered, OwnCredentials::Used).read(repository, part, deadline).await
+        };
+        let mut outcome = Box::pin(read(&gathered)).await;
+        if outcome.as_ref().is_err_and(is_refusal)
+            && let Some(now) = self.gather_again(&gathered, tenant, deadline).await
+        {
+            gathered = now;
+            outcome = Box::pin(read(&gathered)).await;
+        }
+        outcome.map_err(|failure| explain(failure, &gathered.unread))
     }
 
     async fn resolve_for(

@@ -1,15 +1,19 @@
 //! How long registries take, measured around whatever fetches evidence.
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::Metrics;
 use super::Stage;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
 use crate::evidence::OwnCredentials;
+use crate::evidence::Part;
 use crate::evidence::Tenant;
 use crate::image::Digest;
 use crate::image::ImageRef;
+use crate::image::Repository;
 use crate::verdict::Failure;
 
 /// A source of evidence whose calls are timed: [`Stage::Resolve`] and [`Stage::Fetch`].
@@ -35,6 +39,27 @@ impl<F: FetchEvidence> FetchEvidence for Timed<F> {
     async fn fetch(&self, query: &EvidenceQuery, deadline: Instant) -> Evidence {
         let _timer = Timer::start(&self.metrics, Stage::Fetch);
         self.fetch.fetch(query, deadline).await
+    }
+
+    async fn read(
+        &self,
+        repository: &Repository,
+        part: &Part,
+        deadline: Instant,
+    ) -> Result<Bytes, Failure> {
+        let _timer = Timer::start(&self.metrics, Stage::Resolve);
+        self.fetch.read(repository, part, deadline).await
+    }
+
+    async fn read_for(
+        &self,
+        tenant: &Tenant,
+        repository: &Repository,
+        part: &Part,
+        deadline: Instant,
+    ) -> Result<Bytes, Failure> {
+        let _timer = Timer::start(&self.metrics, Stage::Resolve);
+        self.fetch.read_for(tenant, repository, part, deadline).await
     }
 
     async fn resolve_for(

@@ -14,6 +14,7 @@ use super::InvalidPolicy;
 use super::LabelSelector;
 use super::Mode;
 use super::OnUnavailable;
+use super::Platforms;
 use super::Policy;
 use super::PolicyId;
 use super::Scope;
@@ -172,6 +173,7 @@ pub fn compile_image_policy(
         mode,
         threshold,
         on_unavailable,
+        platforms,
         authorities,
         policy,
     } = spec;
@@ -183,6 +185,7 @@ pub fn compile_image_policy(
         mode: *mode,
         threshold: *threshold,
         on_unavailable: *on_unavailable,
+        platforms: *platforms,
         authorities,
         policy: policy.as_ref(),
     };
@@ -205,6 +208,7 @@ pub fn compile_cluster_image_policy(
         mode,
         threshold,
         on_unavailable,
+        platforms,
         authorities,
         policy,
     } = spec;
@@ -215,6 +219,7 @@ pub fn compile_cluster_image_policy(
         mode: *mode,
         threshold: *threshold,
         on_unavailable: *on_unavailable,
+        platforms: *platforms,
         authorities,
         policy: policy.as_ref(),
     };
@@ -253,13 +258,16 @@ struct Fields<'a> {
     mode: api::ModeSpec,
     threshold: Option<u32>,
     on_unavailable: api::OnUnavailableSpec,
+    platforms: api::PlatformsSpec,
     authorities: &'a [api::AuthoritySpec],
     policy: Option<&'a api::PolicyRulesSpec>,
 }
 
 impl Fields<'_> {
     fn compile(&self, id: PolicyId, roots: &References) -> Result<Policy, CompileError> {
-        let Self { images, matches, namespaces, mode, threshold, on_unavailable, .. } = self;
+        let Self {
+            images, matches, namespaces, mode, threshold, on_unavailable, platforms, ..
+        } = self;
         let rules = attestation::compile_policy(&id, self.policy, "spec.policy")?;
         let namespaces = namespaces
             .map(|selector| compile_selector(selector, "spec.namespaceSelector"))
@@ -286,7 +294,12 @@ impl Fields<'_> {
             api::OnUnavailableSpec::Deny => OnUnavailable::Deny,
             api::OnUnavailableSpec::Warn => OnUnavailable::Warn,
         };
-        Ok(Policy { id, scope, mode, on_unavailable, threshold, authorities, rules })
+        let platforms = match platforms {
+            api::PlatformsSpec::All => Platforms::All,
+            api::PlatformsSpec::Any => Platforms::Any,
+            api::PlatformsSpec::Index => Platforms::Index,
+        };
+        Ok(Policy { id, scope, mode, on_unavailable, platforms, threshold, authorities, rules })
     }
 }
 

@@ -56,6 +56,7 @@ pub fn cluster_image_policy(
         mode,
         threshold: _,
         on_unavailable,
+        platforms,
         authorities,
         policy: _,
     } = spec;
@@ -66,6 +67,7 @@ pub fn cluster_image_policy(
         namespaces,
         mode: *mode,
         on_unavailable: *on_unavailable,
+        platforms: *platforms,
         authorities,
     };
     fields.hints(policy)
@@ -79,6 +81,7 @@ pub fn image_policy(spec: &api::ImagePolicySpec, policy: Option<&Policy>) -> Vec
         mode,
         threshold: _,
         on_unavailable,
+        platforms,
         authorities,
         policy: _,
     } = spec;
@@ -88,6 +91,7 @@ pub fn image_policy(spec: &api::ImagePolicySpec, policy: Option<&Policy>) -> Vec
         namespaces: None,
         mode: *mode,
         on_unavailable: *on_unavailable,
+        platforms: *platforms,
         authorities,
     };
     fields.hints(policy)
@@ -101,6 +105,7 @@ struct Fields<'a> {
     namespaces: Option<&'a api::LabelSelector>,
     mode: api::ModeSpec,
     on_unavailable: api::OnUnavailableSpec,
+    platforms: api::PlatformsSpec,
     authorities: &'a [api::AuthoritySpec],
 }
 

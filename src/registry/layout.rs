@@ -14,9 +14,11 @@ use bytes::Bytes;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
+use crate::evidence::Part;
 use crate::image::Algorithm;
 use crate::image::Digest;
 use crate::image::ImageRef;
+use crate::image::Repository;
 use crate::verdict::Failure;
 use crate::verdict::Reason;
 use crate::verdict::printable;
@@ -33,6 +35,7 @@ use super::manifest::Descriptor;
 use super::manifest::Document;
 use super::manifest::parse_document;
 use super::manifest::parse_index;
+use super::part_of;
 use super::supported;
 
 mod choose;
@@ -177,6 +180,15 @@ impl FetchEvidence for Layout {
     /// folder is the only place there is.
     async fn fetch(&self, query: &EvidenceQuery, _deadline: Instant) -> Evidence {
         discover(self, query).await
+    }
+
+    async fn read(
+        &self,
+        _repository: &Repository,
+        part: &Part,
+        _deadline: Instant,
+    ) -> Result<Bytes, Failure> {
+        part_of(self, part).await.map_err(|error| error.failure(Subject::Image))
     }
 }
 

@@ -111,6 +111,9 @@ pub struct SignatureReport {
 pub struct AuthorityReport {
     /// The authority's name in the policy.
     pub name: String,
+    /// The platform of the manifest that was judged, where it is one of an index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// The answer for this authority.
     pub verdict: Verdict,
     /// Why it is not verified: of several signatures', the one that got furthest.

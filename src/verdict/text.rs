@@ -245,8 +245,10 @@ fn in_steps(authority: &AuthorityReport, failure: &Failure) -> bool {
 }
 
 fn authority_node(report: &AuthorityReport) -> Node {
-    let AuthorityReport { name, verdict, failure, signatures } = report;
-    let mut node = Node::new(Mark::Answer(*verdict), format!("authority {name}"));
+    let AuthorityReport { name, platform, verdict, failure, signatures } = report;
+    let platform = platform.as_ref().map(|platform| format!(" for {platform}"));
+    let title = format!("authority {name}{}", platform.unwrap_or_default());
+    let mut node = Node::new(Mark::Answer(*verdict), title);
     if let Some(failure) = failure
         && !in_steps(report, failure)
     {

@@ -29,6 +29,8 @@ mod lifecycle;
 mod load;
 #[path = "scenarios/modes.rs"]
 mod modes;
+#[path = "scenarios/platforms.rs"]
+mod platforms;
 #[path = "scenarios/policies.rs"]
 mod policies;
 #[path = "scenarios/repository.rs"]
@@ -91,6 +93,8 @@ pub const ALL: &[Scenario] = scenarios![
     false signatures::of_identities_are_admitted_and_refused,
     false signatures::of_several_on_one_image_are_told_apart,
     false signatures::of_an_index_are_its_own,
+    false platforms::are_signed_as_the_policy_says,
+    false platforms::are_configured_as_the_policy_says,
     false signatures::in_rekor_v1_are_found_by_hash,
     false signatures::attestations_are_admitted_for_what_they_say,
     false damage::is_found_at_its_step,

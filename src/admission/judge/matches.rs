@@ -48,9 +48,13 @@ impl Matches {
         }
     }
 
-    /// The input of the rules.
-    pub(super) fn input(self) -> Value {
-        json!({ "authorityMatches": self.0.unwrap_or_default() })
+    /// The input of the rules, with the image's configuration where they ask for it.
+    pub(super) fn input(self, config: Option<&Value>) -> Value {
+        let matches = self.0.unwrap_or_default();
+        match config {
+            Some(config) => json!({ "authorityMatches": matches, "config": config }),
+            None => json!({ "authorityMatches": matches }),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::policy::Demands;
 use crate::policy::LogDemand;
 use crate::policy::Mode;
 use crate::policy::OnUnavailable;
+use crate::policy::Platforms;
 use crate::policy::Policy;
 use crate::policy::PolicyId;
 use crate::policy::PolicySnapshot;
@@ -53,6 +54,7 @@ pub(super) fn snapshot(
         },
         mode: Mode::Enforce,
         on_unavailable: OnUnavailable::Deny,
+        platforms: Platforms::Index,
         threshold: NonZeroUsize::MIN,
         authorities: vec![authority],
         rules: None,

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::super::inputs;
 use super::VerifyError;
 use crate::args::VerifyArgs;
@@ -14,9 +16,11 @@ use crate::error::one_line;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
+use crate::evidence::Part;
 use crate::files;
 use crate::image::Digest;
 use crate::image::ImageRef;
+use crate::image::Repository;
 use crate::policy::IdentityMatcher;
 use crate::policy::ImageGlob;
 use crate::policy::PolicySnapshot;
@@ -51,6 +55,18 @@ impl FetchEvidence for Source {
         match self {
             Self::Layout(layout) => layout.fetch(query, deadline).await,
             Self::Registry(registry) => registry.fetch(query, deadline).await,
+        }
+    }
+
+    async fn read(
+        &self,
+        repository: &Repository,
+        part: &Part,
+        deadline: Instant,
+    ) -> Result<Bytes, Failure> {
+        match self {
+            Self::Layout(layout) => layout.read(repository, part, deadline).await,
+            Self::Registry(registry) => registry.read(repository, part, deadline).await,
         }
     }
 }

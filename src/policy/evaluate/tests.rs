@@ -8,6 +8,7 @@ use crate::policy::ImageGlob;
 use crate::policy::LogDemand;
 use crate::policy::Mode;
 use crate::policy::OnUnavailable;
+use crate::policy::Platforms;
 use crate::policy::PolicyId;
 use crate::policy::Scope;
 use crate::policy::TextMatcher;
@@ -34,6 +35,7 @@ fn policy(threshold: usize, signers: Vec<Signer>) -> Policy {
         },
         mode: Mode::Enforce,
         on_unavailable: OnUnavailable::Deny,
+        platforms: Platforms::Index,
         threshold: NonZeroUsize::new(threshold).unwrap(),
         authorities: authorities.collect(),
         rules: None,

@@ -66,7 +66,7 @@ fn thresholds(policy: &Policy, hints: &mut Vec<Hint>) {
 }
 
 fn fixed_answers(fields: Fields<'_>, hints: &mut Vec<Hint>) {
-    let Fields { images, matches, namespaces, mode, on_unavailable: _, authorities } = fields;
+    let Fields { images, matches, namespaces, mode, authorities, .. } = fields;
     let action = |spec: &api::AuthoritySpec| spec.fixed.as_ref().map(|fixed| fixed.action);
     let all_fail = authorities.iter().all(|spec| action(spec) == Some(api::StaticActionSpec::Fail));
     let everywhere = matches.is_empty()

@@ -16,7 +16,7 @@ pub(super) const RESOURCES: [(&str, &[&str]); 3] = [
 ];
 
 pub(super) fn check(fields: Fields<'_>, hints: &mut Vec<Hint>) {
-    let Fields { images: _, matches, namespaces, mode, on_unavailable, authorities: _ } = fields;
+    let Fields { matches, namespaces, mode, on_unavailable, platforms, .. } = fields;
     repeated(matches, "spec.match", hints);
     for (index, spec) in matches.iter().enumerate() {
         let path = format!("spec.match[{index}]");
@@ -31,6 +31,11 @@ pub(super) fn check(fields: Fields<'_>, hints: &mut Vec<Hint>) {
     if let Some(key) = namespaces.and_then(|spec| impossible(spec, true)) {
         let text = format!("no namespace has such labels: see what is asked of `{key}`");
         hints.push(Hint::new("spec.namespaceSelector", text));
+    }
+    if platforms == api::PlatformsSpec::Any {
+        let text = "nodes of the other platforms may run what nobody signed: write `all`, or `index` \
+                    where the index is signed";
+        hints.push(Hint::new("spec.platforms", text));
     }
     let without_effect = match (mode, on_unavailable) {
         (api::ModeSpec::Audit, api::OnUnavailableSpec::Allow | api::OnUnavailableSpec::Warn) => {

@@ -17,7 +17,7 @@ fn authority(
     signatures: Vec<SignatureReport>,
 ) -> AuthorityReport {
     let verdict = failure.as_ref().map_or(Verdict::Verified, Failure::verdict);
-    AuthorityReport { name: name.to_owned(), verdict, failure, signatures }
+    AuthorityReport { name: name.to_owned(), platform: None, verdict, failure, signatures }
 }
 
 fn policy(name: &str, authorities: Vec<AuthorityReport>) -> PolicyReport {
