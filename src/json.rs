@@ -28,8 +28,16 @@ pub const MAX_VALUES: usize = 32 << 10;
 /// When the bytes are no JSON, hold a name twice in one object or too many values, or go on after
 /// the document.
 pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    parse_within(bytes, &Cell::new(MAX_VALUES))
+}
+
+/// The same for one of several documents that together may have so many values; takes its own off.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_within(bytes: &[u8], left: &Cell<usize>) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Seed { left: &Cell::new(MAX_VALUES) }.deserialize(&mut deserializer)?;
+    let value = Seed { left }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }

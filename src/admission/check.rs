@@ -1,13 +1,10 @@
 //! One image: which policies apply, what is attached to it, and what each policy says of that.
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use futures::FutureExt as _;
-use futures::StreamExt as _;
 use futures::future::join_all;
-use futures::stream;
 use jiff::Timestamp;
 
 use super::Admission;
@@ -47,10 +44,6 @@ use crate::verdict::Verdict;
 /// a verdict and its explanation.
 const VERIFY_MARGIN: Duration = Duration::from_millis(250);
 
-/// Digests of one image that one policy judges at once. What was gathered for each is held until it
-/// is judged, so that few keep the memory of an index with many platforms small.
-const CONCURRENT_SUBJECTS: usize = 4;
-
 /// What a check needs besides the image.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
@@ -78,8 +71,8 @@ struct OwnedCase {
 impl OwnedCase {
     const fn borrow(&self) -> Case<'_> {
         let Self { subject, now, deadline, budget } = self;
-        let Subject { digest, config, .. } = subject;
-        Case { digest, config: config.as_ref(), now: *now, deadline: *deadline, budget }
+        let Subject { digest, configs, .. } = subject;
+        Case { digest, configs: configs.as_ref(), now: *now, deadline: *deadline, budget }
     }
 }
 
@@ -170,7 +163,8 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         join_all(judged).await
     }
 
-    /// Judges several digests by one policy: all of them, or until one is enough.
+    /// Judges several digests by one policy: all of them, or until one is enough. One after the other,
+    /// because each may have as much evidence as an image may.
     async fn judge_subjects(
         &self,
         policy: Arc<Policy>,
@@ -178,17 +172,11 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         gathering: &Gathering<'_, F>,
         case: OwnedCase,
     ) -> PolicyReport {
-        let judge = |subject: Subject| {
-            let (policy, case) = (Arc::clone(&policy), case.clone());
-            let evidence = gathering.evidence(&policy, &subject.digest);
-            async move {
-                let case = OwnedCase { subject: subject.clone(), ..case };
-                (subject, self.judge(policy, evidence.await, case).await)
-            }
-        };
-        let mut judged = pin!(stream::iter(subjects).map(judge).buffered(CONCURRENT_SUBJECTS));
         let mut reports = Vec::new();
-        while let Some((subject, report)) = judged.next().await {
+        for subject in subjects {
+            let evidence = gathering.evidence(&policy, &subject.digest).await;
+            let case = OwnedCase { subject: subject.clone(), ..case.clone() };
+            let report = self.judge(Arc::clone(&policy), evidence, case).await;
             let met = report.verdict == Verdict::Verified;
             reports.push((subject, report));
             if met && policy.platforms == Platforms::Any {

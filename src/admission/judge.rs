@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::lookup::Answers;
+use super::subjects::Configs;
 use crate::conditions;
 use crate::conditions::Budget;
+use crate::conditions::PolicyRules;
 use crate::evidence::Evidence;
 use crate::evidence::LookedUp;
 use crate::image::Digest;
+use crate::image::contents;
 use crate::policy::Authority;
 use crate::policy::Policy;
 use crate::policy::Signer;
@@ -41,8 +43,8 @@ pub(super) use search::candidates;
 pub(super) struct Case<'a> {
     /// The image.
     pub(super) digest: &'a Digest,
-    /// Its configuration by platform, where the rules of the policy ask for it.
-    pub(super) config: Option<&'a Value>,
+    /// Its configurations, where the rules of the policy ask for them.
+    pub(super) configs: Option<&'a Configs>,
     /// The present.
     pub(super) now: Timestamp,
     /// After this, no further signature is verified.
@@ -88,7 +90,7 @@ pub(super) fn judge(
     });
     let failure = unmet.or_else(|| {
         let rules = policy.rules.as_ref()?;
-        conditions::evaluate_policy(rules, &matches.input(case.config), case.now, case.budget).err()
+        ask_rules(rules, matches, case).err()
     });
     PolicyReport {
         policy: policy.id.to_string(),
@@ -100,11 +102,25 @@ pub(super) fn judge(
     }
 }
 
+/// Asks the rules over all that was verified, and over the image's configuration where they want it.
+fn ask_rules(rules: &PolicyRules, matches: Matches, case: Case<'_>) -> Result<(), Failure> {
+    let config = match (case.configs, rules.fetches_config()) {
+        (Some(configs), true) => Some(contents::parse_configs(configs).map_err(|error| {
+            Failure::new(Reason::ImageUnreadable, format!("{}: {error}", case.digest))
+        })?),
+        (None, true) => {
+            return Err(Failure::new(Reason::InternalError, "no configuration was read"));
+        }
+        (_, false) => None,
+    };
+    conditions::evaluate_policy(rules, &matches.input(config), case.now, case.budget)
+}
+
 /// Judges a policy of static authorities alone: neither image nor time changes its answer.
 pub(super) fn judge_static(policy: &Policy) -> PolicyReport {
     let digest = &Digest::sha256_of(b"");
     let (now, deadline, budget) = (Timestamp::UNIX_EPOCH, Instant::now(), &Budget::default());
-    let case = Case { digest, config: None, now, deadline, budget };
+    let case = Case { digest, configs: None, now, deadline, budget };
     judge(policy, &[], &Answers::new(), case)
 }
 

@@ -1,13 +1,13 @@
 //! Which digests a policy judges: the one that the pod names, or those that an index lists; and the
 //! configuration that its rules may ask for.
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::TryStreamExt as _;
 use futures::stream;
-use serde_json::Map;
-use serde_json::Value;
 
 use super::gather::is_static;
 use crate::evidence::FetchEvidence;
@@ -18,6 +18,7 @@ use crate::image::ImageRef;
 use crate::image::contents;
 use crate::image::contents::Contents;
 use crate::image::contents::ContentsError;
+use crate::image::contents::MAX_CONFIG_BYTES;
 use crate::image::contents::PlatformManifest;
 use crate::policy::Platforms;
 use crate::policy::Policy;
@@ -26,9 +27,12 @@ use crate::verdict::PolicyReport;
 use crate::verdict::Reason;
 use crate::verdict::Verdict;
 
-/// Parts of one image that are read at once: an index has some ten manifests, and a registry should
-/// not be asked for all of them in one breath.
-const CONCURRENT_PARTS: usize = 4;
+/// Manifests of one index that are read at once. They are held whole until they are parsed, and two
+/// of the largest take two thirds of what all answers together may.
+const CONCURRENT_PARTS: usize = 2;
+
+/// Configurations, each with the platform that an index states for it.
+pub(super) type Configs = Vec<(Option<String>, Bytes)>;
 
 /// What a policy judges.
 #[derive(Clone, Debug)]
@@ -37,14 +41,15 @@ pub(super) struct Subject {
     pub(super) digest: Digest,
     /// Its platform, where it is one of an index's manifests.
     pub(super) platform: Option<String>,
-    /// The image's configuration by platform, where the rules ask for it.
-    pub(super) config: Option<Value>,
+    /// The image's configurations with the platforms that the index states for them, where the rules
+    /// ask: not parsed before the signatures are verified.
+    pub(super) configs: Option<Configs>,
 }
 
 impl Subject {
     /// The digest that the pod names.
     pub(super) const fn named(digest: Digest) -> Self {
-        Self { digest, platform: None, config: None }
+        Self { digest, platform: None, configs: None }
     }
 }
 
@@ -62,9 +67,18 @@ fn asks_config(policy: &Policy) -> bool {
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
     contents: Contents,
-    /// The configurations by the digest of their manifest, each with its platform, where a policy
-    /// asks for them: or why they cannot be had.
-    configs: Result<Vec<(Digest, String, Value)>, Failure>,
+    /// The configurations where a policy asks for them, or why they cannot be had.
+    configs: Result<Vec<Config>, Failure>,
+}
+
+/// One configuration.
+#[derive(Clone, Debug)]
+struct Config {
+    /// The digest of the manifest that it belongs to.
+    manifest: Digest,
+    /// The platform that the index states.
+    platform: Option<String>,
+    bytes: Bytes,
 }
 
 /// Where an image is read from.
@@ -103,47 +117,48 @@ impl<F: FetchEvidence> Reader<'_, F> {
         contents::parse(&bytes).map_err(|error| unreadable(digest, &error))
     }
 
-    async fn configs(
-        &self,
-        digest: &Digest,
-        contents: &Contents,
-    ) -> Result<Vec<(Digest, String, Value)>, Failure> {
+    async fn configs(&self, named: &Digest, contents: &Contents) -> Result<Vec<Config>, Failure> {
         let listed = match contents {
             Contents::Manifest { config } => {
-                return Ok(vec![self.config(digest.clone(), config.clone()).await?]);
+                return Ok(vec![self.config(named.clone(), None, config.clone()).await?]);
             }
             Contents::Index(listed) => listed.clone(),
         };
         let read = |one: PlatformManifest| async move {
-            let (digest, of_config, config) = self.config_of(one.digest).await?;
-            // A node picks by what the index says.
-            Ok((digest, one.platform.unwrap_or(of_config), config))
-        };
-        let reads: Vec<_> = listed.into_iter().map(read).collect();
-        stream::iter(reads).buffered(CONCURRENT_PARTS).try_collect().await
-    }
-
-    async fn config_of(&self, manifest: Digest) -> Result<(Digest, String, Value), Failure> {
-        match self.contents(&manifest).await? {
-            Contents::Manifest { config } => self.config(manifest, config).await,
-            Contents::Index(_) => {
-                let found = format!("{manifest} is an index within the index");
-                Err(Failure::new(Reason::ImageUnreadable, found))
+            match self.contents(&one.digest).await? {
+                Contents::Manifest { config } => {
+                    self.config(one.digest, one.platform, config).await
+                }
+                Contents::Index(_) => {
+                    let found = format!("{} is an index within the index", one.digest);
+                    Err(Failure::new(Reason::ImageUnreadable, found))
+                }
             }
+        };
+        let mut read = pin!(stream::iter(listed).map(read).buffered(CONCURRENT_PARTS));
+        let (mut configs, mut bytes) = (Vec::new(), 0);
+        while let Some(config) = read.try_next().await? {
+            bytes += config.bytes.len();
+            if bytes > MAX_CONFIG_BYTES {
+                let found = format!("{named}: configurations of {bytes} bytes and more");
+                let wanted = format!("at most {MAX_CONFIG_BYTES} for all platforms");
+                return Err(Failure::new(Reason::ImageUnreadable, found).wanted(wanted));
+            }
+            configs.push(config);
         }
+        Ok(configs)
     }
 
     async fn config(
         &self,
         manifest: Digest,
+        platform: Option<String>,
         config: Digest,
-    ) -> Result<(Digest, String, Value), Failure> {
+    ) -> Result<Config, Failure> {
         let Self { fetch, tenant, image, by } = *self;
         let part = Part::Config(config);
         let bytes = fetch.read_for(tenant, image.repository(), &part, by).await?;
-        let parsed = contents::parse_config(&bytes);
-        let (platform, config) = parsed.map_err(|error| unreadable(&manifest, &error))?;
-        Ok((manifest, platform, config))
+        Ok(Config { manifest, platform, bytes })
     }
 }
 
@@ -164,7 +179,7 @@ pub(super) fn subjects(
     let listed = listed.iter().map(|one| Subject {
         digest: one.digest.clone(),
         platform: Some(one.platform.clone().unwrap_or_else(|| "every platform".to_owned())),
-        config: None,
+        configs: None,
     });
     let mut subjects: Vec<Subject> = match policy.platforms {
         Platforms::All if listed.len() > 0 => listed.collect(),
@@ -174,34 +189,14 @@ pub(super) fn subjects(
     if asks_config(policy) {
         let configs = parts.configs.as_ref().map_err(Clone::clone)?;
         for subject in &mut subjects {
-            subject.config = Some(config_of(subject, named, configs)?);
+            // The image itself stands for all of them.
+            let of = |one: &&Config| [&one.manifest, named].contains(&&subject.digest);
+            let found = configs.iter().filter(of);
+            let found = found.map(|one| (one.platform.clone(), one.bytes.clone()));
+            subject.configs = Some(found.collect());
         }
     }
     Ok(subjects)
-}
-
-/// The configurations that a subject stands for, by platform: all of them for the image itself.
-///
-/// Two manifests for one platform would hide one of their configurations behind the other.
-fn config_of(
-    subject: &Subject,
-    named: &Digest,
-    configs: &[(Digest, String, Value)],
-) -> Result<Value, Failure> {
-    let mut found = Map::new();
-    for (digest, platform, config) in configs {
-        if subject.digest != *named && subject.digest != *digest {
-            continue;
-        }
-        if found.insert(platform.clone(), config.clone()).is_some() {
-            let found = format!("two manifests have a configuration for {platform}");
-            return Err(Failure::new(Reason::ImageUnreadable, found));
-        }
-    }
-    if found.is_empty() {
-        return Err(Failure::new(Reason::InternalError, "no configuration was read"));
-    }
-    Ok(Value::Object(found))
 }
 
 /// Several answers of one policy as one: the worst of all platforms', or the best of any.

@@ -4,6 +4,9 @@
 //! Container runtimes read these documents with Go's decoder, which takes a field's name in any case
 //! and the last of several. What two readers could read differently is refused here, or an image
 //! could show one list of manifests to us and another to the node.
+use std::cell::Cell;
+
+use bytes::Bytes;
 use serde_json::Map;
 use serde_json::Value;
 
@@ -19,8 +22,9 @@ pub const MAX_ENTRIES: usize = 128;
 /// Most platforms whose manifests are judged one by one. Docker's official images have up to nine.
 pub const MAX_PLATFORMS: usize = 32;
 
-/// Largest configuration of an image, in bytes. One with a hundred layers takes some 50 KiB.
-pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+/// Most bytes of an image's configurations, of all platforms together. One with a hundred layers
+/// takes some 50 KiB.
+pub const MAX_CONFIG_BYTES: usize = 4 << 20;
 
 const INDEX_TYPES: [&str; 2] = [
     "application/vnd.oci.image.index.v1+json",
@@ -130,10 +134,7 @@ pub fn parse(bytes: &[u8]) -> Result<Contents, ContentsError> {
     if document.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
         return Err(ContentsError::new("its schemaVersion is not 2"));
     }
-    let media_type = match document.get("mediaType") {
-        None => None,
-        Some(found) => Some(found.as_str().unwrap_or_default()),
-    };
+    let media_type = document.get("mediaType").map(|found| found.as_str().unwrap_or_default());
     let fits = |types: &[&str]| media_type.is_none_or(|found| types.contains(&found));
     match (document.get("manifests"), document.get("config"), document.get("layers")) {
         (Some(Value::Array(entries)), None, None) if fits(&INDEX_TYPES) => {
@@ -201,25 +202,33 @@ fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> &'a str {
     fields.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Reads an image's configuration: the platform that it is for, and all that it says.
+/// Reads the configurations of an image, each with the platform that an index states for it, as one
+/// object by platform.
+///
+/// All of them together have at most [`json::MAX_VALUES`].
 ///
 /// # Errors
-/// When it has more than [`MAX_CONFIG_BYTES`], is no JSON object, or could be read differently.
-pub fn parse_config(bytes: &[u8]) -> Result<(String, Value), ContentsError> {
-    if bytes.len() > MAX_CONFIG_BYTES {
-        let problem = format!(
-            "its configuration has {} bytes, wanted at most {MAX_CONFIG_BYTES}",
-            bytes.len()
-        );
-        return Err(ContentsError::new(problem));
+/// When one of them is no JSON object or could be read differently, or when two are for one
+/// platform: rules would see one of them only.
+pub fn parse_configs(configs: &[(Option<String>, Bytes)]) -> Result<Value, ContentsError> {
+    let left = Cell::new(json::MAX_VALUES);
+    let mut found = Map::new();
+    for (stated, bytes) in configs {
+        let document = json::parse_within(bytes, &left)
+            .map_err(|error| ContentsError::new(format!("its configuration: {error}")))?;
+        let fields = object(&document, "the configuration", &CONFIG_FIELDS)?;
+        if let Some(execution) = fields.get("config").filter(|value| !value.is_null()) {
+            object(execution, "`config` of the configuration", &EXECUTION_FIELDS)?;
+        }
+        // A node picks by what the index says.
+        let platform = stated.clone().unwrap_or_else(|| platform(fields));
+        if found.contains_key(&platform) {
+            let problem = format!("two manifests have a configuration for {platform}");
+            return Err(ContentsError::new(problem));
+        }
+        found.insert(platform, document);
     }
-    let document = json::parse(bytes)
-        .map_err(|error| ContentsError::new(format!("its configuration: {error}")))?;
-    let fields = object(&document, "the configuration", &CONFIG_FIELDS)?;
-    if let Some(execution) = fields.get("config").filter(|value| !value.is_null()) {
-        object(execution, "`config` of the configuration", &EXECUTION_FIELDS)?;
-    }
-    Ok((platform(fields), document))
+    Ok(Value::Object(found))
 }
 
 /// An object in which every name means the same to every reader.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use serde_json::json;
 use tegata::image::Digest;
+use tegata::image::contents::MAX_CONFIG_BYTES;
 use tegata::image::contents::MAX_PLATFORMS;
 use tegata::verdict::Reason;
 
@@ -290,4 +291,42 @@ async fn the_configuration_of_a_single_manifest_is_read_once_for_several_policie
     gate.push(&signing.sign(&digest).oci());
     gate.admit().await.assert_verified();
     assert_eq!(gate.registry.count("/blobs/"), 2, "the configuration and the bundle");
+}
+
+#[tokio::test]
+async fn bounds_the_configurations_of_an_image_from_both_sides() {
+    let architectures = ["a", "b", "c", "d", "e"];
+    let mut image = Platforms::new(&architectures, "index").await;
+    image.demand_of_config("size(input.config) == 5");
+    let empty = json!({ "os": "linux", "architecture": "a", "config": { "User": "" } });
+    let most = MAX_CONFIG_BYTES / architectures.len();
+    let user = "x".repeat(most - empty.to_string().len());
+    for (surplus, denied) in [("", None), ("xxxxx", Some(Reason::ImageUnreadable))] {
+        let entries = architectures.map(|architecture| {
+            let user = json!({ "User": format!("{user}{surplus}") });
+            entry(&put_manifest(&image.gate, architecture, &user), "linux", architecture)
+        });
+        image.put_index(&index(&entries));
+        image.sign(ALICE, &image.index);
+        let answer = image.gate.admit().await;
+        match denied {
+            None => answer.assert_verified(),
+            Some(reason) => answer.assert_denied(reason),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_static_authority_needs_neither_signatures_nor_platforms() {
+    let mut image = Platforms::new(&["amd64"], "all").await;
+    let policy = policy::cluster("fixed", &[json!({ "static": { "action": "pass" } })]);
+    image.gate.policies = vec![policy::with(policy.clone(), "platforms", "all")];
+    image.gate.admit().await.assert_verified();
+    assert_eq!(image.gate.registry.log().len(), 0);
+    // A rule over the configuration is asked all the same.
+    image.gate.policies = vec![policy];
+    image.demand_of_config(r#"input.config["linux/amd64"].config.User == "amd64-user""#);
+    image.gate.admit().await.assert_verified();
+    image.demand_of_config(r#"input.config["linux/amd64"].config.User == "other""#);
+    image.gate.admit().await.assert_denied(Reason::ConditionUnmet);
 }

@@ -49,7 +49,7 @@ impl Matches {
     }
 
     /// The input of the rules, with the image's configuration where they ask for it.
-    pub(super) fn input(self, config: Option<&Value>) -> Value {
+    pub(super) fn input(self, config: Option<Value>) -> Value {
         let matches = self.0.unwrap_or_default();
         match config {
             Some(config) => json!({ "authorityMatches": matches, "config": config }),

@@ -127,30 +127,44 @@ fn bounds_entries_and_platforms_from_both_sides() {
     assert!(problem(&index(&vec![descriptor("amd64"); MAX_ENTRIES + 1])).starts_with(&wanted));
 }
 
+fn config(document: &Value) -> (Option<String>, Bytes) {
+    (None, document.to_string().into())
+}
+
 #[test]
 fn reads_a_configuration_in_one_way_only() {
     let good = json!({
         "os": "linux", "architecture": "arm64", "variant": "v8", "rootfs": {},
         "config": { "User": "65532", "Labels": { "User": "a", "user": "b" } },
     });
-    let (platform, config) = parse_config(good.to_string().as_bytes()).unwrap();
-    assert_eq!((platform.as_str(), config), ("linux/arm64/v8", good.clone()));
+    assert_eq!(parse_configs(&[config(&good)]), Ok(json!({ "linux/arm64/v8": good })));
+    let (_, bytes) = config(&good);
+    let stated = (Some("linux/arm".to_owned()), bytes);
+    assert_eq!(
+        parse_configs(&[stated, config(&good)]),
+        Ok(json!({ "linux/arm": good, "linux/arm64/v8": good }))
+    );
     for (pointer, name) in [("", "Config"), ("/config", "user"), ("/config", "U\u{17f}er")] {
         let mut document = good.clone();
         let object = document.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
         object.insert(name.to_owned(), json!({}));
-        let error = parse_config(document.to_string().as_bytes()).unwrap_err().to_string();
+        let error = parse_configs(&[config(&document)]).unwrap_err().to_string();
         assert!(error.contains("some readers take for"), "{pointer} {name}: {error}");
     }
-    assert!(parse_config(b"[]").is_err());
+    assert!(parse_configs(&[config(&json!([]))]).is_err());
+    let error = parse_configs(&[config(&good), config(&good)]).unwrap_err().to_string();
+    assert_eq!(error, "two manifests have a configuration for linux/arm64/v8");
 }
 
 #[test]
-fn bounds_a_configuration_from_both_sides() {
-    let mut bytes = b"{}".to_vec();
-    bytes.resize(MAX_CONFIG_BYTES, b' ');
-    assert!(parse_config(&bytes).is_ok());
-    bytes.push(b' ');
-    let error = parse_config(&bytes).unwrap_err().to_string();
-    assert!(error.contains("wanted at most 1048576"), "{error}");
+fn bounds_the_values_of_all_configurations_from_both_sides() {
+    let half = json::MAX_VALUES / 2;
+    let of = |architecture: &str, values: usize| {
+        // The object, its two texts and the list are values, too.
+        let list = vec![0; values - 4];
+        config(&json!({ "os": "linux", "architecture": architecture, "x": list }))
+    };
+    assert!(parse_configs(&[of("a", half), of("b", half)]).is_ok());
+    let error = parse_configs(&[of("a", half), of("b", half + 1)]).unwrap_err().to_string();
+    assert!(error.contains("more than 32768 values"), "{error}");
 }
