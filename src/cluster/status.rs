@@ -247,22 +247,31 @@ fn verdict(report: &Report, now: Timestamp) -> (&'static str, &'static str, Stri
         }
         Outcome::TrustRoot { holds } => ("True", "Compiled", holds.clone()),
         Outcome::Invalid { error, last_good } => {
-            let reason = match error.missing {
-                true if error.path.ends_with("trustRootRef") => "TrustRootMissing",
-                true => "KeyMissing",
-                false => "InvalidSpec",
+            let reason = match (error.missing, report.kind) {
+                (true, Kind::TrustRoot) => "ConfigMapMissing",
+                (true, _) if error.path.ends_with("trustRootRef") => "TrustRootMissing",
+                (true, Kind::ClusterImagePolicy | Kind::ImagePolicy) => "KeyMissing",
+                (false, _) => "InvalidSpec",
             };
-            let so = match (report.kind, *last_good) {
-                (_, true) => "the last version that could be used stays in force",
-                (Kind::TrustRoot, false) => "policies that name it deny what they match",
-                (Kind::ClusterImagePolicy | Kind::ImagePolicy, false) => {
-                    "until then the policy denies what it matches"
-                }
-            };
-            ("False", reason, format!("{error}; {so}"))
+            ("False", reason, format!("{error}; {}", consequence(report.kind, *last_good)))
+        }
+        Outcome::Unusable { error, last_good } => {
+            let so = consequence(report.kind, *last_good);
+            ("False", "InvalidConfigMap", format!("{error}; {so}"))
         }
     };
     (status, reason, message.chars().take(MAX_MESSAGE).collect())
+}
+
+/// What follows from that an object cannot be used.
+const fn consequence(kind: Kind, last_good: bool) -> &'static str {
+    match (kind, last_good) {
+        (_, true) => "the last version that could be used stays in force",
+        (Kind::TrustRoot, false) => "policies that name it deny what they match",
+        (Kind::ClusterImagePolicy | Kind::ImagePolicy, false) => {
+            "until then the policy denies what it matches"
+        }
+    }
 }
 
 /// How fresh a fetched trust root is, as the condition's reason and in words.

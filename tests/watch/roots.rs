@@ -9,7 +9,7 @@ use crate::tuf_repository::NOW;
 use crate::tuf_repository::Roles;
 
 /// A trusted root with so many of the public instance's logs.
-fn trusted_root(logs: usize) -> Vec<u8> {
+pub(crate) fn trusted_root(logs: usize) -> Vec<u8> {
     let json = sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
     let mut root: Value = serde_json::from_str(json).unwrap();
     root["tlogs"].as_array_mut().unwrap().truncate(logs);
@@ -22,7 +22,7 @@ fn shape(logs: usize) -> String {
     format!("{:?}", TrustRoot::from_json(std::str::from_utf8(&json).unwrap()).unwrap())
 }
 
-fn rooted() -> Value {
+pub(crate) fn rooted() -> Value {
     let mut policy = keyless("**");
     policy["spec"]["authorities"][0]["keyless"]["trustRootRef"] = json!("private");
     policy
@@ -55,7 +55,7 @@ async fn mirror() -> (Mirror, Roles) {
 
 impl Started {
     /// How many logs the only policy's trust root has; 99 while it denies.
-    fn logs(&self) -> usize {
+    pub(crate) fn logs(&self) -> usize {
         match &self.snapshots.borrow().policies()[0] {
             PolicyState::Ready(policy) => {
                 let found = format!("{:?}", policy.authorities[0].trust_root);
@@ -66,7 +66,7 @@ impl Started {
     }
 
     /// Waits until it has so many, reading the snapshot all the while. Returns all that was seen.
-    async fn reaches(&self, logs: usize) -> BTreeSet<usize> {
+    pub(crate) async fn reaches(&self, logs: usize) -> BTreeSet<usize> {
         let (start, mut seen) = (Instant::now(), BTreeSet::new());
         loop {
             let now = self.logs();
@@ -80,7 +80,7 @@ impl Started {
     }
 
     /// Reason and message of the trust root's condition, once it has this reason.
-    async fn condition(&self, api: &FakeApi, reason: &str) -> String {
+    pub(crate) async fn condition(&self, api: &FakeApi, reason: &str) -> String {
         let start = Instant::now();
         loop {
             let patches = api.patches();

@@ -73,6 +73,40 @@ fn says_what_became_of_it() {
 }
 
 #[test]
+fn says_what_became_of_a_trust_root_in_a_config_map() {
+    let error = |problem: &str| CompileError::new("spec.trustedRoot.configMapRef", problem, "x");
+    let gone = error("there is no ConfigMap own/roots").missing();
+    let wrong = || error("ConfigMap own/roots holds no trusted root");
+    let start =
+        "spec.trustedRoot.configMapRef: ConfigMap own/roots holds no trusted root, wanted x";
+    for (outcome, reason, message) in [
+        (
+            Outcome::Invalid { error: gone, last_good: false },
+            "ConfigMapMissing",
+            "spec.trustedRoot.configMapRef: there is no ConfigMap own/roots, wanted x; policies \
+             that name it deny what they match"
+                .to_owned(),
+        ),
+        (
+            Outcome::Unusable { error: wrong(), last_good: false },
+            "InvalidConfigMap",
+            format!("{start}; policies that name it deny what they match"),
+        ),
+        (
+            Outcome::Unusable { error: wrong(), last_good: true },
+            "InvalidConfigMap",
+            format!("{start}; the last version that could be used stays in force"),
+        ),
+    ] {
+        let report = Report { kind: Kind::TrustRoot, authorities: None, ..report(outcome) };
+        let wanted = wanted(&report, time(100)).unwrap();
+        let condition = ready(&wanted);
+        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", reason));
+        assert_eq!(condition.message, message);
+    }
+}
+
+#[test]
 fn writes_only_what_differs_and_keeps_the_time_of_the_last_flip() {
     let mut report = report(Outcome::Policy);
     report.status = wanted(&report, time(100)).unwrap();

@@ -66,4 +66,11 @@ pub enum Outcome {
         /// What it holds, for a person.
         holds: String,
     },
+    /// A trust root that names a ConfigMap which was read, and which cannot be used.
+    Unusable {
+        /// Why.
+        error: CompileError,
+        /// Whether what the ConfigMap held before stays in force.
+        last_good: bool,
+    },
 }

@@ -2,6 +2,7 @@
 use std::collections::BTreeSet;
 
 use super::CompileError;
+use super::Entry;
 use super::KeyHolder;
 use super::KeyPlace;
 use super::Keys;
@@ -17,6 +18,9 @@ const MAX_PEM_BYTES: usize = 64 * 1024;
 
 /// Most keys in one authority: each is tried on each signature.
 const MAX_KEYS: usize = 32;
+
+/// The entry that cosign keeps a public key in.
+const USUAL_ENTRY: &str = "cosign.pub";
 
 /// Longest name of an object (Kubernetes, "DNS subdomain names"), and longest name of an entry in
 /// a Secret or a ConfigMap.
@@ -37,7 +41,7 @@ pub fn key_places(
     let keys = authorities.iter().filter_map(|authority| authority.key.as_ref());
     keys.filter_map(|key| match source(key, "").ok()? {
         Source::Here(_) => None,
-        Source::There(kind, reference) => place(kind, reference, namespace, id, "").ok(),
+        Source::There(kind, reference) => place(kind, reference, namespace, whose(id), "").ok(),
     })
     .collect()
 }
@@ -46,6 +50,14 @@ fn namespace_of<'a>(id: &'a PolicyId, own_namespace: &'a str) -> &'a str {
     match id {
         PolicyId::Cluster { .. } => own_namespace,
         PolicyId::Namespaced { namespace, .. } => namespace,
+    }
+}
+
+/// Why a reference of this policy reads from its namespace and from no other.
+const fn whose(id: &PolicyId) -> &'static str {
+    match id {
+        PolicyId::Cluster { .. } => "a ClusterImagePolicy reads from Tegata's namespace",
+        PolicyId::Namespaced { .. } => "an ImagePolicy reads from its own namespace",
     }
 }
 
@@ -73,7 +85,7 @@ pub(super) fn compile(
         let problem = "a policy in a file cannot name an object of a cluster";
         return Err(CompileError::new(path, problem, "the public key itself in `data`"));
     };
-    let place = place(kind, reference, namespace_of(id, own_namespace), id, &path)?;
+    let place = place(kind, reference, namespace_of(id, own_namespace), whose(id), &path)?;
     let pem = match found.get(&place) {
         Some(Ok(pem)) => pem,
         Some(Err(problem)) => return Err(CompileError::new(path, problem, WANTED).missing()),
@@ -174,22 +186,30 @@ const fn field(kind: KeyHolder) -> &'static str {
     }
 }
 
-/// The place that a reference names. Names are checked because they become part of requests.
+/// The place of the key that a reference names.
 fn place(
     kind: KeyHolder,
     reference: &api::KeyReference,
     namespace: &str,
-    id: &PolicyId,
+    whose: &str,
+    path: &str,
+) -> Result<KeyPlace, CompileError> {
+    place_of(kind, reference, USUAL_ENTRY, namespace, whose, path)
+}
+
+/// The place that a reference names. Names are checked because they become part of requests.
+pub(super) fn place_of(
+    kind: KeyHolder,
+    reference: &api::KeyReference,
+    usual: &'static str,
+    namespace: &str,
+    whose: &str,
     path: &str,
 ) -> Result<KeyPlace, CompileError> {
     let api::KeyReference { name, key, namespace: asked } = reference;
     if let Some(asked) = asked
         && asked != namespace
     {
-        let whose = match id {
-            PolicyId::Cluster { .. } => "a ClusterImagePolicy reads from Tegata's namespace",
-            PolicyId::Namespaced { .. } => "an ImagePolicy reads from its own namespace",
-        };
         return Err(CompileError::new(
             format!("{path}.namespace"),
             format!("`{asked}`, but {whose}, and from no other"),
@@ -211,7 +231,8 @@ fn place(
         let wanted = format!("1 to {MAX_NAME} letters, digits, `-`, `_` and `.`");
         return Err(CompileError::new(format!("{path}.key"), problem, wanted));
     }
-    Ok(KeyPlace { kind, namespace: namespace.to_owned(), name: name.clone(), key: key.clone() })
+    let entry = key.clone().map_or(Entry::Usual(usual), Entry::Named);
+    Ok(KeyPlace { kind, namespace: namespace.to_owned(), name: name.clone(), entry })
 }
 
 /// The entry of an object's data that `place` means.
@@ -225,23 +246,23 @@ pub fn key_entry<'a>(
 ) -> Result<&'a str, String> {
     /// Most entries that are named: enough to see a typing error.
     const MAX_NAMED: usize = 10;
-    let found = names.clone().find(|name| match &place.key {
-        Some(key) => name == key,
-        None => *name == "cosign.pub",
+    let found = names.clone().find(|name| match &place.entry {
+        Entry::Named(entry) => name == entry,
+        Entry::Usual(usual) => name == usual,
     });
     if let Some(found) = found {
         return Ok(found);
     }
     let mut few = names.clone();
-    if let (None, Some(only), None) = (&place.key, few.next(), few.next()) {
+    if let (Entry::Usual(_), Some(only), None) = (&place.entry, few.next(), few.next()) {
         return Ok(only);
     }
     let count = names.clone().count();
     let listed: Vec<_> = names.take(MAX_NAMED).map(|name| format!("`{name}`")).collect();
     let listed = listed.join(", ") + if count > MAX_NAMED { " and more" } else { "" };
-    Err(match &place.key {
+    Err(match &place.entry {
         _ if count == 0 => format!("{place} is not there: the object holds nothing"),
-        Some(_) => format!("{place} is not there: the object holds {listed}"),
-        None => format!("{place} has several entries: {listed}; say which one in `key`"),
+        Entry::Named(_) => format!("{place} is not there: the object holds {listed}"),
+        Entry::Usual(_) => format!("{place} has several entries: {listed}; say which one in `key`"),
     })
 }
