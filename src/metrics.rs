@@ -147,7 +147,7 @@ impl Metrics {
         );
         registry.register(
             "events",
-            "Denials and would-be denials to be told by Events, by what became of them",
+            "What is to be told by Events, denials above all, by what became of it",
             events.clone(),
         );
         registry.register(

@@ -240,8 +240,8 @@ fn verdict(report: &Report, now: Timestamp) -> (&'static str, &'static str, Stri
             let (reason, how) = freshness(status, now);
             ("True", reason, format!("{holds}; {how}"))
         }
-        Outcome::NotFetched { error } => {
-            let found = tuf::unfetched(error.as_deref());
+        Outcome::NotFetched { status } => {
+            let found = tuf::unfetched(status.error.as_ref());
             let message = format!("spec.tuf: {found}; policies that name it deny what they match");
             ("False", "NotFetched", message)
         }
@@ -287,8 +287,8 @@ fn freshness(status: &tuf::Status, now: Timestamp) -> (&'static str, String) {
         (None, Some(expires)) => how.push_str(&format!(", its metadata expires {expires:.0}")),
         (None, None) => {}
     }
-    if let Some(error) = error {
-        how.push_str(&format!("; it stays in use although refreshing it fails: {error}"));
+    if let Some(tuf::Failure { kind: _, problem }) = error {
+        how.push_str(&format!("; it stays in use although refreshing it fails: {problem}"));
     }
     match (expired, error) {
         (Some(_), _) => ("MetadataExpired", how),

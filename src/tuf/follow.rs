@@ -17,6 +17,7 @@ use crate::metrics::TrustRootMetrics;
 use crate::trust_root::TrustRoot;
 use crate::trust_root::tuf::Source;
 
+use super::Failure;
 use super::Opened;
 use super::Options;
 use super::Published;
@@ -93,7 +94,7 @@ impl Roots {
         match published.and_then(|published| published.root.as_ref()) {
             Some(root) => Ok(Arc::clone(root)),
             None => {
-                let error = published.and_then(|published| published.status.error.as_deref());
+                let error = published.and_then(|published| published.status.error.as_ref());
                 Err(unfetched(error))
             }
         }
@@ -101,10 +102,10 @@ impl Roots {
 }
 
 /// Why a source has no trust root.
-pub(crate) fn unfetched(error: Option<&str>) -> String {
+pub(crate) fn unfetched(error: Option<&Failure>) -> String {
     error.map_or_else(
         || "nothing was fetched from it yet".to_owned(),
-        |error| format!("nothing was fetched from it yet: {error}"),
+        |error| format!("nothing was fetched from it yet: {}", error.problem),
     )
 }
 
@@ -189,8 +190,8 @@ async fn fetch(settings: &Settings, source: &Source, id: &str) -> Published {
     };
     match fetched {
         Ok(Ok(published)) => published,
-        Ok(Err(problem)) => failed(problem),
-        Err(error) => failed(one_line(&error)),
+        Ok(Err(problem)) => failed(Failure::unavailable(problem)),
+        Err(error) => failed(Failure::from(&error)),
     }
 }
 
@@ -211,13 +212,14 @@ async fn from_mirror(
 }
 
 /// Nothing, for this reason.
-fn failed(problem: String) -> Published {
-    let status = Status { failures: 1, error: Some(problem), ..Status::default() };
+fn failed(failure: Failure) -> Published {
+    let status = Status { failures: 1, error: Some(failure), ..Status::default() };
     Published { root: None, status }
 }
 
 fn crowded() -> Published {
-    failed(format!("{MAX_FOLLOWED} repositories are followed already"))
+    let problem = format!("{MAX_FOLLOWED} repositories are followed already");
+    failed(Failure::unavailable(problem))
 }
 
 /// A keeper, and what was heard of it.
@@ -329,7 +331,7 @@ impl Keepers {
                 Mirrors::Offline => stored(source, folder, clock, &sender).await,
             };
             if let Err(error) = kept {
-                fail(&sender, one_line(&error));
+                fail(&sender, Failure::from(&error));
             }
             sender.closed().await;
         });
@@ -385,7 +387,8 @@ async fn stored(
     match from_folder(&source, folder, clock()).await? {
         Ok(found) => drop(published.send_replace(found)),
         // Nothing was tried, so nothing failed.
-        Err(problem) => published.send_modify(|published| published.status.error = Some(problem)),
+        Err(problem) => published
+            .send_modify(|published| published.status.error = Some(Failure::unavailable(problem))),
     }
     Ok(())
 }
@@ -420,9 +423,9 @@ async fn from_folder(
     })
 }
 
-fn fail(published: &watch::Sender<Published>, problem: String) {
+fn fail(published: &watch::Sender<Published>, failure: Failure) {
     published.send_modify(|published| {
         published.status.failures = published.status.failures.saturating_add(1);
-        published.status.error = Some(problem);
+        published.status.error = Some(failure);
     });
 }

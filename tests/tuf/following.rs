@@ -70,7 +70,7 @@ async fn until(follower: &mut Follower, wanted: impl Fn(&Roots) -> bool) -> Arc<
 }
 
 fn error<'a>(roots: &'a Roots, source: &Source) -> Option<&'a str> {
-    roots.sources.get(&source.id())?.status.error.as_deref()
+    roots.sources.get(&source.id())?.status.error.as_ref().map(|error| error.problem.as_str())
 }
 
 #[tokio::test]

@@ -2,6 +2,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use tegata::cluster::events::Events;
+use tegata::cluster::events::Reporter;
+
 use super::*;
 use crate::mirror::Answer;
 use crate::mirror::Mirror;
@@ -134,6 +137,76 @@ async fn each_rotation_takes_effect_without_a_gap_and_the_last_good_root_stays()
     started.becomes(&["ClusterImagePolicy p invalid"]).await;
     let said = started.condition(&api, "NotFetched").await;
     assert!(said.starts_with("\"False\"") && said.contains("nothing was fetched"), "{said}");
+    assert!(!started.task.is_finished());
+}
+
+/// Type, reason and message of each Event, all of which are on the trust root.
+fn events(api: &FakeApi) -> Vec<String> {
+    let about = |(path, event): &(String, Value)| {
+        assert_eq!(path, "/api/v1/namespaces/default/events");
+        let object = &event["involvedObject"];
+        assert_eq!((&object["kind"], &object["name"]), (&json!("TrustRoot"), &json!("private")));
+        assert_eq!(object["uid"], format!("{ROOTS}/private"));
+        let text = |field: &str| event[field].as_str().unwrap().to_owned();
+        format!("{} {}: {}", text("type"), text("reason"), text("message"))
+    };
+    api.posts().iter().map(about).collect()
+}
+
+/// The Event that begins like this, once there is one.
+async fn told(api: &FakeApi, start: &str) -> String {
+    let began = Instant::now();
+    loop {
+        let events = events(api);
+        if let Some(event) = events.iter().find(|event| event.starts_with(start)) {
+            return event.clone();
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{events:?}, not {start}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_leader_alone_tells_of_refusals_recoveries_and_new_roots() {
+    let (mirror, roles) = mirror().await;
+    let api = FakeApi::default();
+    api.put(ROOTS, None, "private", repository(&mirror, &roles));
+    api.put(CLUSTER, None, "p", rooted());
+    let started = Cluster::with(api.clone(), settings(vec![mirror.host()], None)).started().await;
+    let (leader, leading) = tokio::sync::watch::channel(false);
+    let (_, metrics) = metrics::registry();
+    let reporter = Reporter { component: "tegata".to_owned(), instance: "tegata-0".to_owned() };
+    let (observer, sending) = Events::start(api.client(), reporter, metrics);
+    tokio::spawn(sending);
+    tokio::spawn(observer.of_trust_roots(started.reports.clone(), leading));
+
+    mirror.publish(&roles, 2, &trusted_root(1));
+    started.reaches(1).await;
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(api.posts(), [], "it does not lead");
+    leader.send_replace(true);
+    mirror.publish(&roles, 3, &trusted_root(2));
+    let said =
+        told(&api, "Normal TrustRootChanged: its repository brought another trust root").await;
+    assert!(
+        said.ends_with("in force: certificate authorities: 2, logs: 2, timestamp authorities: 1"),
+        "{said}"
+    );
+
+    // An older version than what is known, for many attempts: one Event.
+    mirror.publish(&roles, 1, &trusted_root(0));
+    let said = told(&api, "Warning RefreshRefused: what the repository offers is refused").await;
+    assert!(said.contains("the last good trust root stays in force: the repository's metadata is not to be trusted: "), "{said}");
+    sleep(Duration::from_millis(300)).await;
+    let refused = events(&api).iter().filter(|event| event.contains("RefreshRefused")).count();
+    assert_eq!(refused, 1, "{:?}", events(&api));
+    assert_eq!(started.logs(), 2);
+
+    mirror.publish(&roles, 4, &trusted_root(2));
+    told(&api, "Normal RefreshRecovered: the repository is followed again; in force: ").await;
+    mirror.answer("timestamp.json", Answer::Status(503));
+    let said = told(&api, "Warning RefreshUnavailable: the repository has not been reached").await;
+    assert!(said.contains("with status 503"), "{said}");
     assert!(!started.task.is_finished());
 }
 

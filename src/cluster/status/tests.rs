@@ -16,6 +16,7 @@ fn report(outcome: Outcome) -> Report {
         status: api::Status::default(),
         authorities: Some(3),
         outcome,
+        root: None,
     }
 }
 

@@ -224,11 +224,12 @@ impl RootEntry {
                 let Published { root, status } = published;
                 match root {
                     Some(root) => Outcome::Fetched { holds: holds(&root), status },
-                    None => Outcome::NotFetched { error: status.error },
+                    None => Outcome::NotFetched { status },
                 }
             }
         };
-        self.seen.report(Kind::TrustRoot, None, outcome)
+        let report = self.seen.report(Kind::TrustRoot, None, outcome);
+        Report { root: self.usable(roots), ..report }
     }
 }
 
