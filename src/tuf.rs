@@ -25,6 +25,7 @@ mod mirror;
 mod state;
 
 pub use follow::DEFAULT;
+pub use follow::DefaultRoot;
 pub use follow::Follower;
 pub use follow::MAX_FOLLOWED;
 pub use follow::Mirrors;

@@ -40,8 +40,8 @@ pub const DEFAULT: &str = "default";
 /// How repositories are followed.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The source of the trust root of authorities that name none, where it has one.
-    pub default: Option<Source>,
+    /// Where the trust root of authorities that name none comes from.
+    pub default: DefaultRoot,
     /// The folder in which each source has one of its own, by [`Source::id`].
     pub folder: Option<PathBuf>,
     /// Whether mirrors are asked.
@@ -50,6 +50,17 @@ pub struct Settings {
     pub schedule: Schedule,
     /// What time it is.
     pub clock: fn() -> Timestamp,
+}
+
+/// Where the trust root of authorities that name none comes from.
+#[derive(Clone, Debug)]
+pub enum DefaultRoot {
+    /// It is fetched from here.
+    Fetched(Source),
+    /// It is given, and may be given anew.
+    Given(watch::Receiver<Arc<TrustRoot>>),
+    /// It stays as it is; nothing is published of it.
+    Unchanging,
 }
 
 /// Whether mirrors are asked.
@@ -249,6 +260,10 @@ impl Keepers {
         mut wanted: watch::Receiver<BTreeMap<String, Source>>,
         published: watch::Sender<Arc<Roots>>,
     ) {
+        let mut given = match &self.settings.default {
+            DefaultRoot::Given(given) => Some(given.clone()),
+            DefaultRoot::Fetched(_) | DefaultRoot::Unchanging => None,
+        };
         loop {
             let sources = wanted.borrow_and_update().clone();
             self.reconcile(sources);
@@ -263,6 +278,7 @@ impl Keepers {
             let news: Vec<_> = news.collect();
             tokio::select! {
                 () = any(news) => {}
+                () = given_anew(&mut given) => {}
                 // What told of it has ended before us: the process is stopping.
                 () = async { if wanted.changed().await.is_err() { future::pending().await } } => {}
                 Some(Err(ended)) = self.tasks.join_next(), if !self.tasks.is_empty() => {
@@ -277,12 +293,11 @@ impl Keepers {
 
     /// Starts what is wanted and does not run, and ends what runs and is not wanted.
     fn reconcile(&mut self, wanted: BTreeMap<String, Source>) {
-        let default = self.settings.default.clone();
         let mut sources: BTreeMap<String, Source> = BTreeMap::new();
         let mut labels = BTreeMap::new();
-        if let Some(source) = default {
+        if let DefaultRoot::Fetched(source) = &self.settings.default {
             labels.insert(DEFAULT.to_owned(), source.id());
-            sources.insert(source.id(), source);
+            sources.insert(source.id(), source.clone());
         }
         let most = sources.len() + MAX_FOLLOWED;
         self.refused.clear();
@@ -353,8 +368,14 @@ impl Keepers {
         for id in &self.refused {
             sources.insert(id.clone(), crowded());
         }
-        let default = self.settings.default.as_ref().and_then(|source| sources.get(&source.id()));
-        Roots { default: default.and_then(|published| published.root.clone()), sources }
+        let default = match &self.settings.default {
+            DefaultRoot::Fetched(source) => {
+                sources.get(&source.id()).and_then(|published| published.root.clone())
+            }
+            DefaultRoot::Given(given) => Some(Arc::clone(&given.borrow())),
+            DefaultRoot::Unchanging => None,
+        };
+        Roots { default, sources }
     }
 }
 
@@ -366,6 +387,17 @@ fn report(metrics: &TrustRootMetrics, label: &str, before: &Status, now: &Status
     }
     if now.failures > before.failures {
         metrics.refresh(label, RefreshOutcome::Error);
+    }
+}
+
+/// Until another default is given; never, where none is.
+async fn given_anew(given: &mut Option<watch::Receiver<Arc<TrustRoot>>>) {
+    let changed = match given {
+        Some(given) => given.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        future::pending().await
     }
 }
 

@@ -39,7 +39,7 @@ fn repository(mirror: &Mirror, roles: &Roles) -> Value {
 pub(crate) fn settings(hosts: Vec<String>, folder: Option<PathBuf>) -> tuf::Settings {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     tuf::Settings {
-        default: None,
+        default: tuf::DefaultRoot::Unchanging,
         folder,
         mirrors: tuf::Mirrors::Ask(tuf::Options { allow_http: hosts, ..tuf::Options::default() }),
         schedule: tuf::Schedule {
@@ -230,4 +230,22 @@ async fn a_mirror_that_is_away_denies_what_needs_it_and_holds_nobody_up() {
     mirror.answer("timestamp.json", Answer::Hang);
     let started = Cluster::with(api, settings()).started().await;
     assert_eq!(started.logs(), 1);
+}
+
+#[tokio::test]
+async fn a_default_that_is_given_anew_reaches_policies_within_a_second() {
+    let root = |logs: usize| {
+        let json = trusted_root(logs);
+        Arc::new(TrustRoot::from_json(std::str::from_utf8(&json).unwrap()).unwrap())
+    };
+    let (giver, given) = tokio::sync::watch::channel(root(2));
+    let default = tuf::DefaultRoot::Given(given);
+    let api = FakeApi::default();
+    api.put(CLUSTER, None, "p", keyless("**"));
+    let started =
+        Cluster::with(api, tuf::Settings { default, ..settings(Vec::new(), None) }).started().await;
+    for logs in [2, 1, 0] {
+        giver.send_replace(root(logs));
+        timeout(Duration::from_secs(1), started.reaches(logs)).await.unwrap();
+    }
 }
