@@ -295,6 +295,7 @@ fn rejects_specs_at_their_field() {
         ("data", json!("x"), "data"),
         ("data", json!(list), "data"),
         ("intermediates", json!("-----BEGIN CERTIFICATE-----"), "intermediates"),
+        ("intermediates", json!("x"), "intermediates"),
         ("revocationList", json!(root), "revocationList"),
         ("identities", json!([]), "identities"),
         ("identities", json!([{}]), "identities[0]"),
