@@ -10,6 +10,7 @@ use crate::server::reload::LoadOutcome;
 use crate::telemetry;
 use crate::verdict::Verdict;
 
+use inputs::TrustRoots;
 use serve::Origin;
 
 pub mod crds;
@@ -61,13 +62,13 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
             telemetry::init(args.log_format, &args.log_filter)?;
             let mut options = serve::Options::default();
             let (_, metrics) = options.metrics.clone();
-            let root = inputs::trust_root(registry.trusted_root.as_deref())?;
             options.rekor = match registry.outside.offline {
                 true => None,
                 false => Some(inputs::rekor(&registry)?),
             };
-            let (follower, following) = inputs::trust_roots(&registry, &metrics)?;
-            options.background.push(following);
+            let TrustRoots { default: root, follower, background } =
+                inputs::trust_roots(&registry, &metrics)?;
+            options.background.extend(background);
             let (client, keeping) = inputs::registry(registry, metrics)?;
             options.background.push(keeping);
             if args.policies.is_empty() {

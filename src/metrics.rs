@@ -117,7 +117,8 @@ impl Metrics {
         for shed in [Shed::Connection, Shed::Request] {
             let _ = metrics.shed.get_or_create_owned(&ShedLabels { what: shed.as_str() });
         }
-        for what in [Reload::Certificate, Reload::Policies, Reload::Registries] {
+        let all = [Reload::Certificate, Reload::Policies, Reload::Registries, Reload::TrustedRoot];
+        for what in all {
             let labels = ReloadLabels { what: what.as_str() };
             let _ = metrics.reload_failures.get_or_create_owned(&labels);
         }
@@ -147,7 +148,7 @@ impl Metrics {
         );
         registry.register(
             "events",
-            "Denials and would-be denials to be told by Events, by what became of them",
+            "What is to be told by Events, denials above all, by what became of it",
             events.clone(),
         );
         registry.register(

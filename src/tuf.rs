@@ -25,6 +25,7 @@ mod mirror;
 mod state;
 
 pub use follow::DEFAULT;
+pub use follow::DefaultRoot;
 pub use follow::Follower;
 pub use follow::MAX_FOLLOWED;
 pub use follow::Mirrors;
@@ -33,6 +34,8 @@ pub use follow::Settings;
 pub use follow::fetch_once;
 pub use follow::follow;
 pub(crate) use follow::unfetched;
+pub use keep::Failure;
+pub use keep::FailureKind;
 pub use keep::Published;
 pub use keep::Schedule;
 pub use keep::Status;

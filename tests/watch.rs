@@ -32,6 +32,8 @@ use tokio::time::timeout;
 mod fake_api;
 #[path = "tuf/mirror.rs"]
 mod mirror;
+#[path = "watch/referred.rs"]
+mod referred;
 #[path = "watch/roots.rs"]
 mod roots;
 #[path = "support/tuf_repository.rs"]

@@ -198,7 +198,7 @@ impl PolicyRequest {
             ),
             Kind::TrustRoot => {
                 let root = compile::read_spec::<api::TrustRootSpec>(spec)
-                    .and_then(|spec| compile::check_trust_root(&spec));
+                    .and_then(|spec| compile::check_trust_root(&spec, &references.keys));
                 match root {
                     Ok(left_out) => (None, left_out.iter().map(Hint::of_trust_root).collect()),
                     Err(error) => (Some(error), Vec::new()),

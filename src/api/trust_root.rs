@@ -49,7 +49,9 @@ use super::Unsupported;
         .message("`tuf` and `sigstoreKeys` exclude each other: give exactly one of `trustedRoot`, `tuf` and `sigstoreKeys`")
 )]
 pub struct TrustRootSpec {
-    /// The instance's `trusted_root.json`: the JSON as a text, or as an object. In files, also
+    /// The instance's `trusted_root.json`: the JSON as a text, or as an object; or
+    /// `{configMapRef: {name: NAME, key: ENTRY}}`, a ConfigMap in Tegata's namespace, where without
+    /// `key` the entry is `trusted_root.json`, or the only one. In files, instead of the latter,
     /// `{file: NAME}`, a file beside the YAML file.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_value")]

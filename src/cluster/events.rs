@@ -1,7 +1,7 @@
-//! Events on the workloads that were denied, or would have been.
+//! Events on the workloads that were denied, or would have been, and on trust roots.
 //!
-//! An Event is for the person who looks at a workload that does not start, or who wonders what a
-//! policy would deny once it is enforced. It is a hint, never the record (that is the log), and no
+//! An Event is for the person who looks at a workload that does not start, who wonders what a
+//! policy would deny once it is enforced, or why a trust root is as it is. It is a hint, never the record (that is the log), and no
 //! request waits for one: [`Events`] queues, a task of its own writes. What cannot be queued, paid
 //! for or written is counted and forgotten.
 //!
@@ -10,6 +10,7 @@
 //! | [`note`] | a decision to a note: which object, which reason, which text |
 //! | [`ledger`] | a note and the time to what is to be written: once, then counted |
 //! | [`budget`] | how much may be written, in each namespace and in all |
+//! | [`roots`] | how trust roots stand to notes: what went wrong, what recovered, what changed |
 //! | `write` | what is to be written to requests to the API server |
 //!
 //! Events are `core/v1`: `kubectl describe` and `kubectl get events` read that API, and its counts
@@ -19,17 +20,23 @@
 //! What the Event is about is the requester's word. That is why one is written in the namespace of
 //! the request and nowhere else; an Event that names an object which is not there, or not that
 //! one, shows nowhere and harms nobody.
+//!
+//! Every replica tells of its own decisions. Trust roots they all follow alike, so that only the
+//! elected one tells of these.
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use self::ledger::Ledger;
 use self::note::Note;
+use self::roots::Standings;
 use self::write::Writer;
+use super::watch::Report;
 use crate::admission::Decision;
 use crate::admission::Request;
 use crate::admission::review::Endpoint;
@@ -41,6 +48,7 @@ use crate::server::Observe;
 pub mod budget;
 pub mod ledger;
 pub mod note;
+pub mod roots;
 mod write;
 
 /// Most notes that wait to be written. Each takes up to 3 KiB; a burst of denials longer than this
@@ -80,12 +88,41 @@ impl Events {
     }
 }
 
+impl Events {
+    /// Tells of trust roots what `reports` say of them, while `leader` says that this replica
+    /// does. Never ends by itself.
+    pub async fn of_trust_roots(
+        self: Arc<Self>,
+        mut reports: watch::Receiver<Arc<Vec<Report>>>,
+        mut leader: watch::Receiver<bool>,
+    ) {
+        let mut standings = Standings::default();
+        loop {
+            let leads = *leader.borrow_and_update();
+            let current = Arc::clone(&reports.borrow_and_update());
+            standings.notes(&current, leads).into_iter().for_each(|note| self.queue(note));
+            let open = tokio::select! {
+                changed = reports.changed() => changed.is_ok(),
+                changed = leader.changed() => changed.is_ok(),
+            };
+            if !open {
+                // The process is stopping, and what told of it has ended before us.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn queue(&self, note: Note) {
+        if self.queue.try_send(note).is_err() {
+            self.metrics.event(EventOutcome::Dropped);
+        }
+    }
+}
+
 impl Observe for Events {
     fn decided(&self, endpoint: Endpoint, request: &Request, decision: &Decision) {
-        if let Some(note) = Note::of(endpoint, request, decision)
-            && self.queue.try_send(note).is_err()
-        {
-            self.metrics.event(EventOutcome::Dropped);
+        if let Some(note) = Note::of(endpoint, request, decision) {
+            self.queue(note);
         }
     }
 }

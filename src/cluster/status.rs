@@ -240,29 +240,38 @@ fn verdict(report: &Report, now: Timestamp) -> (&'static str, &'static str, Stri
             let (reason, how) = freshness(status, now);
             ("True", reason, format!("{holds}; {how}"))
         }
-        Outcome::NotFetched { error } => {
-            let found = tuf::unfetched(error.as_deref());
+        Outcome::NotFetched { status } => {
+            let found = tuf::unfetched(status.error.as_ref());
             let message = format!("spec.tuf: {found}; policies that name it deny what they match");
             ("False", "NotFetched", message)
         }
         Outcome::TrustRoot { holds } => ("True", "Compiled", holds.clone()),
         Outcome::Invalid { error, last_good } => {
-            let reason = match error.missing {
-                true if error.path.ends_with("trustRootRef") => "TrustRootMissing",
-                true => "KeyMissing",
-                false => "InvalidSpec",
+            let reason = match (error.missing, report.kind) {
+                (true, Kind::TrustRoot) => "ConfigMapMissing",
+                (true, _) if error.path.ends_with("trustRootRef") => "TrustRootMissing",
+                (true, Kind::ClusterImagePolicy | Kind::ImagePolicy) => "KeyMissing",
+                (false, _) => "InvalidSpec",
             };
-            let so = match (report.kind, *last_good) {
-                (_, true) => "the last version that could be used stays in force",
-                (Kind::TrustRoot, false) => "policies that name it deny what they match",
-                (Kind::ClusterImagePolicy | Kind::ImagePolicy, false) => {
-                    "until then the policy denies what it matches"
-                }
-            };
-            ("False", reason, format!("{error}; {so}"))
+            ("False", reason, format!("{error}; {}", consequence(report.kind, *last_good)))
+        }
+        Outcome::Unusable { error, last_good } => {
+            let so = consequence(report.kind, *last_good);
+            ("False", "InvalidConfigMap", format!("{error}; {so}"))
         }
     };
     (status, reason, message.chars().take(MAX_MESSAGE).collect())
+}
+
+/// What follows from that an object cannot be used.
+const fn consequence(kind: Kind, last_good: bool) -> &'static str {
+    match (kind, last_good) {
+        (_, true) => "the last version that could be used stays in force",
+        (Kind::TrustRoot, false) => "policies that name it deny what they match",
+        (Kind::ClusterImagePolicy | Kind::ImagePolicy, false) => {
+            "until then the policy denies what it matches"
+        }
+    }
 }
 
 /// How fresh a fetched trust root is, as the condition's reason and in words.
@@ -278,8 +287,8 @@ fn freshness(status: &tuf::Status, now: Timestamp) -> (&'static str, String) {
         (None, Some(expires)) => how.push_str(&format!(", its metadata expires {expires:.0}")),
         (None, None) => {}
     }
-    if let Some(error) = error {
-        how.push_str(&format!("; it stays in use although refreshing it fails: {error}"));
+    if let Some(tuf::Failure { kind: _, problem }) = error {
+        how.push_str(&format!("; it stays in use although refreshing it fails: {problem}"));
     }
     match (expired, error) {
         (Some(_), _) => ("MetadataExpired", how),

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
+pub(super) use self::roots::TrustRoots;
+pub(super) use self::roots::trust_root;
+pub(super) use self::roots::trust_roots;
 use super::serve::Background;
 use super::serve::Cluster;
 use crate::args::ClusterArgs;
@@ -23,13 +26,13 @@ use crate::registry::Keychain;
 use crate::registry::Registry;
 use crate::registry::RegistryOptions;
 use crate::rekor::Rekor;
-use crate::server;
 use crate::server::reload::LoadOutcome;
 use crate::trust_root::TrustRoot;
-use crate::trust_root::tuf::Source;
 use crate::tuf;
 use crate::tuf::Follower;
 use crate::tuf::Mirrors;
+
+mod roots;
 
 /// Largest file read for a flag. Keys are below 1 KiB, trust roots below 64 KiB; a `config.json`
 /// with hundreds of registries is below 1 MiB.
@@ -102,39 +105,6 @@ pub(super) fn read(flag: &'static str, path: &Path) -> Result<String, InputError
         return Err(problem("larger than 1 MiB"));
     }
     String::from_utf8(bytes).map_err(|_| problem("not a text in UTF-8"))
-}
-
-/// The trust root of a file; without one the public-good instance's.
-pub(super) fn trust_root(path: Option<&Path>) -> Result<Arc<TrustRoot>, InputError> {
-    const FLAG: &str = "--trusted-root";
-    let Some(path) = path else { return Ok(Arc::new(TrustRoot::public_good())) };
-    let root = TrustRoot::from_json(&read(FLAG, path)?);
-    root.map(Arc::new).map_err(|error| InputError::file(FLAG, path, &error))
-}
-
-/// What fetches trust roots and keeps them fresh, under the settings of registries as they are now.
-/// The default is the public-good instance's, unless `--trusted-root` gives another.
-pub(super) fn trust_roots(
-    args: &RegistryArgs,
-    metrics: &Metrics,
-) -> Result<(Follower, Background), InputError> {
-    let default = match (&args.trusted_root, &args.tuf_mirror) {
-        (Some(_), _) => None,
-        (None, None) => Some(Source::public_good()),
-        (None, Some(mirror)) => Some(Source::public_good_at(mirror).map_err(|error| {
-            InputError::Flag { flag: "--tuf-mirror", problem: one_line(&error) }
-        })?),
-    };
-    let (options, _) = RegistryFiles::read(args)?.settings(args)?;
-    let settings = tuf::Settings {
-        default,
-        folder: args.outside.tuf_state.clone(),
-        mirrors: mirrors(&args.outside, options),
-        schedule: tuf::Schedule::default(),
-        clock: server::now,
-    };
-    let (follower, following) = tuf::follow(settings, metrics.trust_roots.clone());
-    Ok((follower, Background { name: "trust roots", task: following.boxed() }))
 }
 
 /// How mirrors are asked, with the proxies and authorities of registries; not at all offline.

@@ -145,6 +145,10 @@ pub(super) fn trust_root(
         .map_err(|error| document.problem(file, &error.path, error.problem, error.wanted))?;
     let (field, json) = match source {
         TrustRootSource::Json(json) => ("spec.trustedRoot", json),
+        TrustRootSource::ConfigMap(_) => {
+            let error = compile::no_cluster();
+            return Err(document.problem(file, &error.path, error.problem, error.wanted));
+        }
         TrustRootSource::Tuf(source) => return Ok(Root::Fetched(source)),
         TrustRootSource::Keys(_) => {
             return compile::compile_trust_root(spec)

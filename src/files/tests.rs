@@ -263,6 +263,26 @@ fn trust_roots_name_files_beside_them_only() {
 }
 
 #[test]
+fn trust_roots_name_no_object_of_a_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let json = sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
+    let reference = r#"{"trustedRoot": {"configMapRef": {"name": "roots"}}}"#;
+    write_rooted(path, reference);
+    let error = strict(path).unwrap_err();
+    assert_eq!(error.field, "spec.trustedRoot.configMapRef");
+    assert_eq!(error.problem, "a trust root in a file cannot name an object of a cluster");
+    assert!(error.wanted.starts_with("`{file: NAME}`"), "{error}");
+    assert!(root_of(&read(path)).is_none());
+    // Nor does one that was in a file stand in for it.
+    write_root(path, &serde_json::json!({"trustedRoot": json}).to_string());
+    let good = merge(&Loaded::default(), read(path));
+    assert!(root_of(&good).is_some());
+    write_root(path, reference);
+    assert!(root_of(&merge(&good, read(path))).is_none());
+}
+
+#[test]
 fn a_list_of_policies_denies_instead_of_being_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let indented = policy("p").replace('\n', "\n    ");

@@ -58,6 +58,8 @@ pub enum Reload {
     Policies,
     /// The files with settings and credentials of registries.
     Registries,
+    /// The file with the default trust root.
+    TrustedRoot,
 }
 
 impl Reload {
@@ -66,6 +68,7 @@ impl Reload {
             Self::Certificate => "certificate",
             Self::Policies => "policies",
             Self::Registries => "registries",
+            Self::TrustedRoot => "trusted-root",
         }
     }
 }

@@ -29,6 +29,7 @@ mod authority;
 mod certificate;
 mod form;
 mod key;
+mod object;
 mod read;
 mod service;
 mod signer;
@@ -36,14 +37,17 @@ mod sigstore_keys;
 mod trust_root;
 
 pub use authority::patterns;
-pub use key::key_entry;
 pub use key::key_places;
+pub use object::key_entry;
 pub use read::read_spec;
 pub use read::refuse_empty_fields;
 pub use trust_root::TrustRootSource;
 pub use trust_root::check_trust_root;
 pub use trust_root::compile_trust_root;
+pub use trust_root::no_cluster;
+pub use trust_root::referred_trust_root;
 pub use trust_root::trust_root_field;
+pub use trust_root::trust_root_place;
 pub use trust_root::trust_root_source;
 
 /// What policies may name: trust roots and keys.
@@ -72,7 +76,17 @@ pub enum Keys {
     },
 }
 
-/// Where a key is kept.
+impl Keys {
+    /// Tegata's own namespace, where there is a cluster.
+    pub fn own_namespace(&self) -> Option<&str> {
+        match self {
+            Self::NoCluster => None,
+            Self::Cluster { own_namespace, .. } => Some(own_namespace),
+        }
+    }
+}
+
+/// Where a key or a trusted root is kept.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct KeyPlace {
     /// What holds it.
@@ -81,8 +95,17 @@ pub struct KeyPlace {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The entry in its data. Where `None`: `cosign.pub` if there is one, else the only entry.
-    pub key: Option<String>,
+    /// The entry in its data.
+    pub entry: Entry,
+}
+
+/// An entry in the data of an object.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Entry {
+    /// This one.
+    Named(String),
+    /// None is named: this one if it is there, else the only one.
+    Usual(&'static str),
 }
 
 /// The kinds of objects that hold keys.
@@ -106,9 +129,12 @@ impl KeyHolder {
 
 impl fmt::Display for KeyPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, namespace, name, key } = self;
+        let Self { kind, namespace, name, entry } = self;
         write!(f, "{} {namespace}/{name}", kind.as_str())?;
-        key.as_ref().map_or(Ok(()), |key| write!(f, ", entry `{key}`"))
+        match entry {
+            Entry::Named(entry) => write!(f, ", entry `{entry}`"),
+            Entry::Usual(_) => Ok(()),
+        }
     }
 }
 

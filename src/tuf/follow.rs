@@ -17,6 +17,7 @@ use crate::metrics::TrustRootMetrics;
 use crate::trust_root::TrustRoot;
 use crate::trust_root::tuf::Source;
 
+use super::Failure;
 use super::Opened;
 use super::Options;
 use super::Published;
@@ -39,8 +40,8 @@ pub const DEFAULT: &str = "default";
 /// How repositories are followed.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The source of the trust root of authorities that name none, where it has one.
-    pub default: Option<Source>,
+    /// Where the trust root of authorities that name none comes from.
+    pub default: DefaultRoot,
     /// The folder in which each source has one of its own, by [`Source::id`].
     pub folder: Option<PathBuf>,
     /// Whether mirrors are asked.
@@ -49,6 +50,17 @@ pub struct Settings {
     pub schedule: Schedule,
     /// What time it is.
     pub clock: fn() -> Timestamp,
+}
+
+/// Where the trust root of authorities that name none comes from.
+#[derive(Clone, Debug)]
+pub enum DefaultRoot {
+    /// It is fetched from here.
+    Fetched(Source),
+    /// It is given, and may be given anew.
+    Given(watch::Receiver<Arc<TrustRoot>>),
+    /// It stays as it is; nothing is published of it.
+    Unchanging,
 }
 
 /// Whether mirrors are asked.
@@ -93,7 +105,7 @@ impl Roots {
         match published.and_then(|published| published.root.as_ref()) {
             Some(root) => Ok(Arc::clone(root)),
             None => {
-                let error = published.and_then(|published| published.status.error.as_deref());
+                let error = published.and_then(|published| published.status.error.as_ref());
                 Err(unfetched(error))
             }
         }
@@ -101,10 +113,10 @@ impl Roots {
 }
 
 /// Why a source has no trust root.
-pub(crate) fn unfetched(error: Option<&str>) -> String {
+pub(crate) fn unfetched(error: Option<&Failure>) -> String {
     error.map_or_else(
         || "nothing was fetched from it yet".to_owned(),
-        |error| format!("nothing was fetched from it yet: {error}"),
+        |error| format!("nothing was fetched from it yet: {}", error.problem),
     )
 }
 
@@ -189,8 +201,8 @@ async fn fetch(settings: &Settings, source: &Source, id: &str) -> Published {
     };
     match fetched {
         Ok(Ok(published)) => published,
-        Ok(Err(problem)) => failed(problem),
-        Err(error) => failed(one_line(&error)),
+        Ok(Err(problem)) => failed(Failure::unavailable(problem)),
+        Err(error) => failed(Failure::from(&error)),
     }
 }
 
@@ -211,13 +223,14 @@ async fn from_mirror(
 }
 
 /// Nothing, for this reason.
-fn failed(problem: String) -> Published {
-    let status = Status { failures: 1, error: Some(problem), ..Status::default() };
+fn failed(failure: Failure) -> Published {
+    let status = Status { failures: 1, error: Some(failure), ..Status::default() };
     Published { root: None, status }
 }
 
 fn crowded() -> Published {
-    failed(format!("{MAX_FOLLOWED} repositories are followed already"))
+    let problem = format!("{MAX_FOLLOWED} repositories are followed already");
+    failed(Failure::unavailable(problem))
 }
 
 /// A keeper, and what was heard of it.
@@ -247,6 +260,10 @@ impl Keepers {
         mut wanted: watch::Receiver<BTreeMap<String, Source>>,
         published: watch::Sender<Arc<Roots>>,
     ) {
+        let mut given = match &self.settings.default {
+            DefaultRoot::Given(given) => Some(given.clone()),
+            DefaultRoot::Fetched(_) | DefaultRoot::Unchanging => None,
+        };
         loop {
             let sources = wanted.borrow_and_update().clone();
             self.reconcile(sources);
@@ -261,6 +278,7 @@ impl Keepers {
             let news: Vec<_> = news.collect();
             tokio::select! {
                 () = any(news) => {}
+                () = given_anew(&mut given) => {}
                 // What told of it has ended before us: the process is stopping.
                 () = async { if wanted.changed().await.is_err() { future::pending().await } } => {}
                 Some(Err(ended)) = self.tasks.join_next(), if !self.tasks.is_empty() => {
@@ -275,12 +293,11 @@ impl Keepers {
 
     /// Starts what is wanted and does not run, and ends what runs and is not wanted.
     fn reconcile(&mut self, wanted: BTreeMap<String, Source>) {
-        let default = self.settings.default.clone();
         let mut sources: BTreeMap<String, Source> = BTreeMap::new();
         let mut labels = BTreeMap::new();
-        if let Some(source) = default {
+        if let DefaultRoot::Fetched(source) = &self.settings.default {
             labels.insert(DEFAULT.to_owned(), source.id());
-            sources.insert(source.id(), source);
+            sources.insert(source.id(), source.clone());
         }
         let most = sources.len() + MAX_FOLLOWED;
         self.refused.clear();
@@ -329,7 +346,7 @@ impl Keepers {
                 Mirrors::Offline => stored(source, folder, clock, &sender).await,
             };
             if let Err(error) = kept {
-                fail(&sender, one_line(&error));
+                fail(&sender, Failure::from(&error));
             }
             sender.closed().await;
         });
@@ -351,8 +368,14 @@ impl Keepers {
         for id in &self.refused {
             sources.insert(id.clone(), crowded());
         }
-        let default = self.settings.default.as_ref().and_then(|source| sources.get(&source.id()));
-        Roots { default: default.and_then(|published| published.root.clone()), sources }
+        let default = match &self.settings.default {
+            DefaultRoot::Fetched(source) => {
+                sources.get(&source.id()).and_then(|published| published.root.clone())
+            }
+            DefaultRoot::Given(given) => Some(Arc::clone(&given.borrow())),
+            DefaultRoot::Unchanging => None,
+        };
+        Roots { default, sources }
     }
 }
 
@@ -364,6 +387,17 @@ fn report(metrics: &TrustRootMetrics, label: &str, before: &Status, now: &Status
     }
     if now.failures > before.failures {
         metrics.refresh(label, RefreshOutcome::Error);
+    }
+}
+
+/// Until another default is given; never, where none is.
+async fn given_anew(given: &mut Option<watch::Receiver<Arc<TrustRoot>>>) {
+    let changed = match given {
+        Some(given) => given.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        future::pending().await
     }
 }
 
@@ -385,7 +419,8 @@ async fn stored(
     match from_folder(&source, folder, clock()).await? {
         Ok(found) => drop(published.send_replace(found)),
         // Nothing was tried, so nothing failed.
-        Err(problem) => published.send_modify(|published| published.status.error = Some(problem)),
+        Err(problem) => published
+            .send_modify(|published| published.status.error = Some(Failure::unavailable(problem))),
     }
     Ok(())
 }
@@ -420,9 +455,9 @@ async fn from_folder(
     })
 }
 
-fn fail(published: &watch::Sender<Published>, problem: String) {
+fn fail(published: &watch::Sender<Published>, failure: Failure) {
     published.send_modify(|published| {
         published.status.failures = published.status.failures.saturating_add(1);
-        published.status.error = Some(problem);
+        published.status.error = Some(failure);
     });
 }

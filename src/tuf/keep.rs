@@ -85,8 +85,45 @@ pub struct Status {
     pub expires: Option<Timestamp>,
     /// How many refreshes failed in a row.
     pub failures: u32,
-    /// Why the last one failed, in one line; none where it succeeded.
-    pub error: Option<String>,
+    /// Why the last one failed; none where it succeeded.
+    pub error: Option<Failure>,
+}
+
+/// Why a refresh failed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Failure {
+    /// Whose doing it may be.
+    pub kind: FailureKind,
+    /// Why, in one line.
+    pub problem: String,
+}
+
+/// The kinds of failures.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FailureKind {
+    /// The mirror answered, and what it holds is not to be believed: older than what is known,
+    /// expired, signed by too few, no trusted root. It does not pass by itself.
+    Refused,
+    /// The mirror did not answer as it should, or is not asked. It may pass by itself.
+    Unavailable,
+}
+
+impl Failure {
+    pub(super) fn unavailable(problem: String) -> Self {
+        Self { kind: FailureKind::Unavailable, problem }
+    }
+}
+
+impl From<&RefreshError> for Failure {
+    fn from(error: &RefreshError) -> Self {
+        let kind = match error {
+            RefreshError::Metadata(_) | RefreshError::Target(_) => FailureKind::Refused,
+            RefreshError::Mirror(_)
+            | RefreshError::TimedOut { .. }
+            | RefreshError::TooManyRoots { .. } => FailureKind::Unavailable,
+        };
+        Self { kind, problem: one_line(error) }
+    }
 }
 
 impl Status {
@@ -163,11 +200,12 @@ fn succeed(
 
 /// Returns how many refreshes failed in a row.
 fn fail(published: &watch::Sender<Published>, mirror: &str, error: &RefreshError) -> u32 {
-    let problem = one_line(error);
+    let failure = Failure::from(error);
+    let problem = &failure.problem;
     warn!(%mirror, %problem, "Could not refresh the trust root; the last good one stays in use");
     published.send_modify(|published| {
         published.status.failures = published.status.failures.saturating_add(1);
-        published.status.error = Some(problem);
+        published.status.error = Some(failure);
     });
     published.borrow().status.failures
 }

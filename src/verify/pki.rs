@@ -80,9 +80,6 @@ impl CertificateAuthority {
         revocation: Option<&str>,
     ) -> Result<Self, KeyError> {
         let roots = certificates(roots)?;
-        if roots.is_empty() {
-            return Err(KeyError::new("holds no certificate"));
-        }
         for root in &roots {
             webpki::anchor_from_trusted_cert(&CertificateDer::from(root.as_slice()))
                 .map_err(|error| KeyError::new(format!("a root cannot be used: {error}")))?;
@@ -261,6 +258,9 @@ fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, KeyError> {
                 "more than {MAX_AUTHORITY_CERTIFICATES} certificates"
             )));
         }
+    }
+    if certificates.is_empty() {
+        return Err(KeyError::new("holds no certificate"));
     }
     Ok(certificates)
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::json;
 use tegata::admission::Decision;
 use tegata::admission::policies;
+use tegata::policy::compile::Entry;
 use tegata::policy::compile::KeyHolder;
 use tegata::policy::compile::KeyPlace;
 use tegata::policy::compile::Keys;
@@ -48,7 +49,7 @@ fn judge(policy: &Value) -> Decision {
         kind: KeyHolder::Secret,
         namespace: "tegata-system".to_owned(),
         name: "platform-key".to_owned(),
-        key: Some("cosign.pub".to_owned()),
+        entry: Entry::Named("cosign.pub".to_owned()),
     };
     let pem = fs::read_to_string(package("examples/trust/cosign.pub")).unwrap();
     let found = BTreeMap::from([(key, Ok(pem))]);

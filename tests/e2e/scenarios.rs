@@ -79,6 +79,7 @@ pub const ALL: &[Scenario] = scenarios![
     false kinds::rolls_out_a_signed_deployment,
     false changes::of_a_policy,
     false changes::of_a_key_in_a_secret,
+    false changes::of_a_trust_root_in_a_config_map,
     false changes::of_a_namespaces_labels,
     false changes::of_a_tenants_policy,
     false modes::warn_warns_and_audit_only_records,

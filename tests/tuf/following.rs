@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tegata::metrics;
+use tegata::trust_root::TrustRoot;
 use tegata::trust_root::tuf::Source;
 use tegata::trust_root::tuf::TRUSTED_ROOT_TARGET;
+use tegata::tuf::DefaultRoot;
 use tegata::tuf::Follower;
 use tegata::tuf::MAX_FOLLOWED;
 use tegata::tuf::Mirrors;
@@ -37,7 +39,8 @@ fn clock() -> Timestamp {
 
 fn settings(mirrors: Mirrors, folder: Option<&Path>) -> Settings {
     let folder = folder.map(Path::to_owned);
-    Settings { default: None, folder, mirrors, schedule: SCHEDULE, clock }
+    let default = DefaultRoot::Unchanging;
+    Settings { default, folder, mirrors, schedule: SCHEDULE, clock }
 }
 
 fn asking(mirror: &Mirror, folder: Option<&Path>) -> Settings {
@@ -70,7 +73,7 @@ async fn until(follower: &mut Follower, wanted: impl Fn(&Roots) -> bool) -> Arc<
 }
 
 fn error<'a>(roots: &'a Roots, source: &Source) -> Option<&'a str> {
-    roots.sources.get(&source.id())?.status.error.as_deref()
+    roots.sources.get(&source.id())?.status.error.as_ref().map(|error| error.problem.as_str())
 }
 
 #[tokio::test]
@@ -107,7 +110,8 @@ async fn a_source_of_two_names_is_fetched_once_and_forgotten_when_neither_names_
 #[tokio::test]
 async fn the_default_is_followed_always_and_failures_are_counted() {
     let (mirror, _, source) = published().await;
-    let settings = Settings { default: Some(source.clone()), ..asking(&mirror, None) };
+    let default = DefaultRoot::Fetched(source.clone());
+    let settings = Settings { default, ..asking(&mirror, None) };
     let (mut follower, metrics) = started(settings);
     let roots = until(&mut follower, |roots| roots.default.is_some()).await;
     mirror.answer("timestamp.json", Answer::Status(500));
@@ -127,7 +131,7 @@ async fn no_more_than_a_bounded_number_is_followed_and_newcomers_displace_nobody
     let other = |index: usize| {
         Source::new(&format!("{}/{index}", mirror.url()), &root, TRUSTED_ROOT_TARGET).unwrap()
     };
-    let settings = Settings { default: Some(other(999)), ..asking(&mirror, None) };
+    let settings = Settings { default: DefaultRoot::Fetched(other(999)), ..asking(&mirror, None) };
     let (mut follower, _) = started(settings);
     let mut all = wanted(&[("z", &source)]);
     follower.follow(all.clone());
@@ -202,4 +206,29 @@ async fn fetched_once_the_folder_stands_in_for_the_mirror() {
     assert_eq!(shape(&once().await.find(&source).unwrap()), shape_of(&smaller()));
     mirror.answer("timestamp.json", Answer::Status(500));
     assert_eq!(shape(&once().await.find(&source).unwrap()), shape_of(&smaller()));
+}
+
+#[tokio::test]
+async fn a_default_that_is_given_is_published_each_time_and_nothing_is_asked_for_it() {
+    let (mirror, _, source) = published().await;
+    let root = || Arc::new(TrustRoot::public_good());
+    let first = root();
+    let (giver, given) = tokio::sync::watch::channel(Arc::clone(&first));
+    let settings = Settings { default: DefaultRoot::Given(given), ..asking(&mirror, None) };
+    let (mut follower, metrics) = started(settings);
+    let is = |roots: &Roots, wanted: &Arc<TrustRoot>| {
+        roots.default.as_ref().is_some_and(|root| Arc::ptr_eq(root, wanted))
+    };
+    until(&mut follower, |roots| is(roots, &first)).await;
+    let second = root();
+    giver.send_replace(Arc::clone(&second));
+    until(&mut follower, |roots| is(roots, &second)).await;
+    assert!(mirror.asked().is_empty());
+    assert!(!metrics().contains("trust_root=\"default\""), "{}", metrics());
+
+    // It outlives the giver, and the others are followed all the same.
+    drop(giver);
+    follower.follow(wanted(&[("TrustRoot/a", &source)]));
+    let roots = until(&mut follower, |roots| roots.find(&source).is_ok()).await;
+    assert!(is(&roots, &second));
 }

@@ -48,7 +48,7 @@ async fn the_last_good_trust_root_stays_until_there_is_a_newer_one() {
     mirror.answer("timestamp.json", Answer::Status(500));
     let failed = until(&mut seen, |it| it.status.failures >= 3).await;
     assert_eq!(shape(failed.root.as_ref().unwrap()), shape_of(GOOD));
-    assert!(failed.status.error.unwrap().contains("is answered with status 500"));
+    assert!(failed.status.error.unwrap().problem.contains("is answered with status 500"));
     assert_eq!(failed.status.expires, first.status.expires);
     mirror.publish(&roles, 2, &smaller());
     let smaller = shape_of(&smaller());

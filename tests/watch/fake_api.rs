@@ -37,6 +37,7 @@ struct State {
     away: bool,
     forbidden: Vec<String>,
     patches: Vec<(String, Value)>,
+    posts: Vec<(String, Value)>,
 }
 
 impl FakeApi {
@@ -100,6 +101,11 @@ impl FakeApi {
         self.state().patches.clone()
     }
 
+    /// What was created other than a Lease, with its path.
+    pub(crate) fn posts(&self) -> Vec<(String, Value)> {
+        self.state().posts.clone()
+    }
+
     pub(crate) fn object(&self, list: &str, name: &str) -> Value {
         self.state().objects.get(&(list.to_owned(), name.to_owned())).cloned().unwrap_or_default()
     }
@@ -130,6 +136,11 @@ impl FakeApi {
         if parts.method == Method::PATCH {
             state.patches.push((path, body));
             return Ok(Response::new(Body::from("{}")));
+        }
+        if parts.method == Method::POST {
+            let created = Response::new(Body::from(body.to_string()));
+            state.posts.push((path, body));
+            return Ok(created);
         }
         let name = query.get("fieldSelector").and_then(|s| s.strip_prefix("metadata.name="));
         let name = name.map(str::to_owned);

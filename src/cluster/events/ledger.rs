@@ -128,7 +128,7 @@ impl Ledger {
             told.seen_at = now;
             return Noted::Merged;
         }
-        if !self.budget.take(&note.namespace, now) {
+        if !self.budget.take(note.payer(), now) {
             return Noted::Limited;
         }
         self.make_room();
@@ -145,7 +145,7 @@ impl Ledger {
         for (note, told) in told.iter_mut() {
             let due =
                 told.count > told.written && now.duration_since(told.written_at) >= COUNT_EVERY;
-            if due && budget.take(&note.namespace, now) {
+            if due && budget.take(note.payer(), now) {
                 told.written = told.count;
                 told.written_at = now;
                 writes.push(Write::Count {

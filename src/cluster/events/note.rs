@@ -1,4 +1,4 @@
-//! Which decisions call for an Event, on what, and saying what.
+//! What an Event says, and on what; which decisions call for one.
 use crate::admission::Decision;
 use crate::admission::ObjectRef;
 use crate::admission::Request;
@@ -9,6 +9,9 @@ use crate::verdict::text;
 /// expect no more in the older.
 pub const MAX_MESSAGE: usize = 1024;
 
+/// Where Events on objects of the whole cluster are: the API server takes them nowhere else.
+pub const CLUSTER_EVENTS: &str = "default";
+
 /// Longest name of an object in Kubernetes, in bytes (RFC 1123 subdomain).
 const MAX_NAME: usize = 253;
 
@@ -18,11 +21,12 @@ const MAX_NAMESPACE: usize = 63;
 /// What an Event says, once or many times.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Note {
-    /// The namespace of the request, and of the Event.
-    pub namespace: String,
+    /// The namespace of the object, and of the Event; `None` for an object of the whole cluster,
+    /// whose Events are in [`CLUSTER_EVENTS`].
+    pub namespace: Option<String>,
     /// What it is about: the object that a person looks at.
     pub regarding: ObjectRef,
-    /// Whether it was denied.
+    /// What happened to it.
     pub reason: Reason,
     /// The explanation: one line of at most [`MAX_MESSAGE`] bytes.
     pub message: String,
@@ -33,7 +37,15 @@ pub struct Note {
 pub enum Reason {
     /// The object was denied.
     Denied,
-    /// It was let in, and a policy that enforces would have denied it.
+    /// A trust root's repository is followed again.
+    RefreshRecovered,
+    /// What a trust root's repository offers is not to be believed.
+    RefreshRefused,
+    /// A trust root's repository has not answered for long.
+    RefreshUnavailable,
+    /// Another trust root is in force, and not because somebody changed the resource.
+    RootChanged,
+    /// The object was let in, and a policy that enforces would have denied it.
     WouldBeDenied,
 }
 
@@ -42,7 +54,33 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Denied => "ImageDenied",
+            Self::RefreshRecovered => "RefreshRecovered",
+            Self::RefreshRefused => "RefreshRefused",
+            Self::RefreshUnavailable => "RefreshUnavailable",
+            Self::RootChanged => "TrustRootChanged",
             Self::WouldBeDenied => "ImageWouldBeDenied",
+        }
+    }
+
+    /// The type of the Event: whether a person should look.
+    pub(super) const fn kind(self) -> &'static str {
+        match self {
+            Self::Denied
+            | Self::RefreshRefused
+            | Self::RefreshUnavailable
+            | Self::WouldBeDenied => "Warning",
+            Self::RefreshRecovered | Self::RootChanged => "Normal",
+        }
+    }
+
+    /// What was done when it happened.
+    pub(super) const fn action(self) -> &'static str {
+        match self {
+            Self::Denied | Self::WouldBeDenied => "Admission",
+            Self::RefreshRecovered
+            | Self::RefreshRefused
+            | Self::RefreshUnavailable
+            | Self::RootChanged => "Refresh",
         }
     }
 }
@@ -61,11 +99,21 @@ impl Note {
         };
         let namespace = &request.workload.namespace;
         Some(Self {
-            namespace: is_label(namespace).then(|| namespace.clone())?,
+            namespace: Some(is_label(namespace).then(|| namespace.clone())?),
             regarding: regarding(request)?.clone(),
             reason,
             message: bounded(&message),
         })
+    }
+
+    /// The namespace that the Event is in.
+    pub(super) fn event_namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or(CLUSTER_EVENTS)
+    }
+
+    /// Whose budget it is written from: objects of the cluster have one of their own.
+    pub(super) fn payer(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
     }
 }
 
@@ -91,7 +139,7 @@ fn regarding(request: &Request) -> Option<&ObjectRef> {
 }
 
 /// One printable line, cut where it is too long.
-fn bounded(text: &str) -> String {
+pub(super) fn bounded(text: &str) -> String {
     let mut line: String =
         text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if line.len() > MAX_MESSAGE {

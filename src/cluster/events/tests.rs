@@ -192,7 +192,7 @@ fn at(seconds: i64) -> Timestamp {
 
 fn note(namespace: &str, name: &str, message: &str) -> Note {
     Note {
-        namespace: namespace.to_owned(),
+        namespace: Some(namespace.to_owned()),
         regarding: object("Pod", name),
         reason: Reason::Denied,
         message: message.to_owned(),
@@ -227,7 +227,7 @@ fn tells_apart_by_object_reason_and_message() {
     let mut ledger = Ledger::new(at(0));
     let first = note("team-a", "web", "no");
     let others = [
-        Note { namespace: "team-b".to_owned(), ..first.clone() },
+        Note { namespace: Some("team-b".to_owned()), ..first.clone() },
         Note { regarding: object("Pod", "db"), ..first.clone() },
         Note { regarding: object("Job", "web"), ..first.clone() },
         Note { reason: Reason::WouldBeDenied, ..first.clone() },
@@ -365,4 +365,42 @@ async fn a_count_changes_nothing_else() {
     for status in [403, 404, 409, 500] {
         assert_eq!(written(status, &count).await.0, EventOutcome::Failed, "{status}");
     }
+}
+
+#[tokio::test]
+async fn an_event_on_an_object_of_the_cluster_is_in_the_namespace_for_those() {
+    let regarding = ObjectRef {
+        api_version: "tegata.dev/v1alpha1".to_owned(),
+        kind: "TrustRoot".to_owned(),
+        ..object("", "private")
+    };
+    for (reason, kind) in [
+        (Reason::RefreshRecovered, "Normal"),
+        (Reason::RefreshRefused, "Warning"),
+        (Reason::RefreshUnavailable, "Warning"),
+        (Reason::RootChanged, "Normal"),
+    ] {
+        let (regarding, message) = (regarding.clone(), "so".to_owned());
+        let note = Note { namespace: None, regarding, reason, message };
+        let create = Write::Create { note, name: "private.1".to_owned(), at: at(0) };
+        let (outcome, line, body) = written(201, &create).await;
+        assert_eq!(outcome, EventOutcome::Created);
+        assert_eq!(line.split('?').next(), Some("POST /api/v1/namespaces/default/events"));
+        assert_eq!(body["metadata"]["namespace"], "default");
+        let about = json!({ "apiVersion": "tegata.dev/v1alpha1", "kind": "TrustRoot",
+            "name": "private", "uid": "u" });
+        assert_eq!(body["involvedObject"], about, "without a namespace");
+        assert_eq!((&body["type"], &body["action"]), (&json!(kind), &json!("Refresh")));
+        assert_eq!(body["reason"], reason.as_str());
+    }
+}
+
+#[test]
+fn workloads_do_not_use_up_what_trust_roots_are_told_with() {
+    let mut ledger = Ledger::new(at(0));
+    for index in 0..50 {
+        ledger.note(note("default", &format!("p{index}"), "no"), at(0));
+    }
+    let of_root = Note { namespace: None, ..note("", "private", "so") };
+    created(ledger.note(of_root, at(0)));
 }

@@ -36,7 +36,7 @@ impl Writer {
     /// Writes, or logs why not.
     pub(super) async fn write(&self, write: &Write) -> EventOutcome {
         let note = write.note();
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &note.namespace);
+        let events: Api<Event> = Api::namespaced(self.client.clone(), note.event_namespace());
         let request = async {
             match write {
                 Write::Create { note, name, at } => {
@@ -54,9 +54,9 @@ impl Writer {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {} s", WRITE_TIMEOUT.as_secs()),
         };
-        let Note { namespace, regarding, reason, message: _ } = note;
+        let Note { namespace: _, regarding, reason, message: _ } = note;
         tracing::debug!(
-            %namespace,
+            namespace = note.event_namespace(),
             kind = %regarding.kind,
             name = %regarding.name,
             reason = reason.as_str(),
@@ -73,21 +73,21 @@ impl Writer {
         Event {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
-                namespace: Some(namespace.clone()),
+                namespace: Some(note.event_namespace().to_owned()),
                 ..ObjectMeta::default()
             },
             involved_object: ObjectReference {
                 api_version: known(&regarding.api_version),
                 kind: known(&regarding.kind),
                 name: known(&regarding.name),
-                namespace: Some(namespace.clone()),
+                namespace: namespace.clone(),
                 uid: known(&regarding.uid),
                 ..ObjectReference::default()
             },
-            type_: Some("Warning".to_owned()),
+            type_: Some(reason.kind().to_owned()),
             reason: Some(reason.as_str().to_owned()),
             message: Some(message.clone()),
-            action: Some("Admission".to_owned()),
+            action: Some(reason.action().to_owned()),
             source: Some(EventSource { component: Some(component.clone()), host: None }),
             reporting_component: Some(component.clone()),
             reporting_instance: Some(instance.clone()),

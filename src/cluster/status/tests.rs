@@ -16,6 +16,7 @@ fn report(outcome: Outcome) -> Report {
         status: api::Status::default(),
         authorities: Some(3),
         outcome,
+        root: None,
     }
 }
 
@@ -69,6 +70,40 @@ fn says_what_became_of_it() {
         assert_eq!((found, condition.message.as_str()), ((status, reason), message));
         assert_eq!(condition.observed_generation, Some(2));
         assert_eq!((wanted.observed_generation, wanted.authorities), (Some(2), Some(3)));
+    }
+}
+
+#[test]
+fn says_what_became_of_a_trust_root_in_a_config_map() {
+    let error = |problem: &str| CompileError::new("spec.trustedRoot.configMapRef", problem, "x");
+    let gone = error("there is no ConfigMap own/roots").missing();
+    let wrong = || error("ConfigMap own/roots holds no trusted root");
+    let start =
+        "spec.trustedRoot.configMapRef: ConfigMap own/roots holds no trusted root, wanted x";
+    for (outcome, reason, message) in [
+        (
+            Outcome::Invalid { error: gone, last_good: false },
+            "ConfigMapMissing",
+            "spec.trustedRoot.configMapRef: there is no ConfigMap own/roots, wanted x; policies \
+             that name it deny what they match"
+                .to_owned(),
+        ),
+        (
+            Outcome::Unusable { error: wrong(), last_good: false },
+            "InvalidConfigMap",
+            format!("{start}; policies that name it deny what they match"),
+        ),
+        (
+            Outcome::Unusable { error: wrong(), last_good: true },
+            "InvalidConfigMap",
+            format!("{start}; the last version that could be used stays in force"),
+        ),
+    ] {
+        let report = Report { kind: Kind::TrustRoot, authorities: None, ..report(outcome) };
+        let wanted = wanted(&report, time(100)).unwrap();
+        let condition = ready(&wanted);
+        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", reason));
+        assert_eq!(condition.message, message);
     }
 }
 

@@ -68,6 +68,7 @@ impl Seen {
             status: status.clone(),
             authorities,
             outcome,
+            root: None,
         }
     }
 }

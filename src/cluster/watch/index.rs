@@ -35,7 +35,7 @@ pub enum Source {
     ClusterImagePolicies,
     /// Every `ImagePolicy`.
     ImagePolicies,
-    /// One object that holds keys.
+    /// One object that holds keys, or a trusted root.
     Key(KeyObject),
     /// Every namespace.
     Namespaces,
@@ -118,7 +118,7 @@ impl Index {
         changed
     }
 
-    /// Notes that an object with keys could not be read. Returns whether [`Self::refresh`] may have
+    /// Notes that an object with keys or a trusted root could not be read. Returns whether [`Self::refresh`] may have
     /// something to do.
     pub fn key_failed(&mut self, object: &KeyObject, problem: String) -> bool {
         self.keys.failed(object, problem)
@@ -153,13 +153,13 @@ impl Index {
             && self.namespaces.listed()
     }
 
-    /// Whether an object with keys has not been heard of yet. [`Self::refresh`] brings it up to
+    /// Whether an object with keys or a trusted root has not been heard of yet. [`Self::refresh`] brings it up to
     /// date.
     pub fn keys_pending(&self) -> bool {
         self.keys.pending()
     }
 
-    /// The objects with keys that are to be watched. [`Self::refresh`] brings it up to date.
+    /// The objects with keys and trusted roots that are to be watched. [`Self::refresh`] brings it up to date.
     pub fn key_objects(&self) -> impl Iterator<Item = &KeyObject> {
         self.keys.watched()
     }
@@ -202,15 +202,23 @@ impl Index {
     fn refresh_references(&mut self) -> bool {
         let mut compiled = false;
         for root in self.roots.values_mut() {
-            compiled |= root.compile();
+            compiled |= root.compile(&self.own_namespace);
+        }
+        let policies = self.cluster_policies.held().values().chain(self.policies.held().values());
+        let places: BTreeSet<&KeyPlace> = policies.flat_map(PolicyEntry::keys).collect();
+        let of_roots = self.roots.held().values().filter_map(RootEntry::place);
+        let objects = places.iter().copied().chain(of_roots).map(KeyObject::of);
+        self.keys.watch(&objects.collect(), &self.own_namespace);
+        for root in self.roots.values_mut() {
+            if let Some(place) = root.place() {
+                let found = self.keys.find(place);
+                compiled |= root.read(found);
+            }
         }
         let held = self.roots.held().iter();
         let named: BTreeMap<_, _> = held
             .filter_map(|((_, name), root)| Some((name.clone(), root.usable(&self.fetched)?)))
             .collect();
-        let policies = self.cluster_policies.held().values().chain(self.policies.held().values());
-        let places: BTreeSet<&KeyPlace> = policies.flat_map(PolicyEntry::keys).collect();
-        self.keys.watch(&places.iter().map(|p| KeyObject::of(p)).collect(), &self.own_namespace);
         let found: BTreeMap<_, _> = places
             .into_iter()
             .filter_map(|place| Some((place.clone(), self.keys.find(place)?)))

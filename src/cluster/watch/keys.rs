@@ -1,4 +1,5 @@
-//! Objects that hold keys: which are watched, and what policies find in them.
+//! Objects that hold keys and trusted roots: which are watched, and what policies and trust roots
+//! find in them.
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ pub const MAX_PER_NAMESPACE: usize = 32;
 /// together cannot take all connections.
 pub const MAX_OF_TENANTS: usize = 512;
 
-/// An object that holds keys. Ordered by namespace, so that bounds can be counted.
+/// An object that holds keys, or a trusted root. Ordered by namespace, so that bounds can be counted.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KeyObject {
     /// Its namespace.
@@ -33,7 +34,7 @@ pub struct KeyObject {
 
 impl KeyObject {
     pub(super) fn of(place: &KeyPlace) -> Self {
-        let KeyPlace { kind, namespace, name, key: _ } = place;
+        let KeyPlace { kind, namespace, name, entry: _ } = place;
         Self { namespace: namespace.clone(), kind: *kind, name: name.clone() }
     }
 
@@ -117,7 +118,7 @@ impl KeyObjects {
         !self.watched.values().all(Watched::looked_up)
     }
 
-    /// What is at `place`: PEM as far as is known, or why there is none. `None` where that cannot
+    /// What is at `place`: PEM or JSON as far as is known, or why there is none. `None` where that cannot
     /// be told yet.
     pub(super) fn find(&self, place: &KeyPlace) -> Option<Result<String, String>> {
         let object = KeyObject::of(place);
@@ -156,6 +157,7 @@ fn text_of(kind: KeyHolder, value: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::compile::Entry;
 
     fn object(namespace: &str, index: usize) -> KeyObject {
         let (namespace, name) = (namespace.to_owned(), format!("k{index:03}"));
@@ -190,7 +192,7 @@ mod tests {
 
         let refused = object("team-9", 19);
         let (kind, KeyObject { namespace, name, .. }) = (KeyHolder::Secret, refused);
-        let place = KeyPlace { kind, namespace, name, key: None };
+        let place = KeyPlace { kind, namespace, name, entry: Entry::Usual("cosign.pub") };
         let problem = keys.find(&place).unwrap().unwrap_err();
         assert!(problem.starts_with("Secret team-9/k019 is not read: "), "{problem}");
     }

@@ -1,6 +1,9 @@
 //! What became of each object, for its status.
+use std::sync::Arc;
+
 use crate::api;
 use crate::policy::compile::CompileError;
+use crate::trust_root::TrustRoot;
 use crate::tuf;
 
 /// One of our resources, and what became of it.
@@ -24,6 +27,8 @@ pub struct Report {
     pub authorities: Option<usize>,
     /// What became of it.
     pub outcome: Outcome,
+    /// What policies that name it are checked against; `None` for a policy.
+    pub root: Option<Arc<TrustRoot>>,
 }
 
 /// The kinds of our resources.
@@ -56,8 +61,8 @@ pub enum Outcome {
     },
     /// A trust root that is to be fetched from a repository, and of which there is nothing yet.
     NotFetched {
-        /// Why; `None` before an attempt has ended.
-        error: Option<String>,
+        /// How fetching goes; without an error before an attempt has ended.
+        status: tuf::Status,
     },
     /// A policy in force.
     Policy,
@@ -65,5 +70,12 @@ pub enum Outcome {
     TrustRoot {
         /// What it holds, for a person.
         holds: String,
+    },
+    /// A trust root that names a ConfigMap which was read, and which cannot be used.
+    Unusable {
+        /// Why.
+        error: CompileError,
+        /// Whether what the ConfigMap held before stays in force.
+        last_good: bool,
     },
 }

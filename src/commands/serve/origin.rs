@@ -163,7 +163,8 @@ impl Cluster {
             watching.task.await;
             ("watch on the cluster", Ok(()))
         });
-        let writing = status::run(client.clone(), watching.reports, leader);
+        let reports = watching.reports;
+        let writing = status::run(client.clone(), reports.clone(), leader.clone());
         parts.spawn(async move {
             writing.await;
             ("status writer", Ok(()))
@@ -173,6 +174,11 @@ impl Cluster {
         parts.spawn(async move {
             sending.await;
             ("event sender", Ok(()))
+        });
+        let telling = Arc::clone(&observer).of_trust_roots(reports, leader);
+        parts.spawn(async move {
+            telling.await;
+            ("events on trust roots", Ok(()))
         });
         Ok(Feeds {
             snapshots: watching.snapshots,

@@ -155,7 +155,7 @@ pub(super) async fn load_policies(
     let problem = |error| VerifyError::Policies(one_line(&error));
     let sources = files::load(paths, default).map_err(problem)?.sources();
     let settings = tuf::Settings {
-        default: None,
+        default: tuf::DefaultRoot::Unchanging,
         folder: args.outside.tuf_state.clone(),
         mirrors: inputs::mirrors(&args.outside, options(args)?),
         schedule: tuf::Schedule::default(),

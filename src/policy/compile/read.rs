@@ -11,10 +11,15 @@ use crate::verdict::printable;
 /// # Errors
 /// The first field that is unknown, missing or of another type, with its path.
 pub fn read_spec<T: DeserializeOwned>(spec: &Value) -> Result<T, CompileError> {
-    serde_path_to_error::deserialize(spec).map_err(|error| {
+    read_at("spec", spec)
+}
+
+/// The same for the part of it at this path.
+pub(super) fn read_at<T: DeserializeOwned>(at: &str, part: &Value) -> Result<T, CompileError> {
+    serde_path_to_error::deserialize(part).map_err(|error| {
         let path = match error.path().to_string() {
-            root if root == "." => "spec".to_owned(),
-            path => format!("spec.{path}"),
+            root if root == "." => at.to_owned(),
+            path => format!("{at}.{path}"),
         };
         let text = error.inner().to_string();
         match unknown_field(&text) {

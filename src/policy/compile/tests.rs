@@ -304,6 +304,7 @@ fn trust_roots_are_inline_or_files() {
         (json!({}), "spec.trustedRoot"),
         (json!({"trustedRoot": 7}), "spec.trustedRoot"),
         (json!({"trustedRoot": {"file": "a", "mediaType": "x"}}), "spec.trustedRoot.file"),
+        (json!({"trustedRoot": {"secretRef": {"name": "a"}}}), "spec.trustedRoot.secretRef"),
         (json!({"remote": {"mirror": "x"}}), "spec.remote"),
         (json!({"trustedRoot": "{}", "sigstoreKeys": {}}), "spec.sigstoreKeys"),
         (json!({"trustedRoot": "{}", "tuf": {"mirror": "x", "root": "{}"}}), "spec.tuf"),

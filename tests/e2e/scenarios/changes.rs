@@ -15,6 +15,7 @@ use super::support::keyless;
 use super::support::refused;
 use super::support::signed;
 use crate::registries::REFERRERS;
+use crate::sigstore::trust_root;
 use crate::tegata::NAMESPACE as TEGATA;
 use crate::world::World;
 
@@ -73,6 +74,52 @@ pub async fn of_a_key_in_a_secret(world: &mut World) -> Result<()> {
     refused(world, "rotation", &image.tagged, EFFECT, &["[policy-invalid]", "team-key"]).await?;
     world.apply(&secret(&old)).await?.success()?;
     admitted(world, "rotation", &image.tagged, EFFECT).await
+}
+
+/// A trust root in a ConfigMap: another instance's, something else, none, and the first one again.
+pub async fn of_a_trust_root_in_a_config_map(world: &mut World) -> Result<()> {
+    world.namespace("renewal", &[]).await?;
+    let image = signed(world, "renewal/app", &RELEASE).await?.tagged;
+    let config_map = |root: &str| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": { "name": "renewed", "namespace": TEGATA },
+            "data": { "trusted_root.json": root },
+        })
+    };
+    let reference = json!({ "configMapRef": { "name": "renewed" } });
+    let root = trust_root("renewed", &reference);
+    let ours = std::fs::read_to_string(world.sigstore.trusted_root_file())?;
+    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/trust/trusted_root.json");
+    let other = std::fs::read_to_string(other)?;
+    let mut authority = keyless(world, &RELEASE);
+    authority["keyless"]["trustRootRef"] = json!("renewed");
+    let missing = ["[policy-invalid]", "renewed"];
+
+    world.apply(&config_map(&ours)).await?.success()?;
+    apply_ready(world, &root).await?;
+    apply_ready(world, &cluster_policy("renewal", "renewal", json!([authority]))).await?;
+    admitted(world, "renewal", &image, EFFECT).await?;
+    world.apply(&config_map(&other)).await?.success()?;
+    refused(world, "renewal", &image, EFFECT, &["renewal", "step"]).await?;
+    world.apply(&config_map(&ours)).await?.success()?;
+    admitted(world, "renewal", &image, EFFECT).await?;
+
+    // What is wrong keeps the last good one, and is told at the trust root.
+    world.apply(&config_map("{}")).await?.success()?;
+    let wait = "--for=jsonpath={.status.conditions[0].reason}=InvalidConfigMap";
+    world.kubectl(&["wait", wait, "trustroot/renewed", "--timeout=10s"]).await?.success()?;
+    admitted(world, "renewal", &image, EFFECT).await?;
+
+    world.kubectl(&["delete", "configmap", "renewed", "-n", TEGATA]).await?.success()?;
+    refused(world, "renewal", &image, EFFECT, &missing).await?;
+    let wait = "--for=jsonpath={.status.conditions[0].reason}=ConfigMapMissing";
+    world.kubectl(&["wait", wait, "trustroot/renewed", "--timeout=10s"]).await?.success()?;
+    world.apply(&config_map("{}")).await?.success()?;
+    refused(world, "renewal", &image, EFFECT, &missing).await?;
+    world.apply(&config_map(&ours)).await?.success()?;
+    admitted(world, "renewal", &image, EFFECT).await
 }
 
 /// The labels of a namespace.

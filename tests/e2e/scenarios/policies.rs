@@ -42,6 +42,10 @@ pub async fn of_the_examples_are_accepted_without_a_warning(world: &mut World) -
     // What the comment in `in-cluster/key-in-secret.yaml` has made.
     let secret = secret("platform-key", &key);
     world.apply(&secret).await?.success()?;
+    // And what that in `in-cluster/trust-root-in-configmap.yaml` has.
+    let root = std::fs::read_to_string(package("examples/trust/trusted_root.json"))?;
+    let config_map = config_map("instance-root", &root);
+    world.apply(&config_map).await?.success()?;
     let mut examples = vec![];
     for folder in EXAMPLES {
         examples.extend(objects_in(&package(folder))?);
@@ -72,6 +76,7 @@ pub async fn of_the_examples_are_accepted_without_a_warning(world: &mut World) -
         delete(world, object).await.with_context(|| file.clone())?;
     }
     delete(world, &secret).await?;
+    delete(world, &config_map).await?;
     print!("({} accepted) ", examples.len());
     Ok(())
 }
@@ -214,6 +219,15 @@ fn secret(name: &str, key: &str) -> Value {
         "kind": "Secret",
         "metadata": { "name": name, "namespace": TEGATA },
         "stringData": { "cosign.pub": key },
+    })
+}
+
+fn config_map(name: &str, root: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": { "name": name, "namespace": TEGATA },
+        "data": { "trusted_root.json": root },
     })
 }
 

@@ -9,7 +9,8 @@ const OWN: &str = "tegata-system";
 
 fn place(kind: KeyHolder, namespace: &str, key: Option<&str>) -> KeyPlace {
     let (namespace, name) = (namespace.to_owned(), "signer".to_owned());
-    KeyPlace { kind, namespace, name, key: key.map(str::to_owned) }
+    let entry = key.map_or(Entry::Usual("cosign.pub"), |key| Entry::Named(key.to_owned()));
+    KeyPlace { kind, namespace, name, entry }
 }
 
 fn cluster(found: impl IntoIterator<Item = (KeyPlace, Result<String, String>)>) -> References {

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
 
@@ -63,6 +65,10 @@ fn spec(spec: Value) -> api::TrustRootSpec {
     serde_json::from_value(spec).unwrap()
 }
 
+fn cluster() -> Keys {
+    Keys::Cluster { own_namespace: "tegata-system".to_owned(), found: BTreeMap::new() }
+}
+
 #[test]
 fn single_keys_mean_what_the_trusted_root_of_them_means() {
     let (keys, root) = public_good();
@@ -84,7 +90,7 @@ fn single_keys_mean_what_the_trusted_root_of_them_means() {
     }
     let compiled = compile_trust_root(&spec).unwrap();
     assert_eq!(format!("{compiled:?}"), format!("{:?}", TrustRoot::public_good()));
-    assert_eq!(check_trust_root(&spec), Ok(Vec::new()));
+    assert_eq!(check_trust_root(&spec, &cluster()), Ok(Vec::new()));
 }
 
 #[test]
@@ -185,7 +191,7 @@ fn a_repository_is_described_and_not_asked() {
         let spec = spec(json!({ "tuf": tuf }));
         let wanted = TrustRootSource::Tuf(Box::new(public.clone()));
         assert_eq!(trust_root_source(&spec), Ok(wanted));
-        assert_eq!(check_trust_root(&spec), Ok(Vec::new()));
+        assert_eq!(check_trust_root(&spec, &cluster()), Ok(Vec::new()));
         assert_eq!(compile_trust_root(&spec).unwrap_err().path, "spec.tuf");
     }
     let named = json!({ "mirror": "https://m.example/a", "root": root, "target": "b/c.json" });
@@ -209,8 +215,98 @@ fn rejects_a_repository_that_cannot_be_asked() {
     for (field, value, problem) in cases {
         let mut tuf = json!({ "mirror": "https://m.example", "root": root });
         tuf[field] = json!(value);
-        let error = check_trust_root(&spec(json!({ "tuf": tuf }))).unwrap_err();
+        let error = check_trust_root(&spec(json!({ "tuf": tuf })), &cluster()).unwrap_err();
         assert_eq!(error.path, format!("spec.tuf.{field}"));
         assert!(error.problem.contains(problem), "{error}");
+    }
+}
+
+fn reference(reference: Value) -> api::TrustRootSpec {
+    spec(json!({ "trustedRoot": { "configMapRef": reference } }))
+}
+
+#[test]
+fn a_config_map_is_named_and_not_read() {
+    let named =
+        reference(json!({ "name": "roots", "key": "a.json", "namespace": "tegata-system" }));
+    let TrustRootSource::ConfigMap(named) = trust_root_source(&named).unwrap() else {
+        panic!("a ConfigMap")
+    };
+    let place = trust_root_place(&named, "tegata-system").unwrap();
+    assert_eq!(place.to_string(), "ConfigMap tegata-system/roots, entry `a.json`");
+    let short = reference(json!({ "name": "roots" }));
+    assert_eq!(check_trust_root(&short, &cluster()), Ok(Vec::new()));
+    let error = compile_trust_root(&short).unwrap_err();
+    assert_eq!((error.path.as_str(), error.missing), (REFERENCE, true));
+    for (fields, wanted) in [
+        (json!({ "trustedRoot": { "configMapRef": {} } }), Some("trustedRoot.configMapRef")),
+        (json!({ "trustedRoot": { "file": "x" } }), Some("trustedRoot")),
+        (json!({ "trustedRoot": { "configMapRef": {} }, "tuf": {} }), None),
+    ] {
+        assert_eq!(trust_root_field(&fields), wanted, "{fields}");
+    }
+}
+
+#[test]
+fn rejects_references_that_cannot_be_followed() {
+    for (reference, field, text) in [
+        (json!({}), "", "missing field `name`"),
+        (json!("roots"), "", "expected struct KeyReference"),
+        (json!({ "name": 7 }), ".name", "expected a string"),
+        (json!({ "name": "" }), ".name", "no name of an object"),
+        (json!({ "name": "../x" }), ".name", "no name of an object"),
+        (json!({ "name": "a,b=c" }), ".name", "no name of an object"),
+        (json!({ "name": "roots", "key": "" }), ".key", "no name of an entry"),
+        (json!({ "name": "roots", "key": "a/b" }), ".key", "no name of an entry"),
+        (json!({ "name": "roots", "key": null }), ".key", "no value"),
+        (json!({ "name": "roots", "keys": "a" }), ".keys", "wanted `key`"),
+        (
+            json!({ "name": "roots", "namespace": "team" }),
+            ".namespace",
+            "`team`, but a TrustRoot reads from Tegata's namespace, and from no other, wanted no \
+             `namespace`, or `tegata-system`",
+        ),
+    ] {
+        let spec = spec(json!({ "trustedRoot": { "configMapRef": reference } }));
+        let error = check_trust_root(&spec, &cluster()).unwrap_err();
+        assert_eq!((error.path.as_str(), error.missing), (&*format!("{REFERENCE}{field}"), false));
+        assert!(error.to_string().contains(text), "{error}");
+    }
+    let beside = spec(json!({ "trustedRoot": { "configMapRef": { "name": "a" }, "x": 1 } }));
+    let error = check_trust_root(&beside, &cluster()).unwrap_err();
+    assert_eq!(error.path, REFERENCE);
+    assert!(error.problem.contains("beside other fields"), "{error}");
+    let secret = spec(json!({ "trustedRoot": { "secretRef": { "name": "a" } } }));
+    let error = check_trust_root(&secret, &cluster()).unwrap_err();
+    assert_eq!(error.path, "spec.trustedRoot.secretRef");
+    assert!(error.to_string().contains("wanted a ConfigMap in `configMapRef`"), "{error}");
+    let error = check_trust_root(&reference(json!({ "name": "a" })), &Keys::NoCluster).unwrap_err();
+    assert_eq!(error.path, REFERENCE);
+    assert!(error.to_string().contains("`{file: NAME}`"), "{error}");
+}
+
+#[test]
+fn says_what_is_wrong_with_a_config_maps_content_and_quotes_nothing_else() {
+    let TrustRootSource::ConfigMap(named) =
+        trust_root_source(&reference(json!({ "name": "roots" }))).unwrap()
+    else {
+        panic!("a ConfigMap")
+    };
+    let place = trust_root_place(&named, "tegata-system").unwrap();
+    assert!(referred_trust_root(&place, SIGSTORE_PRODUCTION_TRUSTED_ROOT).is_ok());
+    let empty = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#;
+    for (content, problem) in [
+        ("hunter2", "ConfigMap tegata-system/roots holds no trusted root"),
+        (r#"{"mediaType":"hunter2"}"#, "ConfigMap tegata-system/roots holds no trusted root"),
+        (
+            empty,
+            "ConfigMap tegata-system/roots holds no trusted root that can be used: holds no \
+             certificate authority",
+        ),
+    ] {
+        let error = referred_trust_root(&place, content).unwrap_err();
+        assert_eq!((error.path.as_str(), error.missing), (REFERENCE, false));
+        assert!(error.problem.starts_with(problem), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }

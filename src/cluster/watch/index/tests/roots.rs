@@ -1,6 +1,8 @@
 //! Trust roots that are fetched.
 use super::*;
 use crate::trust_root::tuf;
+use crate::tuf::Failure;
+use crate::tuf::FailureKind;
 use crate::tuf::Published;
 use crate::tuf::Status;
 
@@ -23,9 +25,13 @@ fn fetched(root: &Arc<TrustRoot>) -> Published {
     Published { root: Some(Arc::clone(root)), status }
 }
 
+fn away() -> Status {
+    let (kind, problem) = (FailureKind::Unavailable, "away".to_owned());
+    Status { failures: 1, error: Some(Failure { kind, problem }), ..Status::default() }
+}
+
 fn failing(root: Option<&Arc<TrustRoot>>) -> Published {
-    let status = Status { failures: 1, error: Some("away".to_owned()), ..Status::default() };
-    Published { root: root.cloned(), status }
+    Published { root: root.cloned(), status: away() }
 }
 
 fn publish(cluster: &mut Cluster, sources: &[(&str, Published)]) {
@@ -64,7 +70,7 @@ fn a_repository_is_followed_and_denies_until_it_was_fetched() {
     cluster.apply(&Source::TrustRoots, "private", repository("a"));
     assert!(cluster.state().starts_with(MISSING), "{}", cluster.state());
     assert!(cluster.index.roots_pending());
-    assert_eq!(cluster.outcome(Kind::TrustRoot), Outcome::NotFetched { error: None });
+    assert_eq!(cluster.outcome(Kind::TrustRoot), Outcome::NotFetched { status: Status::default() });
     let sources = cluster.index.sources();
     assert_eq!(sources.keys().collect::<Vec<_>>(), ["TrustRoot/private"]);
     assert_eq!(sources["TrustRoot/private"].id(), id("a"));
@@ -72,8 +78,7 @@ fn a_repository_is_followed_and_denies_until_it_was_fetched() {
     publish(&mut cluster, &[("a", failing(None)), ("b", fetched(&root()))]);
     assert!(cluster.state().starts_with(MISSING), "another's root is none of its own");
     assert!(!cluster.index.roots_pending(), "there is an answer");
-    let error = Some("away".to_owned());
-    assert_eq!(cluster.outcome(Kind::TrustRoot), Outcome::NotFetched { error });
+    assert_eq!(cluster.outcome(Kind::TrustRoot), Outcome::NotFetched { status: away() });
 }
 
 #[test]
@@ -91,7 +96,7 @@ fn what_is_fetched_reaches_policies_each_time_and_stays_while_refreshing_fails()
         panic!("fetched")
     };
     assert!(holds.starts_with("certificate authorities: 2"), "{holds}");
-    assert_eq!(status.error.as_deref(), Some("away"));
+    assert_eq!(status, away());
 }
 
 #[test]
