@@ -254,12 +254,15 @@ impl<S: Store> Finder<'_, S> {
         match self.once(&self.manifests, digest, read).await {
             Ok(bytes) => Box::pin(self.examine(place, digest, &bytes)).await,
             Err(error) => {
-                let failure = error.failure(Subject::Evidence);
                 let format = match descriptor.artifact_type.as_deref() {
-                    Some(COSIGN_SIGNATURE_TYPE | COSIGN_ATTESTATION_TYPE) => Format::Legacy,
-                    _ => Format::Bundle,
+                    Some(COSIGN_SIGNATURE_TYPE | COSIGN_ATTESTATION_TYPE | ENVELOPE_MEDIA_TYPE) => {
+                        Format::Legacy
+                    }
+                    Some(text) if text.starts_with(BUNDLE_PREFIX) => Format::Bundle,
+                    // It may be of either, and so is missing to whoever accepts one of them.
+                    _ => return Found::problem(place, &error),
                 };
-                Found { candidates: vec![failed(place, digest, format, failure)], problems: vec![] }
+                single(failed(place, digest, format, error.failure(Subject::Evidence)))
             }
         }
     }

@@ -280,10 +280,7 @@ async fn a_tag_on_a_referrer_hides_it_from_nobody() {
 async fn a_fallback_tag_with_too_much_loses_nothing_else() {
     let fixture = Fixture::new().await;
     fixture.registry.set_referrers_api(false);
-    let entry = |digest: &Digest| {
-        json!({"digest": digest.to_string(), "size": 1,
-            "artifactType": "application/vnd.oci.empty.v1+json"})
-    };
+    let entry = |digest: &Digest| json!({"digest": digest.to_string(), "size": 1, "artifactType": BUNDLE_TYPE});
     let mut manifests = vec![entry(&fixture.sign_bundle("{}"))];
     manifests.extend((0..MAX_CANDIDATES).map(|n| entry(&Digest::sha256_of(&n.to_be_bytes()))));
     let index = json!({"schemaVersion": 2, "manifests": manifests});
