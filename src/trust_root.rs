@@ -268,6 +268,28 @@ mod tests {
     }
 
     #[test]
+    fn bounds_bytes_and_entries_from_both_sides() {
+        let mut text = SIGSTORE_PRODUCTION_TRUSTED_ROOT.to_owned();
+        text.push_str(&" ".repeat(MAX_BYTES - text.len()));
+        assert!(TrustRoot::from_json(&text).is_ok());
+        text.push(' ');
+        let error = TrustRoot::from_json(&text).unwrap_err();
+        assert_eq!(error.problem, "1048577 bytes; the limit is 1048576");
+        for field in ["tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities"] {
+            let of = |count: usize| {
+                let mut document: Value =
+                    serde_json::from_str(SIGSTORE_PRODUCTION_TRUSTED_ROOT).unwrap();
+                let first = document[field][0].clone();
+                document[field] = json!(vec![first; count]);
+                TrustRoot::from_json(&document.to_string())
+            };
+            assert_eq!(of(MAX_ENTRIES).unwrap().problems(), &[] as &[String], "{field}");
+            let error = of(MAX_ENTRIES + 1).unwrap_err();
+            assert_eq!(error.problem, format!("`{field}` has 65 entries; the limit is 64"));
+        }
+    }
+
+    #[test]
     fn rejects_what_is_no_trust_root() {
         for text in ["", "[]", "{}", r#"{"mediaType":"text/plain"}"#] {
             assert!(TrustRoot::from_json(text).is_err(), "{text}");

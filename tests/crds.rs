@@ -160,7 +160,9 @@ fn every_example_compiles() {
     let policies = loaded.snapshot.policies();
     assert!(policies.len() >= 6, "{}", policies.len());
     assert!(policies.iter().all(|policy| matches!(policy, PolicyState::Ready(_))));
-    assert!(loaded.trust_roots.contains_key("private"));
+    for name in ["acme-log", "acme-sigstore", "carried-in", "private"] {
+        assert!(loaded.trust_roots.contains_key(name), "{name}");
+    }
 }
 
 #[test]

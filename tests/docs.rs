@@ -5,12 +5,15 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::CommandFactory as _;
 use jiff::Timestamp;
+use serde_json::Value;
 use tegata::admission::Outcome;
 use tegata::args::Args;
+use tegata::files;
 use tegata::metrics;
 use tegata::metrics::Decided;
 use tegata::metrics::RequestOutcome;
@@ -18,6 +21,7 @@ use tegata::metrics::Stage;
 use tegata::policy::Mode;
 use tegata::policy::OnUnavailable;
 use tegata::policy::PolicySnapshot;
+use tegata::trust_root::TrustRoot;
 use tegata::verdict::PolicyReport;
 use tegata::verdict::Reason;
 use tegata::verdict::Step;
@@ -204,13 +208,13 @@ fn calls(text: &str) -> Vec<String> {
 fn flags_in_the_documentation_exist() {
     let flags = flags();
     // Of the other programs that the documents call.
-    let foreign = ["--create-namespace", "--locked", "--path", "--set"];
+    let foreign = ["--create-namespace", "--locked", "--path", "--set", "--values"];
     let mut seen = BTreeSet::new();
     for path in ["README.md", ".github/CONTRIBUTING.md", "CHANGELOG.md"] {
         for call in calls(&read(path)) {
             for word in call.split_whitespace().filter(|word| word.starts_with("--")) {
                 let flag = word.split(['=', '[', ',', ')', ';']).next().unwrap();
-                if flag == "--" || foreign.contains(&flag) {
+                if flag == "--" || flag.starts_with("---") || foreign.contains(&flag) {
                     continue;
                 }
                 assert!(flags.contains(flag), "{path} names {flag}, which no command has: {call}");
@@ -285,6 +289,73 @@ fn links_lead_somewhere() {
             assert!(target.exists(), "{path} links to {}, which is absent", target.display());
         }
     }
+}
+
+/// What the README shows to be copied is a policy, once it stands in one.
+#[test]
+fn policies_in_the_readme_compile() {
+    let readme = read("README.md");
+    let blocks = readme.split("```yaml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+    let root = Arc::new(TrustRoot::public_good());
+    let mut whole = BTreeSet::new();
+    let mut seen = 0;
+    for block in blocks.filter(|block| block.contains("authorities:\n")) {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = match block.contains("kind: ") {
+            true => block.to_owned(),
+            false => {
+                let spec = block.lines().map(|line| format!("  {line}\n")).collect::<String>();
+                let head = "apiVersion: tegata.dev/v1alpha1\nkind: ClusterImagePolicy\n";
+                format!("{head}metadata: {{name: x}}\nspec:\n  images: [{{glob: '**'}}]\n{spec}")
+            }
+        };
+        fs::write(folder.path().join("policy.yaml"), policy).unwrap();
+        // The trust root that it names, of the example that shows it.
+        if block.contains("trustRootRef: ") {
+            let of = "examples/policies/private-sigstore.yaml";
+            fs::write(folder.path().join("root.yaml"), read(of)).unwrap();
+        }
+        let loaded = files::load_strict(&[folder.path().to_owned()], &root);
+        if let Err(problem) = loaded {
+            panic!("{block}\n{problem}");
+        }
+        let words = [
+            "githubWorkflow",
+            "gitlabPipeline",
+            "googleServiceAccount",
+            "email",
+            "key:",
+            "trustRootRef",
+            "url:",
+            "slsaProvenance",
+            "vulnerabilities",
+            "certificate:",
+            "threshold",
+        ];
+        whole.extend(words.into_iter().filter(|word| block.contains(word)));
+        seen += 1;
+    }
+    assert!(seen >= 9 && whole.len() == 11, "{seen} policies, of {whole:?}");
+}
+
+/// The values that examples show are values of the chart.
+#[test]
+fn values_in_examples_exist() {
+    fn check(values: &Value, known: &Value, path: &str) {
+        let (Some(values), Some(known)) = (values.as_object(), known.as_object()) else { return };
+        // What the chart leaves empty takes any names: the server's own tests know them.
+        for (name, value) in values.iter().filter(|_| !known.is_empty()) {
+            let path = format!("{path}.{name}");
+            let known = known.get(name).unwrap_or_else(|| panic!("the chart has no value {path}"));
+            check(value, known, &path);
+        }
+    }
+    let yaml = |path: &str| -> Value {
+        serde_saphyr::from_str_with_options(&read(path), serde_saphyr::options! {}).unwrap()
+    };
+    let values = yaml("examples/air-gapped/values.yaml");
+    check(&values, &yaml("charts/tegata/values.yaml"), "");
+    assert_eq!(values["offline"], true);
 }
 
 /// Files and folders of this repository that the README's text and commands name.

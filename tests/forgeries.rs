@@ -27,6 +27,8 @@ use self::virtual_sigstore::VirtualSigstore;
 
 #[path = "forgeries/attestation.rs"]
 mod attestation;
+#[path = "forgeries/bounds.rs"]
+mod bounds;
 #[path = "forgeries/missing.rs"]
 mod missing;
 #[path = "support/virtual_sigstore.rs"]

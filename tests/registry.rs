@@ -16,6 +16,8 @@ mod support;
 mod addresses;
 #[path = "registry/auth.rs"]
 mod auth;
+#[path = "registry/bounds.rs"]
+mod bounds;
 #[path = "registry/candidates.rs"]
 mod candidates;
 #[path = "registry/discovery.rs"]

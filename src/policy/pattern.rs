@@ -178,8 +178,12 @@ mod tests {
             let error = TextMatcher::regex(pattern).unwrap_err();
             assert!(error.problem.contains(problem), "{pattern}: {error}");
         }
-        assert!(TextMatcher::exact("").is_err());
-        assert!(TextMatcher::glob("").is_err());
+        let longest = &long[1..];
+        for matcher in [TextMatcher::exact, TextMatcher::glob, TextMatcher::regex] {
+            assert!(matcher("").is_err());
+            assert!(matcher(longest).unwrap().matches(longest));
+            assert!(matcher(&long).unwrap_err().problem.contains("bytes, more than"));
+        }
     }
 
     #[test]

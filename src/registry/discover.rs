@@ -102,23 +102,20 @@ pub(super) async fn discover<S: Store>(store: &S, query: &EvidenceQuery) -> Evid
         Box::pin(finder.referrers()),
         Box::pin(finder.fallback()),
     );
-    let fallback = match (supported, fallback.problems.is_empty()) {
-        (true, false) => Found::default(),
-        _ => fallback,
-    };
+    // With the API nothing need be there; what is there counts all the same.
+    let fallback = if supported { Found { problems: Vec::new(), ..fallback } } else { fallback };
     assemble(query, [signatures, attestations, referrers, fallback])
 }
 
 fn assemble(query: &EvidenceQuery, places: [Found; 4]) -> Evidence {
-    let (mut candidates, mut problems) = (Vec::new(), Vec::new());
-    let mut seen: BTreeSet<Digest> = BTreeSet::new();
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let mut problems = Vec::new();
     for found in places {
-        let known = seen.clone();
+        let known = candidates.len();
         for candidate in found.candidates {
-            if known.contains(&candidate.manifest) {
+            if candidates.iter().take(known).any(|one| stands_for(one, &candidate)) {
                 continue;
             }
-            seen.insert(candidate.manifest.clone());
             if candidates.len() == MAX_CANDIDATES {
                 problems.push(surplus(candidate.place));
                 break;
@@ -129,6 +126,15 @@ fn assemble(query: &EvidenceQuery, places: [Found; 4]) -> Evidence {
     }
     problems.dedup();
     Evidence { query: query.clone(), candidates, problems }
+}
+
+/// Whether what was found of a manifest in one place says all that another place's would. A tag is
+/// for one kind of payload: what stands there in vain may be good where any may stand.
+fn stands_for(known: &Candidate, candidate: &Candidate) -> bool {
+    let in_vain = is_classic(known.place)
+        && candidate.content.is_ok()
+        && (known.content.is_err() || known.format == Format::Bundle);
+    known.manifest == candidate.manifest && !in_vain
 }
 
 /// What one place holds.
@@ -248,12 +254,15 @@ impl<S: Store> Finder<'_, S> {
         match self.once(&self.manifests, digest, read).await {
             Ok(bytes) => Box::pin(self.examine(place, digest, &bytes)).await,
             Err(error) => {
-                let failure = error.failure(Subject::Evidence);
                 let format = match descriptor.artifact_type.as_deref() {
-                    Some(COSIGN_SIGNATURE_TYPE | COSIGN_ATTESTATION_TYPE) => Format::Legacy,
-                    _ => Format::Bundle,
+                    Some(COSIGN_SIGNATURE_TYPE | COSIGN_ATTESTATION_TYPE | ENVELOPE_MEDIA_TYPE) => {
+                        Format::Legacy
+                    }
+                    Some(text) if text.starts_with(BUNDLE_PREFIX) => Format::Bundle,
+                    // It may be of either, and so is missing to whoever accepts one of them.
+                    _ => return Found::problem(place, &error),
                 };
-                Found { candidates: vec![failed(place, digest, format, failure)], problems: vec![] }
+                single(failed(place, digest, format, error.failure(Subject::Evidence)))
             }
         }
     }

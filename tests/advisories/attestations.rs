@@ -13,6 +13,7 @@ use crate::evidence::CHEAP;
 use crate::gate::ALICE;
 use crate::gate::Gate;
 use crate::gate::ISSUER;
+use crate::gate::REPOSITORY;
 use crate::policy::keyed;
 use crate::policy::keyless;
 use crate::virtual_sigstore::Algorithm;
@@ -213,6 +214,19 @@ async fn rejects_an_attestation_of_too_many_subjects_before_looking_at_each() {
         gate.admit().await.assert_denied(Reason::EvidenceTooLarge);
         assert!(start.elapsed() < CHEAP, "{:?}", start.elapsed());
     }
+}
+
+/// Whoever may set tags, and nothing else, hides no attestation behind one.
+#[tokio::test]
+async fn a_signature_tag_on_an_attestation_hides_it_from_nobody() {
+    let gate = gate(keyless(ALICE, ISSUER)).await;
+    let signing = gate.alice().predicate(PROVENANCE, json!({})).bundle(Version::V03);
+    let attestation = signing.sign(&gate.digest).oci();
+    gate.push(&attestation);
+    gate.admit().await.assert_verified();
+    let tag = format!("{}.sig", gate.digest.tag_form());
+    gate.registry.tag(REPOSITORY, &tag, &attestation.digest());
+    gate.admit().await.assert_verified();
 }
 
 /// CVE-2023-33199, CVE-2026-23831: error, no panic, whatever body an annotation holds.

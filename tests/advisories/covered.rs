@@ -1,4 +1,4 @@
-//! The table at the top of `tests/advisories.rs` names tests that exist.
+//! The table at the top of `tests/advisories.rs` names tests that exist, and the build runs them.
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -30,4 +30,18 @@ fn every_test_that_the_table_names_exists() {
     }
     assert_eq!(missing, [] as [String; 0]);
     assert!(rows.len() > 30 && named.len() > 40, "{} rows, {} tests", rows.len(), named.len());
+}
+
+/// Portieris 0.14.2: tests that nobody runs find nothing.
+#[test]
+fn the_build_counts_the_tests_that_ran() {
+    let build = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/run");
+    let build = std::fs::read_to_string(build).unwrap();
+    for (name, ran, least) in [("minimum", "passed", 600), ("minimum_e2e", "ran", 60)] {
+        let set = build.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
+        let set: usize = set.unwrap().parse().unwrap();
+        assert!(set >= least, "{name} is {set}");
+        let held = format!("[ \"${ran}\" -ge \"${name}\" ] || fail ");
+        assert!(build.contains(&held), "{held} is not in .ci/run");
+    }
 }

@@ -6,6 +6,7 @@ use tegata::verdict::Reason;
 
 use crate::fake_registry::Fault;
 use crate::gate::ALICE;
+use crate::gate::Answer;
 use crate::gate::BOB;
 use crate::gate::Gate;
 use crate::gate::ISSUER;
@@ -17,6 +18,7 @@ use crate::policy::with;
 use crate::review;
 use crate::review::NAMESPACE;
 use crate::review::pod;
+use crate::virtual_sigstore::Log;
 
 fn pass() -> Value {
     json!({ "static": { "action": "pass" } })
@@ -61,6 +63,35 @@ async fn a_name_that_looks_like_a_trusted_one_is_not_covered() {
         for image in lookalikes {
             println!("{glob} {image}");
             gate.create(&pod(&[image])).await.assert_denied(Reason::PolicyNone);
+        }
+    }
+}
+
+/// CVE-2026-22772: a pattern for an issuer that also matches a host of somebody else's. The whole
+/// text is compared, and no issuer is ever asked.
+#[tokio::test]
+async fn rejects_an_issuer_that_only_looks_like_the_trusted_one() {
+    let mut authority = keyless(ALICE, ISSUER);
+    let identity = &mut authority["keyless"]["identities"][0];
+    *identity = json!({ "issuerRegExp": "https://(login|issuer)[.]example", "subject": ALICE });
+    for (issuer, trusted) in [
+        (ISSUER, true),
+        ("https://issuer.example.attacker.test", false),
+        ("https://issuer.example@attacker.test", false),
+        ("https://attacker.test/https://issuer.example", false),
+        ("https://issuer.example/", false),
+        ("https://issuer.example:8443", false),
+        ("https://issuer.example\n", false),
+        ("https://issuerxexample", false),
+        ("http://issuer.example", false),
+    ] {
+        let mut gate = Gate::new().await;
+        gate.demand(std::slice::from_ref(&authority));
+        gate.attach(gate.sigstore.keyless(ALICE, issuer).log(Log::RekorV1));
+        println!("{issuer:?}");
+        match trusted {
+            true => gate.admit().await.assert_verified(),
+            false => gate.admit().await.assert_denied(Reason::IssuerMismatch),
         }
     }
 }
@@ -160,6 +191,44 @@ async fn exceptions_never_add_up() {
     gate.admit().await.assert_denied(Reason::ThresholdUnmet);
     gate.attach(gate.signer(BOB));
     assert!(gate.admit().await.allowed());
+}
+
+/// Reported elsewhere: the policy that was asked last, or first, speaks for all.
+#[tokio::test]
+async fn a_policy_that_warns_neither_softens_nor_hides_one_that_enforces() {
+    let of = |name: &str, mode: &str, subject: &str| {
+        with(cluster(name, &[keyless(subject, ISSUER)]), "mode", mode)
+    };
+    for lenient in ["warn", "audit"] {
+        // In the order of documents, and in that of names.
+        for (strict, loose, first) in [("a", "b", 0), ("b", "a", 0), ("a", "b", 1), ("b", "a", 1)] {
+            let mut gate = Gate::new().await;
+            gate.policies = vec![of(loose, lenient, BOB)];
+            gate.policies.insert(first, of(strict, "enforce", ALICE));
+            let denied = |answer: &Answer, reason| {
+                answer.assert_denied(reason);
+                let by = format!("ClusterImagePolicy {strict} ");
+                assert!(answer.message().contains(&by), "{lenient} {strict}: {answer:?}");
+            };
+            denied(&gate.admit().await, Reason::SignatureAbsent);
+            // Good for the lenient one alone.
+            gate.attach(gate.signer(BOB));
+            denied(&gate.admit().await, Reason::SubjectMismatch);
+            // Good for both, then for the strict one alone.
+            gate.attach(gate.alice());
+            gate.admit().await.assert_verified();
+            gate.policies = vec![of(loose, lenient, "carol@example.com")];
+            gate.policies.insert(first, of(strict, "enforce", ALICE));
+            let answer = gate.admit().await;
+            assert!(answer.allowed(), "{lenient} {strict}: {answer:?}");
+            assert_eq!(answer.reasons(), ["subject-mismatch"], "{lenient} {strict}");
+            let warned = answer.warnings().iter().any(|text| {
+                text.contains(&format!("ClusterImagePolicy {loose} "))
+                    && text.contains("[subject-mismatch]")
+            });
+            assert_eq!(warned, lenient == "warn", "{answer:?}");
+        }
+    }
 }
 
 /// Reported elsewhere: all of nothing is not a pass.

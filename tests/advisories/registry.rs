@@ -230,6 +230,24 @@ async fn a_format_that_is_not_accepted_never_stands_in_for_one_that_cannot_be_re
     gate.admit().await.assert_denied(Reason::SignatureFormatRefused);
 }
 
+/// Nor is a signature of another format what cannot be read and may be of any.
+#[tokio::test]
+async fn what_cannot_be_read_is_of_no_format_that_is_refused() {
+    for format in ["legacy", "bundle", "both"] {
+        let mut gate = Gate::new().await;
+        let mut authority = keyless(ALICE, ISSUER);
+        authority["signatureFormat"] = json!(format);
+        gate.demand(&[authority]);
+        let unclear = json!({ "schemaVersion": 2, "layers": [],
+            "config": { "mediaType": "application/vnd.oci.image.config.v1+json" },
+            "subject": { "digest": gate.digest.to_string() } });
+        let unclear = gate.registry.put_manifest(REPOSITORY, &unclear);
+        gate.admit().await.assert_denied(Reason::SignatureAbsent);
+        gate.registry.fault(unclear.hex(), always(503));
+        gate.admit().await.assert_denied(Reason::RegistryUnreachable);
+    }
+}
+
 /// `onUnavailable: allow` is for outages. An answer of the wrong size, shape or content is none.
 #[tokio::test]
 async fn what_a_hostile_registry_answers_is_never_an_outage() {

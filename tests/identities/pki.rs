@@ -230,6 +230,8 @@ fn rejects_what_is_no_authority_or_too_much_of_one() {
     let fits = padded(MAX_REVOCATION_LIST_BYTES);
     assert!(CertificateAuthority::from_pem(&root, None, Some(&fits)).is_ok());
     let large = padded(MAX_REVOCATION_LIST_BYTES + 2);
+    assert!(CertificateAuthority::from_pem(&root, None, Some(&list.repeat(16))).is_ok());
+    let lists = list.repeat(17);
     let many = root.repeat(MAX_AUTHORITY_CERTIFICATES + 1);
     for (roots, lists, problem) in [
         ("", None, "holds no certificate"),
@@ -239,6 +241,7 @@ fn rejects_what_is_no_authority_or_too_much_of_one() {
         (root.as_str(), Some(root.as_str()), "wanted `X509 CRL`"),
         (root.as_str(), Some(""), "0 lists"),
         (root.as_str(), Some(large.as_str()), "the limit is"),
+        (root.as_str(), Some(lists.as_str()), "17 lists"),
     ] {
         let error = CertificateAuthority::from_pem(roots, None, lists).unwrap_err();
         assert!(error.problem.contains(problem), "{error}, wanted {problem}");

@@ -20,6 +20,9 @@ use crate::support::problem;
 use crate::support::soon;
 use crate::support::within;
 
+/// A list of no referrers.
+const EMPTY: &str = r#"{"schemaVersion": 2, "manifests": []}"#;
+
 #[tokio::test]
 async fn nothing_attached_is_no_problem() {
     let fixture = Fixture::new().await;
@@ -243,6 +246,56 @@ async fn a_prefix_goes_before_the_signature_tag() {
     let query = EvidenceQuery { tag_prefix: "../../".into(), ..fixture.query() };
     let evidence = client.fetch(&query, soon()).await;
     assert_eq!(problem(&evidence, Place::SignatureTag), Some(Reason::EvidenceMalformed));
+}
+
+/// Whoever may push tags hides no bundle behind one: the tag is for one kind of payload, a referrer
+/// may be of any.
+#[tokio::test]
+async fn a_tag_on_a_referrer_hides_it_from_nobody() {
+    let fixture = Fixture::new().await;
+    let digest = fixture.sign_bundle("{\"bundle\":1}");
+    fixture.registry.tag(REPOSITORY, &fixture.signature_tag(), &digest);
+    let evidence = fixture.fetch().await;
+    let places: Vec<Place> = evidence.candidates.iter().map(|one| one.place).collect();
+    assert_eq!(places, [Place::SignatureTag, Place::Referrers]);
+    assert!(evidence.candidates.iter().all(|one| one.content.is_ok()), "{evidence:?}");
+
+    // An envelope does not belong behind the signature's tag, and does among the referrers.
+    let fixture = Fixture::new().await;
+    let mut layer = layer(&fixture.registry, "{}", json!({}));
+    layer["mediaType"] = json!(tegata::evidence::ENVELOPE_MEDIA_TYPE);
+    let manifest = json!({"schemaVersion": 2, "layers": [layer],
+        "config": {"mediaType": "application/vnd.dev.cosign.artifact.att.v1+json"},
+        "subject": {"digest": fixture.digest.to_string()}});
+    let digest = fixture.registry.put_manifest(REPOSITORY, &manifest);
+    fixture.registry.tag(REPOSITORY, &fixture.signature_tag(), &digest);
+    let query = EvidenceQuery { attestations: true, ..fixture.query() };
+    let evidence = fixture.client().fetch(&query, soon()).await;
+    let found: Vec<_> =
+        evidence.candidates.iter().map(|one| (one.place, one.content.is_ok())).collect();
+    assert_eq!(found, [(Place::SignatureTag, false), (Place::Referrers, true)]);
+}
+
+#[tokio::test]
+async fn a_fallback_tag_with_too_much_loses_nothing_else() {
+    let fixture = Fixture::new().await;
+    fixture.registry.set_referrers_api(false);
+    let entry = |digest: &Digest| json!({"digest": digest.to_string(), "size": 1, "artifactType": BUNDLE_TYPE});
+    let mut manifests = vec![entry(&fixture.sign_bundle("{}"))];
+    manifests.extend((0..MAX_CANDIDATES).map(|n| entry(&Digest::sha256_of(&n.to_be_bytes()))));
+    let index = json!({"schemaVersion": 2, "manifests": manifests});
+    let index = fixture.registry.put_manifest(REPOSITORY, &index);
+    fixture.registry.tag(REPOSITORY, &fixture.digest.tag_form(), &index);
+    let evidence = fixture.fetch().await;
+    assert!(evidence.candidates[0].content.is_ok());
+    assert_eq!(problem(&evidence, Place::FallbackTag), Some(Reason::EvidenceTooLarge));
+    // With the API on, the list that is too long is no problem, and what it names still counts.
+    fixture.registry.set_referrers_api(true);
+    fixture.registry.fault("/referrers/", Fault::AnswerFrom(1, EMPTY.into()));
+    let evidence = fixture.fetch().await;
+    assert_eq!(problem(&evidence, Place::FallbackTag), None);
+    assert_eq!(evidence.candidates[0].place, Place::FallbackTag);
+    assert!(evidence.candidates[0].content.is_ok());
 }
 
 #[tokio::test]

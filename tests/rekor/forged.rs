@@ -1,4 +1,6 @@
 //! Entries that a log hands out and that prove nothing: each is refused where an attached one is.
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use serde_json::json;
 use tegata::evidence::annotation;
@@ -8,6 +10,7 @@ use tegata::verdict::Reason;
 use super::Answer;
 use super::Cluster;
 use super::digest;
+use crate::fake_rekor::Fault;
 use crate::virtual_sigstore::Algorithm;
 use crate::virtual_sigstore::Key;
 use crate::virtual_sigstore::Log;
@@ -102,6 +105,62 @@ async fn rejects_entries_that_match_the_key_or_the_payload_only() {
         ] {
             println!("{packed:?} {part:?}");
             with(part, packed, Some(&key)).await.assert_denied(wanted);
+        }
+    }
+}
+
+/// CVE-2024-51746, CVE-2023-47122: a rogue log signs whatever it likes, under a key that it offers
+/// along with it. Nobody asks for that key, and calling itself by a trusted log's name is no help.
+#[tokio::test]
+async fn rejects_a_rogue_log_with_a_key_of_its_own() {
+    let key = Key::generate(Algorithm::P256);
+    for keyed in [false, true] {
+        for packed in [Packed::Bundle, Packed::Classic] {
+            for posing in [false, true] {
+                // The checkpoint or the promise, whichever is looked at first.
+                let wanted = match (posing, keyed) {
+                    (true, false) => Reason::InclusionPromiseInvalid,
+                    (true, true) | (false, _) => Reason::LogUnknown,
+                };
+                let mut cluster = Cluster::new().await;
+                let offered = Fault::Text(key.public_pem());
+                cluster.log.fault("publicKey", offered);
+                let trusted: Value =
+                    serde_json::from_str(&cluster.sigstore.trusted_root_json()).unwrap();
+                let trusted = trusted["tlogs"][0]["logId"]["keyId"].as_str().unwrap();
+                let trusted = hex::encode(STANDARD.decode(trusted).unwrap());
+                let signing = match keyed {
+                    true => cluster.sigstore.keyed(&key).log(Log::RekorV1),
+                    false => cluster.alice(),
+                };
+                let signing = signing.tamper(Part::LogUnknown);
+                let pose = |entries: &mut Vec<Value>| {
+                    entries.iter_mut().filter(|_| posing).for_each(|entry| {
+                        assert_ne!(entry["logID"], json!(trusted));
+                        entry["logID"] = json!(trusted);
+                    });
+                };
+                match packed {
+                    Packed::Bundle => {
+                        let mut signed = signing.bundle(Version::V03).sign(&digest());
+                        pose(&mut signed.entries);
+                        cluster.attach_bundle(signed);
+                    }
+                    Packed::Classic => {
+                        let mut signed = signing.classic().sign(&digest());
+                        pose(&mut signed.entries);
+                        cluster.attach_classic(signed);
+                    }
+                }
+                println!("{packed:?}, keyed: {keyed}, posing: {posing}");
+                let answer = match keyed {
+                    true => cluster.admit_key(&key).await,
+                    false => cluster.admit_alice().await,
+                };
+                answer.assert_denied(wanted);
+                assert_eq!(cluster.log.count("publicKey"), 0);
+                assert_eq!(cluster.log.count(""), 2, "a search and its entries, nothing else");
+            }
         }
     }
 }

@@ -6,6 +6,9 @@ use serde_json::json;
 use tegata::admission::MAX_SEARCHES;
 use tegata::evidence::annotation;
 use tegata::image::Digest;
+use tegata::rekor::limits::MAX_BATCH_BYTES;
+use tegata::rekor::limits::MAX_ENTRY_BYTES;
+use tegata::rekor::limits::MAX_INDEX_BYTES;
 use tegata::rekor::limits::MAX_LISTED;
 use tegata::verdict::Reason;
 
@@ -141,6 +144,42 @@ async fn ten_thousand_hits_are_not_looked_at_one_by_one() {
             Some(reason) => drop(answer.assert_denied(reason)),
         }
         assert!(cluster.log.count(FETCH) <= MAX_LISTED / 10);
+    }
+}
+
+/// Answers of the greatest size are read, and one byte more is not.
+#[tokio::test]
+async fn bounds_answers_from_both_sides() {
+    for (path, most) in [(SEARCH, MAX_INDEX_BYTES), (FETCH, MAX_BATCH_BYTES)] {
+        for (length, wanted) in
+            [(most, Reason::LogEntryAbsent), (most + 1, Reason::LogSearchTooLarge)]
+        {
+            let cluster = logged().await;
+            let padded = format!("[{}]", " ".repeat(length - 2));
+            cluster.log.fault(path, Fault::Text(padded));
+            println!("{path} {length}");
+            cluster.admit_alice().await.assert_denied(wanted);
+        }
+    }
+}
+
+/// An entry of the greatest size counts, and one byte more is as if it were not there.
+#[tokio::test]
+async fn bounds_an_entry_from_both_sides() {
+    for (length, admitted) in [(MAX_ENTRY_BYTES, true), (MAX_ENTRY_BYTES + 1, false)] {
+        let mut cluster = Cluster::new().await;
+        let mut signed = cluster.alice().classic().sign(&digest());
+        let entry = &mut signed.entries[0];
+        entry["attestation"] = json!({ "data": "" });
+        let rest = entry.to_string().len();
+        entry["attestation"]["data"] = json!("x".repeat(length - rest));
+        assert_eq!(entry.to_string().len(), length);
+        cluster.attach_classic(signed);
+        let answer = cluster.admit_alice().await;
+        match admitted {
+            true => answer.assert_verified(),
+            false => drop(answer.assert_denied(Reason::LogEntryAbsent)),
+        }
     }
 }
 

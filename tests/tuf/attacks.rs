@@ -321,6 +321,30 @@ fn rejects_targets_that_nobody_speaks_for() {
     assert_eq!(delegated, Err(TufError::Delegated { name: "other".to_owned() }));
 }
 
+/// CVE-2024-47534: delegations that overlap, with each other and with what the role itself names.
+/// None is followed, so that none can stand in for another.
+#[test]
+fn overlapping_delegations_exchange_no_target() {
+    let roles = Roles::new("a");
+    let mut delegating = release(&roles, 1);
+    let role = |name: &str, paths: Value| {
+        json!({ "name": name, "keyids": [roles.root[0].id], "threshold": 1, "terminating": true,
+            "paths": paths })
+    };
+    let overlapping = [role("first", json!(["*", "t"])), role("second", json!(["t", "../t"]))];
+    delegating.targets["delegations"] = json!({
+        "keys": { roles.root[0].id.as_str(): roles.root[0].entry }, "roles": overlapping,
+    });
+    let meta = json!({ "targets.json": { "version": 1 }, "first.json": { "version": 1 },
+        "second.json": { "version": 1 } });
+    delegating.snapshot["meta"] = meta;
+    let mut trusted = start(&roles);
+    assert_eq!(take(&mut trusted, &roles, &delegating), Ok(()));
+    assert!(trusted.target("t", now()).unwrap().check(b"what is exchanged").is_err());
+    let other = trusted.target("other", now()).map(drop);
+    assert_eq!(other, Err(TufError::Delegated { name: "other".to_owned() }));
+}
+
 #[test]
 fn a_target_may_be_as_large_as_a_trusted_root() {
     let roles = Roles::new("a");
@@ -389,6 +413,13 @@ fn bounds_keys_and_signatures() {
     let found = Trusted::from_root(&sign(&roles.root(1), &[&roles.root[0]])).map(drop);
     let problem = "65 keys; the limit is 64".to_owned();
     assert_eq!(found, Err(TufError::Malformed { role: Role::Root, problem }));
+    // A key of too many characters is none.
+    for (length, wanted) in [(4096, Ok(())), (4097, below(Role::Root, 0, 1))] {
+        let mut roles = Roles::new("a");
+        let public = &mut roles.root[0].entry["keyval"]["public"];
+        *public = json!(format!("{:<length$}", public.as_str().unwrap()));
+        assert_eq!(Trusted::from_root(&roles.signed_root(1, &[])).map(drop), wanted, "{length}");
+    }
 }
 
 /// Whatever field is missing or of another type: an error, no panic, and nothing is changed.

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::conditions::tests::now;
 use crate::conditions::tests::statement;
+use crate::policy::pattern::MAX_PATTERN_BYTES;
 
 const KIND: &str = "https://example.com/t";
 
@@ -146,6 +147,9 @@ fn bounds_the_text_from_both_sides() {
     let branches = |count: usize| format!("{}true", "true ? true : ".repeat(count));
     assert!(compiled(&branches(MAX_BRANCHES)).is_ok());
     assert!(compiled(&branches(MAX_BRANCHES + 1)).is_err());
+    let pattern = |bytes: usize| format!("'x'.matches('{}')", "a".repeat(bytes));
+    assert!(compiled(&pattern(MAX_PATTERN_BYTES)).is_ok());
+    assert!(compiled(&pattern(MAX_PATTERN_BYTES + 1)).is_err());
     // The sum nests as deep as it has operators, within an equation and payments.
     let sum = |terms: usize| format!("{} == 1", ["1"].repeat(terms).join("+"));
     let depth = |cel: &str| compiled(cel).err().map(|error| error.problem);

@@ -136,11 +136,35 @@ fn texts_do_not_double_without_end() {
 }
 
 #[test]
+fn bounds_a_text_from_both_sides() {
+    let most = functions::MAX_TEXT_BYTES;
+    for made in [
+        "concat(\"\", [input.text, \"\"])",
+        "sprintf(\"%s\", [input.text])",
+        "replace(input.text, \"y\", \"z\")",
+    ] {
+        let text = format!("package sigstore\nisCompliant {{ count({made}) > 1 }}");
+        let of = |bytes: usize| check(&text, &json!({ "text": "x".repeat(bytes) }));
+        assert_eq!(of(most), Ok(()), "{made}");
+        let failure = of(most + 1).unwrap_err();
+        assert_eq!(failure.reason, Reason::ConditionError, "{made}: {failure}");
+        assert!(failure.found.contains("more than 65536 bytes"), "{made}: {failure}");
+    }
+}
+
+#[test]
 fn nothing_overflows_the_stack() {
     let chain: String = (0..900).map(|i| format!("a{i} {{ a{} }}\n", i + 1)).collect();
     for text in [
         format!("package sigstore\nisCompliant {{ a0 }}\n{chain}a900 = true"),
         "package sigstore\nf(x) = y { y := f(x) }\nisCompliant { f(1) }".to_owned(),
+        "package sigstore\nf(x) = y { y := count(x) with count as f }\nisCompliant { f([1]) }"
+            .to_owned(),
+        "package sigstore\nf(x) = y { y := data.sigstore[\"f\"](x) }\nisCompliant { f(1) }"
+            .to_owned(),
+        "package sigstore\nimport data.sigstore.f as g\nf(x) = g(x)\nisCompliant { f(1) }"
+            .to_owned(),
+        "package sigstore\na := 1 f(x) =\nf(x)\nisCompliant { f(1) }".to_owned(),
         "package sigstore\nisCompliant { a }\na { b }\nb { a }".to_owned(),
         format!("package sigstore\nisCompliant {{ {}1{} }}", "(".repeat(5_000), ")".repeat(5_000)),
         format!(

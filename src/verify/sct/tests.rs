@@ -46,3 +46,13 @@ fn certificate_timestamps_of_others_get_their_verdict() {
     }
     answers.finish(8);
 }
+
+#[test]
+fn reads_a_bounded_number_of_timestamps() {
+    let vector = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes(), bytes].concat();
+    // Version, log, time, no extensions, ECDSA with SHA-256, a signature of one byte.
+    let sct = [vec![0; 1 + 32 + 8 + 2], vec![4, 3], vector(&[0])].concat();
+    let list = |count: usize| vector(&vector(&sct).repeat(count));
+    assert_eq!(parse_list(&list(MAX_SCTS)).map(|scts| scts.len()), Some(MAX_SCTS));
+    assert!(parse_list(&list(MAX_SCTS + 1)).is_none());
+}
