@@ -283,7 +283,8 @@ mod tests {
                 document[field] = json!(vec![first; count]);
                 TrustRoot::from_json(&document.to_string())
             };
-            assert_eq!(of(MAX_ENTRIES).unwrap().problems(), &[] as &[String], "{field}");
+            // Repetitions are left out; the document is read all the same.
+            assert!(of(MAX_ENTRIES).is_ok(), "{field}");
             let error = of(MAX_ENTRIES + 1).unwrap_err();
             assert_eq!(error.problem, format!("`{field}` has 65 entries; the limit is 64"));
         }
