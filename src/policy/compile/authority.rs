@@ -116,6 +116,11 @@ fn compile(
         attestation::compile_all(id, attestations.as_deref(), &format!("{path}.attestations"))?;
     service::check_addresses(spec, path, &roots.default)?;
     let rekor = service::compile_log(ctlog.as_ref(), path)?;
+    if rekor.is_some() && certificate.is_some() {
+        let problem = "a log is not asked for what an authority of one's own certified";
+        let wanted = "no `url`, and log entries that are attached to the signatures";
+        return Err(CompileError::new(format!("{path}.ctlog.url"), problem, wanted));
+    }
     let sources = compile_sources(source, path)?;
     // What is missing comes last, so that it hides nothing else.
     let trust_root = match trust_root(spec, path, roots) {

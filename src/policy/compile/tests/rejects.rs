@@ -88,6 +88,13 @@ fn rejects_incomplete_or_contradictory_specs_at_their_field() {
         (spec(json!({})), "spec.authorities[0]".to_owned()),
         (spec(json!({"ctlog": {}})), "spec.authorities[0]".to_owned()),
         (
+            spec(json!({
+                "certificate": { "data": "x", "identities": [{ "subject": "me@a.example" }] },
+                "ctlog": { "url": "https://rekor.example" },
+            })),
+            "spec.authorities[0].ctlog.url".to_owned(),
+        ),
+        (
             spec(with(keyless(), "/static", json!({"action": "pass"}))),
             "spec.authorities[0]".to_owned(),
         ),
