@@ -44,6 +44,7 @@ pub use authority::StaticActionSpec;
 pub use authority::StaticSpec;
 pub use authority::TimestampSpec;
 pub use certificate::CertificateSpec;
+pub use certificate::ObjectReference;
 pub use certificate::SubjectSpec;
 pub use identity::EmailSpec;
 pub use identity::GitHubWorkflowSpec;

@@ -26,7 +26,7 @@ use super::Unsupported;
 #[x_kube(
     validation = Rule::new("(has(self.key) ? 1 : 0) + (has(self.keyless) ? 1 : 0) + (has(self.certificate) ? 1 : 0) + (has(self.static) ? 1 : 0) == 1")
         .message("an authority needs exactly one of `key`, `keyless`, `certificate` and `static`"),
-    validation = Rule::new("!has(self.certificate) || !self.certificate.data.contains('PRIVATE KEY')")
+    validation = Rule::new("!has(self.certificate) || !has(self.certificate.data) || !self.certificate.data.contains('PRIVATE KEY')")
         .message("`certificate.data` holds a private key: take it out of here and replace it, and give the authority's certificate")
         .field_path(".certificate.data"),
     validation = Rule::new("!has(self.static) || (!has(self.ctlog) && !has(self.rfc3161timestamp) && !has(self.source) && !has(self.signatureFormat) && !has(self.attestations))")
@@ -117,7 +117,8 @@ pub struct KeyReference {
     /// The object's name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The entry in its data; where absent `cosign.pub` if there is one, else the only entry.
+    /// The entry in its data; where absent the usual one if it is there (`cosign.pub` for a key), else
+    /// the only entry.
     #[serde(default, deserialize_with = "super::present", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub key: Option<String>,

@@ -28,6 +28,7 @@ mod authority;
 mod certificate;
 mod form;
 mod key;
+mod object;
 mod read;
 mod service;
 mod signer;
@@ -35,8 +36,8 @@ mod sigstore_keys;
 mod trust_root;
 
 pub use authority::patterns;
-pub use key::key_entry;
 pub use key::key_places;
+pub use object::key_entry;
 pub use read::read_spec;
 pub use read::refuse_empty_fields;
 pub use trust_root::TrustRootSource;

@@ -11,10 +11,17 @@ use tegata::evidence::Candidate;
 use tegata::policy::Demands;
 use tegata::policy::LogDemand;
 use tegata::policy::PayloadKind;
+use tegata::policy::Policy;
+use tegata::policy::PolicyId;
 use tegata::policy::Signer;
+use tegata::policy::compile::CompileError;
+use tegata::policy::compile::Entry;
+use tegata::policy::compile::KeyHolder;
+use tegata::policy::compile::KeyPlace;
 use tegata::policy::compile::Keys;
 use tegata::policy::compile::References;
 use tegata::policy::compile::compile_cluster_image_policy;
+use tegata::policy::compile::key_places;
 use tegata::trust_root::TrustRoot;
 use tegata::verdict::Failure;
 use tegata::verdict::Reason;
@@ -307,4 +314,158 @@ fn rejects_specs_at_their_field() {
         assert_eq!(error.path, wanted, "{value}: {error}");
         assert!(!error.wanted.is_empty(), "{error}");
     }
+}
+
+const OWN: &str = "tegata-system";
+
+/// The place of an authority's part, in Tegata's namespace.
+fn place(kind: KeyHolder, name: &str, entry: Entry) -> KeyPlace {
+    KeyPlace { kind, namespace: OWN.to_owned(), name: name.to_owned(), entry }
+}
+
+/// A certificate authority that is in three objects.
+fn referred() -> serde_json::Value {
+    json!({
+        "configMapRef": { "name": "roots" },
+        "intermediatesRef": { "secretRef": { "name": "chain", "key": "tls.crt" } },
+        "revocationListRef": { "configMapRef": { "name": "revoked" } },
+        "identities": [{ "subject": ALICE }],
+    })
+}
+
+fn places() -> [KeyPlace; 3] {
+    [
+        place(KeyHolder::ConfigMap, "roots", Entry::Usual("ca.crt")),
+        place(KeyHolder::Secret, "chain", Entry::Named("tls.crt".to_owned())),
+        place(KeyHolder::ConfigMap, "revoked", Entry::Usual("ca.crl")),
+    ]
+}
+
+fn spec_of(certificate: &serde_json::Value) -> ClusterImagePolicySpec {
+    serde_json::from_value(json!({
+        "images": [{ "glob": "**" }],
+        "authorities": [{ "certificate": certificate }],
+    }))
+    .unwrap()
+}
+
+/// Compiles it where this was found.
+fn compile_with(
+    certificate: &serde_json::Value,
+    found: impl IntoIterator<Item = (KeyPlace, Result<String, String>)>,
+) -> Result<Policy, CompileError> {
+    let default = Arc::new(TrustRoot::public_good());
+    let keys = Keys::Cluster { own_namespace: OWN.to_owned(), found: found.into_iter().collect() };
+    let roots = References { default, named: BTreeMap::new(), keys };
+    compile_cluster_image_policy("own", &spec_of(certificate), &roots)
+}
+
+#[test]
+fn an_authority_in_objects_is_the_one_in_the_spec() {
+    let sigstore = VirtualSigstore::new(start());
+    let [root, intermediate] = sigstore.authority_pem();
+    let list = sigstore.revocation_list(&[], start(), false);
+    let here = json!({
+        "data": root, "intermediates": intermediate, "revocationList": list,
+        "identities": [{ "subject": ALICE }],
+    });
+    let shown = |policy: Policy| {
+        let Signer::Certificates { authority, .. } = &policy.authorities[0].signer else {
+            panic!("certificates")
+        };
+        format!("{authority:?}")
+    };
+    let found = places().into_iter().zip([root, intermediate, list].map(Ok));
+    let there = compile_with(&referred(), found).unwrap();
+    assert_eq!(shown(there), shown(compile_with(&here, []).unwrap()));
+
+    let authorities = spec_of(&referred()).authorities;
+    let id = PolicyId::Cluster { name: "own".to_owned() };
+    assert_eq!(key_places(&id, &authorities, OWN), places().into());
+    let id = PolicyId::Namespaced { namespace: "team".to_owned(), name: "own".to_owned() };
+    let of_team = key_places(&id, &authorities, OWN);
+    assert_eq!(of_team.len(), 3);
+    assert!(of_team.iter().all(|place| place.namespace == "team"), "{of_team:?}");
+}
+
+#[test]
+fn rejects_objects_that_are_not_there_or_hold_something_else_as_missing() {
+    let sigstore = VirtualSigstore::new(start());
+    let [root, intermediate] = sigstore.authority_pem();
+    let list = sigstore.revocation_list(&[], start(), false);
+    let good = || places().into_iter().zip([&root, &intermediate, &list].map(|t| Ok(t.clone())));
+    let private = "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n";
+    let broken = "-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n";
+    let fields = ["configMapRef", "intermediatesRef.secretRef", "revocationListRef.configMapRef"];
+    for (index, (place, field)) in places().into_iter().zip(fields).enumerate() {
+        let long = "x".repeat(2 << 20);
+        let with = |content: Option<Result<String, String>>| {
+            let mut found: BTreeMap<_, _> = good().collect();
+            found.remove(&place);
+            found.extend(content.map(|content| (place.clone(), content)));
+            compile_with(&referred(), found).unwrap_err()
+        };
+        let (unread, something) =
+            (format!("{place} has not been read yet"), format!("{place} holds something else"));
+        let text = |text: &str| Some(Ok(text.to_owned()));
+        let swapped = if index == 2 { &root } else { &list };
+        let unusable = format!("{place} holds nothing that can be used: ");
+        for (content, problem) in [
+            (None, unread.as_str()),
+            (Some(Err("there is no such object".to_owned())), "there is no such object"),
+            (text(""), &something),
+            (text("hunter2"), &something),
+            (text(private), &something),
+            (text(&format!("{root}{private}")), &something),
+            (text(&long), &something),
+            (text(broken), &unusable),
+            (text(swapped), &unusable),
+        ] {
+            let error = with(content);
+            assert_eq!(error.path, format!("spec.authorities[0].certificate.{field}"), "{error}");
+            assert!(error.missing, "{error}");
+            assert!(error.problem.starts_with(problem), "{error}, not {problem}");
+            let said = error.to_string().to_lowercase();
+            assert!(!said.contains("hunter2") && !said.contains("ahvudgv"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn rejects_references_that_cannot_be_followed() {
+    let at = "spec.authorities[0].certificate";
+    for (field, value, path) in [
+        ("data", json!("x"), ""),
+        ("secretRef", json!({ "name": "x" }), ""),
+        ("configMapRef", json!(null), ""),
+        ("configMapRef", json!({ "name": "X" }), ".configMapRef.name"),
+        ("configMapRef", json!({ "name": "x", "namespace": "team" }), ".configMapRef.namespace"),
+        ("intermediates", json!("x"), ".intermediatesRef"),
+        ("revocationList", json!("x"), ".revocationListRef"),
+        ("intermediatesRef", json!({}), ".intermediatesRef"),
+        (
+            "intermediatesRef",
+            json!({ "secretRef": { "name": "x" }, "configMapRef": { "name": "x" } }),
+            ".intermediatesRef",
+        ),
+        (
+            "revocationListRef",
+            json!({ "secretRef": { "name": "x", "key": "a/b" } }),
+            ".revocationListRef.secretRef.key",
+        ),
+    ] {
+        let mut certificate = referred();
+        certificate[field] = value.clone();
+        certificate.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let error = compile_with(&certificate, []).unwrap_err();
+        assert_eq!((error.path, error.missing), (format!("{at}{path}"), false), "{field} {value}");
+    }
+    let roots = References {
+        default: Arc::new(TrustRoot::public_good()),
+        named: BTreeMap::new(),
+        keys: Keys::NoCluster,
+    };
+    let error = compile_cluster_image_policy("own", &spec_of(&referred()), &roots).unwrap_err();
+    assert_eq!((error.path.as_str(), error.missing), (&*format!("{at}.configMapRef"), false));
+    assert!(error.to_string().contains("in a file") && error.to_string().contains("in `data`"));
 }

@@ -130,7 +130,7 @@ fn compile(
             signer::compile_keyless(keyless, &format!("{path}.keyless"))?
         }
         (None, None, Some(certificate), None) => {
-            certificate::compile(certificate, &format!("{path}.certificate"))?
+            certificate::compile(id, certificate, &format!("{path}.certificate"), &roots.keys)?
         }
         (None, None, None, Some(fixed)) => compile_static(spec, fixed, path)?,
         _ => {

@@ -2,11 +2,13 @@
 use std::collections::BTreeSet;
 
 use super::CompileError;
-use super::Entry;
-use super::KeyHolder;
 use super::KeyPlace;
 use super::Keys;
+use super::certificate;
 use super::count;
+use super::object;
+use super::object::Source;
+use super::object::Wish;
 use crate::api;
 use crate::policy::PolicyId;
 use crate::policy::Signer;
@@ -19,46 +21,34 @@ const MAX_PEM_BYTES: usize = 64 * 1024;
 /// Most keys in one authority: each is tried on each signature.
 const MAX_KEYS: usize = 32;
 
-/// The entry that cosign keeps a public key in.
-const USUAL_ENTRY: &str = "cosign.pub";
-
-/// Longest name of an object (Kubernetes, "DNS subdomain names"), and longest name of an entry in
-/// a Secret or a ConfigMap.
-const MAX_NAME: usize = 253;
-
 const WANTED: &str = "one or more public keys in PEM (`-----BEGIN PUBLIC KEY-----`)";
 
-/// Where the policy's keys are, as far as it names objects in a way that can be followed.
-///
-/// A `ClusterImagePolicy` reads from `own_namespace`, an `ImagePolicy` from its own: nobody reaches
-/// through Tegata into a namespace that is not theirs.
+/// The usual entry is the one that cosign writes.
+const KEY: Wish =
+    Wish { usual: "cosign.pub", wanted: WANTED, here: "the public key itself in `data`" };
+
+/// Where the policy's keys and certificates are, as far as it names objects in a way that can be
+/// followed.
 pub fn key_places(
     id: &PolicyId,
     authorities: &[api::AuthoritySpec],
     own_namespace: &str,
 ) -> BTreeSet<KeyPlace> {
-    let namespace = namespace_of(id, own_namespace);
-    let keys = authorities.iter().filter_map(|authority| authority.key.as_ref());
-    keys.filter_map(|key| match source(key, "").ok()? {
-        Source::Here(_) => None,
-        Source::There(kind, reference) => place(kind, reference, namespace, whose(id), "").ok(),
-    })
-    .collect()
-}
-
-fn namespace_of<'a>(id: &'a PolicyId, own_namespace: &'a str) -> &'a str {
-    match id {
-        PolicyId::Cluster { .. } => own_namespace,
-        PolicyId::Namespaced { namespace, .. } => namespace,
-    }
-}
-
-/// Why a reference of this policy reads from its namespace and from no other.
-const fn whose(id: &PolicyId) -> &'static str {
-    match id {
-        PolicyId::Cluster { .. } => "a ClusterImagePolicy reads from Tegata's namespace",
-        PolicyId::Namespaced { .. } => "an ImagePolicy reads from its own namespace",
-    }
+    let of_authority = |authority: &api::AuthoritySpec| {
+        let api::AuthoritySpec { key, certificate, .. } = authority;
+        let key = key.as_ref().and_then(|key| match source(key, "").ok()? {
+            Source::Here(_) => None,
+            Source::There(kind, reference) => {
+                object::place((kind, reference), &KEY, id, own_namespace, "").ok()
+            }
+        });
+        let certificate = certificate.as_ref();
+        let certificates = certificate
+            .map(|spec| certificate::places(id, spec, own_namespace))
+            .unwrap_or_default();
+        key.into_iter().chain(certificates).collect::<Vec<_>>()
+    };
+    authorities.iter().flat_map(of_authority).collect()
 }
 
 pub(super) fn compile(
@@ -80,20 +70,8 @@ pub(super) fn compile(
         }
         Source::There(kind, reference) => (kind, reference),
     };
-    let path = format!("{path}.{}", field(kind));
-    let Keys::Cluster { own_namespace, found } = keys else {
-        let problem = "a policy in a file cannot name an object of a cluster";
-        return Err(CompileError::new(path, problem, "the public key itself in `data`"));
-    };
-    let place = place(kind, reference, namespace_of(id, own_namespace), whose(id), &path)?;
-    let pem = match found.get(&place) {
-        Some(Ok(pem)) => pem,
-        Some(Err(problem)) => return Err(CompileError::new(path, problem, WANTED).missing()),
-        None => {
-            let problem = format!("{place} has not been read yet");
-            return Err(CompileError::new(path, problem, WANTED).missing());
-        }
-    };
+    let path = format!("{path}.{}", object::field(kind));
+    let (place, pem) = object::content((kind, reference), &KEY, id, keys, &path)?;
     parse(pem, hash, &path)
         .map(Signer::Keys)
         .map_err(|error| CompileError::new(path, unusable(&place, pem, &error), WANTED).missing())
@@ -129,32 +107,15 @@ fn unusable(place: &KeyPlace, pem: &str, error: &CompileError) -> String {
     }
 }
 
-/// Where a key is, as its spec says.
-enum Source<'a> {
-    Here(&'a str),
-    There(KeyHolder, &'a api::KeyReference),
-}
-
 fn source<'a>(spec: &'a api::KeySpec, path: &str) -> Result<Source<'a>, CompileError> {
     let api::KeySpec { data, secret_ref, config_map_ref, kms, hash_algorithm: _ } = spec;
     if let Some(uri) = kms {
         return Err(refuse_kms(uri, &format!("{path}.kms")));
     }
-    match (data, secret_ref, config_map_ref) {
-        (Some(pem), None, None) => Ok(Source::Here(pem)),
-        (None, Some(reference), None) => Ok(Source::There(KeyHolder::Secret, reference)),
-        (None, None, Some(reference)) => Ok(Source::There(KeyHolder::ConfigMap, reference)),
-        (None, None, None) => Err(CompileError::new(
-            path,
-            "it has none of `data`, `secretRef` and `configMapRef`",
-            WANTED,
-        )),
-        _ => Err(CompileError::new(
-            path,
-            "it has several of `data`, `secretRef` and `configMapRef`",
-            "exactly one of them",
-        )),
-    }
+    let names = "`data`, `secretRef` and `configMapRef`";
+    let references = (secret_ref.as_ref(), config_map_ref.as_ref());
+    let given = Source::of(data.as_deref(), references.0, references.1, (path, names))?;
+    given.ok_or_else(|| CompileError::new(path, format!("it has none of {names}"), WANTED))
 }
 
 /// No key service is asked during admission: it would have to be up, and to let Tegata in.
@@ -177,92 +138,4 @@ fn refuse_kms(uri: &str, path: &str) -> CompileError {
         "the public key in `data`: `cosign public-key --key URI` prints it".to_owned()
     };
     CompileError::new(path, format!("{named}, and none is asked during admission"), wanted)
-}
-
-const fn field(kind: KeyHolder) -> &'static str {
-    match kind {
-        KeyHolder::ConfigMap => "configMapRef",
-        KeyHolder::Secret => "secretRef",
-    }
-}
-
-/// The place of the key that a reference names.
-fn place(
-    kind: KeyHolder,
-    reference: &api::KeyReference,
-    namespace: &str,
-    whose: &str,
-    path: &str,
-) -> Result<KeyPlace, CompileError> {
-    place_of(kind, reference, USUAL_ENTRY, namespace, whose, path)
-}
-
-/// The place that a reference names. Names are checked because they become part of requests.
-pub(super) fn place_of(
-    kind: KeyHolder,
-    reference: &api::KeyReference,
-    usual: &'static str,
-    namespace: &str,
-    whose: &str,
-    path: &str,
-) -> Result<KeyPlace, CompileError> {
-    let api::KeyReference { name, key, namespace: asked } = reference;
-    if let Some(asked) = asked
-        && asked != namespace
-    {
-        return Err(CompileError::new(
-            format!("{path}.namespace"),
-            format!("`{asked}`, but {whose}, and from no other"),
-            format!("no `namespace`, or `{namespace}`"),
-        ));
-    }
-    // Kubernetes, "DNS subdomain names", and the characters of keys in a ConfigMap.
-    let in_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
-    if !(1..=MAX_NAME).contains(&name.len()) || !name.chars().all(in_name) {
-        let problem = format!("`{name}` is no name of an object");
-        let wanted = format!("1 to {MAX_NAME} lower-case letters, digits, `-` and `.`");
-        return Err(CompileError::new(format!("{path}.name"), problem, wanted));
-    }
-    let in_key = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if let Some(key) = key
-        && (!(1..=MAX_NAME).contains(&key.len()) || !key.chars().all(in_key))
-    {
-        let problem = format!("`{key}` is no name of an entry");
-        let wanted = format!("1 to {MAX_NAME} letters, digits, `-`, `_` and `.`");
-        return Err(CompileError::new(format!("{path}.key"), problem, wanted));
-    }
-    let entry = key.clone().map_or(Entry::Usual(usual), Entry::Named);
-    Ok(KeyPlace { kind, namespace: namespace.to_owned(), name: name.clone(), entry })
-}
-
-/// The entry of an object's data that `place` means.
-///
-/// # Errors
-/// When there is no such entry, or it is not clear which one is meant. Names the entries that are
-/// there, and never their content.
-pub fn key_entry<'a>(
-    place: &KeyPlace,
-    names: impl Iterator<Item = &'a str> + Clone,
-) -> Result<&'a str, String> {
-    /// Most entries that are named: enough to see a typing error.
-    const MAX_NAMED: usize = 10;
-    let found = names.clone().find(|name| match &place.entry {
-        Entry::Named(entry) => name == entry,
-        Entry::Usual(usual) => name == usual,
-    });
-    if let Some(found) = found {
-        return Ok(found);
-    }
-    let mut few = names.clone();
-    if let (Entry::Usual(_), Some(only), None) = (&place.entry, few.next(), few.next()) {
-        return Ok(only);
-    }
-    let count = names.clone().count();
-    let listed: Vec<_> = names.take(MAX_NAMED).map(|name| format!("`{name}`")).collect();
-    let listed = listed.join(", ") + if count > MAX_NAMED { " and more" } else { "" };
-    Err(match &place.entry {
-        _ if count == 0 => format!("{place} is not there: the object holds nothing"),
-        Entry::Named(_) => format!("{place} is not there: the object holds {listed}"),
-        Entry::Usual(_) => format!("{place} has several entries: {listed}; say which one in `key`"),
-    })
 }

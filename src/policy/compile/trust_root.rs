@@ -8,7 +8,7 @@ use super::CompileError;
 use super::KeyHolder;
 use super::KeyPlace;
 use super::Keys;
-use super::key::place_of;
+use super::object::place_of;
 use super::read::read_at;
 use super::sigstore_keys;
 use super::unsupported;
@@ -167,7 +167,7 @@ pub fn trust_root_place(
 ) -> Result<KeyPlace, CompileError> {
     let whose = "a TrustRoot reads from Tegata's namespace";
     let kind = KeyHolder::ConfigMap;
-    place_of(kind, reference, TRUSTED_ROOT_TARGET, own_namespace, whose, REFERENCE)
+    place_of(kind, reference, TRUSTED_ROOT_TARGET, (own_namespace, whose), REFERENCE)
 }
 
 /// Compiles what was found at the place that a reference names; the error is of its content.

@@ -10,6 +10,7 @@ use crate::policy::Signer;
 use crate::policy::Workload;
 use crate::policy::compile::KeyHolder;
 
+mod certificates;
 mod referred;
 mod roots;
 
