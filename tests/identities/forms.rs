@@ -148,22 +148,31 @@ fn the_page_on_identities_says_what_compiles() {
         .split("```yaml\n")
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
-        // The other one is an authority of one's own.
-        .filter(|text| !text.starts_with("certificate:"))
         .map(|text| text.strip_prefix("identities:\n").unwrap_or(text))
         .collect();
-    assert_eq!(examples.len(), 2);
+    assert_eq!(examples.len(), 3);
     for example in examples {
         let read: Value =
             serde_saphyr::from_str_with_options(example, serde_saphyr::options! {}).unwrap();
-        let identities = if read.is_array() { read } else { json!([read]) };
+        let referring = read.get("certificate").is_some();
+        let authority = match (referring, read.is_array()) {
+            (true, _) => read,
+            (false, true) => json!({ "keyless": { "identities": read } }),
+            (false, false) => json!({ "keyless": { "identities": [read] } }),
+        };
         let spec: ClusterImagePolicySpec = serde_json::from_value(json!({
             "images": [{ "glob": "**" }],
-            "authorities": [{ "keyless": { "identities": identities } }],
+            "authorities": [authority],
         }))
         .unwrap();
         let default = Arc::new(TrustRoot::public_good());
-        let roots = References { default, named: BTreeMap::new(), keys: Keys::NoCluster };
-        compile_cluster_image_policy("page", &spec, &roots).unwrap();
+        let keys =
+            Keys::Cluster { own_namespace: "tegata-system".to_owned(), found: BTreeMap::new() };
+        let roots = References { default, named: BTreeMap::new(), keys };
+        match compile_cluster_image_policy("page", &spec, &roots) {
+            Ok(_) => assert!(!referring),
+            // All of it is right but for what is not there.
+            Err(error) => assert!(referring && error.missing, "{error}"),
+        }
     }
 }
