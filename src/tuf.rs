@@ -33,6 +33,8 @@ pub use follow::Settings;
 pub use follow::fetch_once;
 pub use follow::follow;
 pub(crate) use follow::unfetched;
+pub use keep::MAX_INTERVAL;
+pub use keep::MIN_INTERVAL;
 pub use keep::Published;
 pub use keep::Schedule;
 pub use keep::Status;

@@ -130,7 +130,7 @@ pub(super) fn trust_roots(
         default,
         folder: args.outside.tuf_state.clone(),
         mirrors: mirrors(&args.outside, options),
-        schedule: tuf::Schedule::default(),
+        schedule: args.tuf_refresh,
         clock: server::now,
     };
     let (follower, following) = tuf::follow(settings, metrics.trust_roots.clone());
