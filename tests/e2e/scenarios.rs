@@ -95,6 +95,7 @@ pub const ALL: &[Scenario] = scenarios![
     false signatures::attestations_are_admitted_for_what_they_say,
     false damage::is_found_at_its_step,
     false repository::of_tuf_is_followed_by_cosign,
+    false repository::of_tuf_is_followed_by_tegata,
     false settings::no_match_and_mutate_do_what_they_say,
     false invalid::policies_are_refused_at_apply_time,
     false policies::of_the_examples_are_accepted_without_a_warning,
