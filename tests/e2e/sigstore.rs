@@ -27,6 +27,7 @@ mod signing;
 pub use certificate::damage_sct;
 pub use issuer::Identity;
 pub use rekor_v1::ADDRESS as REKOR_V1;
+pub use rekor_v1::body as entry_body;
 pub use signing::Format;
 pub use signing::KeyKind;
 pub use signing::Log;
