@@ -39,11 +39,10 @@ demo: ## the controller at work, without a cluster; KEEP=1 leaves it up to play 
 
 # Where tests/e2e/parts.sh keeps what it gets.
 PARTS = $(or $(TEGATA_E2E_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tegata-e2e)/bin
-e2e: HELM ?= $(PARTS)/helm
-e2e: KUBERNETES_VALIDATE ?= $(PARTS)/kubernetes-validate
 e2e: ## everything on real parts, which it gets first: minutes once; ONLY=kinds picks, KEEP=1 keeps files
 	tests/e2e/parts.sh
-	$(if $(ONLY),,HELM=$(HELM) KUBERNETES_VALIDATE=$(KUBERNETES_VALIDATE) \
+	$(if $(ONLY),,HELM=$(or $(HELM),$(PARTS)/helm) \
+	  KUBERNETES_VALIDATE=$(or $(KUBERNETES_VALIDATE),$(PARTS)/kubernetes-validate) \
 	  $(CARGO) test --locked --test chart)
 	$(CARGO) test --locked --test e2e -- $(ONLY)
 

@@ -36,6 +36,8 @@ pub use follow::follow;
 pub(crate) use follow::unfetched;
 pub use keep::Failure;
 pub use keep::FailureKind;
+pub use keep::MAX_INTERVAL;
+pub use keep::MIN_INTERVAL;
 pub use keep::Published;
 pub use keep::Schedule;
 pub use keep::Status;

@@ -156,7 +156,7 @@ fn used_metrics() -> String {
     metrics.watch.starting("keys");
     metrics.watch.contact("keys", Timestamp::UNIX_EPOCH);
     let epoch = Some(Timestamp::UNIX_EPOCH);
-    metrics.trust_roots.state("default", epoch, epoch);
+    metrics.trust_roots.state("default", Some(1), epoch, epoch);
     metrics::encode(&registry).unwrap()
 }
 

@@ -39,6 +39,8 @@ mod pki;
 mod process;
 #[path = "e2e/registries.rs"]
 mod registries;
+#[path = "e2e/rekor_proxy.rs"]
+mod rekor_proxy;
 #[path = "e2e/run.rs"]
 mod run;
 #[path = "e2e/scenarios.rs"]

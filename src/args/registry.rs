@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use super::OutsideArgs;
 use crate::evidence::LogUrl;
+use crate::server::timeout::parse_duration;
+use crate::tuf::Schedule;
 
 /// How registries are reached, and whom to believe
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -34,7 +36,17 @@ pub struct RegistryArgs {
     #[arg(long, env = "TEGATA_TUF_MIRROR", value_name = "URL", conflicts_with = "trusted_root")]
     pub tuf_mirror: Option<String>,
 
+    /// How often trust roots are fetched anew from TUF repositories; 10s to 24h. After failures, and
+    /// when metadata is about to expire, sooner
+    #[arg(long, env = "TEGATA_TUF_REFRESH", value_name = "DURATION", default_value = "1h", value_parser = schedule)]
+    pub tuf_refresh: Schedule,
+
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would take it for the help text of the group")]
     pub outside: OutsideArgs,
+}
+
+fn schedule(text: &str) -> Result<Schedule, String> {
+    let interval = parse_duration(text).map_err(|error| error.to_string())?;
+    Schedule::every(interval).ok_or_else(|| format!("found {text}, wanted 10s to 24h"))
 }

@@ -276,11 +276,13 @@ const fn consequence(kind: Kind, last_good: bool) -> &'static str {
 
 /// How fresh a fetched trust root is, as the condition's reason and in words.
 fn freshness(status: &tuf::Status, now: Timestamp) -> (&'static str, String) {
-    let tuf::Status { succeeded, expires, failures: _, error } = status;
-    let mut how = match succeeded {
-        Some(at) => format!("last refreshed {at:.0}"),
-        None => "taken from the folder that keeps it".to_owned(),
-    };
+    let tuf::Status { succeeded, root_version, expires, failures: _, error } = status;
+    let mut how =
+        root_version.map_or_else(String::new, |version| format!("root version {version}, "));
+    match succeeded {
+        Some(at) => how.push_str(&format!("last refreshed {at:.0}")),
+        None => how.push_str("taken from the folder that keeps it"),
+    }
     let expired = expires.filter(|expires| *expires <= now);
     match (expired, expires) {
         (Some(expires), _) => how.push_str(&format!(", its metadata has expired {expires:.0}")),

@@ -33,13 +33,14 @@ pub struct TrustRootMetrics {
     expiry: Family<Labels, Gauge>,
     refreshed: Family<Labels, Gauge>,
     refreshes: Family<RefreshLabels, Counter>,
+    version: Family<Labels, Gauge>,
 }
 
 impl TrustRootMetrics {
     /// Registers every metric, each with its help text.
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let Self { expiry, refreshed, refreshes } = &metrics;
+        let Self { expiry, refreshed, refreshes, version } = &metrics;
         registry.register_with_unit(
             "trust_root_expiry_timestamp",
             "When the first of the metadata expires that leads to a fetched trust root, since the \
@@ -58,15 +59,31 @@ impl TrustRootMetrics {
             "Attempts to refresh a trust root, by how they ended",
             refreshes.clone(),
         );
+        registry.register(
+            "trust_root_metadata_version",
+            "The version of the root metadata that leads to a fetched trust root",
+            version.clone(),
+        );
         metrics
     }
 
-    /// Publishes how old a trust root is, and how long it lasts.
-    pub fn state(&self, root: &str, refreshed: Option<Timestamp>, expires: Option<Timestamp>) {
+    /// Publishes which version leads to a trust root, how old that is, and how long it lasts.
+    pub fn state(
+        &self,
+        root: &str,
+        version: Option<u64>,
+        refreshed: Option<Timestamp>,
+        expires: Option<Timestamp>,
+    ) {
         let labels = Labels { trust_root: root.to_owned() };
-        for (family, at) in [(&self.refreshed, refreshed), (&self.expiry, expires)] {
-            if let Some(at) = at {
-                family.get_or_create(&labels).set(at.as_second());
+        let second = |at: Timestamp| at.as_second();
+        for (family, value) in [
+            (&self.refreshed, refreshed.map(second)),
+            (&self.expiry, expires.map(second)),
+            (&self.version, version.and_then(|version| i64::try_from(version).ok())),
+        ] {
+            if let Some(value) = value {
+                family.get_or_create(&labels).set(value);
             }
         }
         for outcome in RefreshOutcome::ALL {
@@ -84,6 +101,7 @@ impl TrustRootMetrics {
         let labels = Labels { trust_root: root.to_owned() };
         self.expiry.remove(&labels);
         self.refreshed.remove(&labels);
+        self.version.remove(&labels);
         for outcome in RefreshOutcome::ALL {
             self.refreshes.remove(&RefreshLabels::new(root, outcome));
         }

@@ -214,11 +214,13 @@ async fn from_mirror(
 ) -> Result<Published, RefreshError> {
     let Opened { mut repository, stored, ignored: _ } =
         Repository::open(source, options, folder.as_deref(), clock()).await?;
-    let Refreshed { root, expires, .. } = match (repository.refresh(clock()).await, stored) {
-        (Ok(refreshed), _) | (Err(_), Some(refreshed)) => refreshed,
-        (Err(error), None) => return Err(error),
-    };
-    let status = Status { expires: Some(expires), ..Status::default() };
+    let Refreshed { root, root_version, expires, .. } =
+        match (repository.refresh(clock()).await, stored) {
+            (Ok(refreshed), _) | (Err(_), Some(refreshed)) => refreshed,
+            (Err(error), None) => return Err(error),
+        };
+    let (root_version, expires) = (Some(root_version), Some(expires));
+    let status = Status { root_version, expires, ..Status::default() };
     Ok(Published { root: Some(root), status })
 }
 
@@ -381,7 +383,7 @@ impl Keepers {
 
 /// Publishes how a trust root stands, and counts the attempt that is new.
 fn report(metrics: &TrustRootMetrics, label: &str, before: &Status, now: &Status) {
-    metrics.state(label, now.succeeded, now.expires);
+    metrics.state(label, now.root_version, now.succeeded, now.expires);
     if now.succeeded != before.succeeded {
         metrics.refresh(label, RefreshOutcome::Ok);
     }
@@ -441,8 +443,10 @@ async fn from_folder(
         Repository::open(source, &options, Some(&folder), now).await?;
     Ok(match stored {
         Some(stored) => {
-            let status = Status { expires: Some(stored.expires), ..Status::default() };
-            Ok(Published { root: Some(stored.root), status })
+            let Refreshed { root, root_version, expires, unsaved: _ } = stored;
+            let (root_version, expires) = (Some(root_version), Some(expires));
+            let status = Status { root_version, expires, ..Status::default() };
+            Ok(Published { root: Some(root), status })
         }
         None => {
             let why = ignored.first().map(|problem| format!(": {}", one_line(problem)));

@@ -28,8 +28,15 @@ const INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// The pause after a first failure; it doubles with each further one, up to the interval.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 
+/// The shortest interval that may be set: no pause is shorter than the one after a first failure.
+pub const MIN_INTERVAL: Duration = FIRST_PAUSE;
+
+/// The longest interval that may be set. Whoever takes a key back counts on its being gone within a
+/// day, and the timestamps of repositories are made anew every few days.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// When to refresh.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Schedule {
     /// Time between two refreshes; sooner where metadata expires sooner.
     pub interval: Duration,
@@ -44,6 +51,12 @@ impl Default for Schedule {
 }
 
 impl Schedule {
+    /// Refreshes after each such time, if that is between [`MIN_INTERVAL`] and [`MAX_INTERVAL`].
+    pub fn every(interval: Duration) -> Option<Self> {
+        let may_be = (MIN_INTERVAL..=MAX_INTERVAL).contains(&interval);
+        may_be.then(|| Self { interval, ..Self::default() })
+    }
+
     /// The pause after a refresh: between nine tenths and all of the interval, so that replicas
     /// do not come together, and half the time until metadata expires where that is sooner.
     fn after_success(&self, now: Timestamp, expires: Timestamp) -> Duration {
@@ -80,6 +93,8 @@ pub struct Published {
 pub struct Status {
     /// When a refresh last succeeded; none where none did since the start.
     pub succeeded: Option<Timestamp>,
+    /// The version of the root metadata that leads to the trust root.
+    pub root_version: Option<u64>,
     /// When the first of the metadata expires that leads to the trust root. The trust root is used
     /// beyond that, because there is no better one; an operator must act.
     pub expires: Option<Timestamp>,
@@ -159,6 +174,7 @@ pub async fn keep(
         info!(%mirror, root_version, %expires, "Took the trust root from the folder");
         published.send_modify(|published| {
             published.root = Some(root);
+            published.status.root_version = Some(root_version);
             published.status.expires = Some(expires);
         });
     }
@@ -194,7 +210,8 @@ fn succeed(
     if let Some(problem) = unsaved {
         warn!(%mirror, %problem, "Could not store the trust root; a restart needs the mirror");
     }
-    let status = Status { succeeded: Some(now), expires: Some(expires), failures: 0, error: None };
+    let (root_version, expires) = (Some(root_version), Some(expires));
+    let status = Status { succeeded: Some(now), root_version, expires, failures: 0, error: None };
     published.send_replace(Published { root: Some(root), status });
 }
 
@@ -219,6 +236,21 @@ mod tests {
 
     fn within(pause: Duration, least: f64, most: f64) {
         assert!((least..=most).contains(&pause.as_secs_f64()), "{pause:?}");
+    }
+
+    #[test]
+    fn bounds_the_interval() {
+        for (interval, may_be) in
+            [(INTERVAL, true), (MIN_INTERVAL, true), (MAX_INTERVAL, true), (Duration::ZERO, false)]
+        {
+            let wanted = may_be.then_some(Schedule { interval, first_pause: FIRST_PAUSE });
+            assert_eq!(Schedule::every(interval), wanted, "{interval:?}");
+        }
+        let little = Duration::from_millis(1);
+        assert_eq!(Schedule::every(MIN_INTERVAL - little), None);
+        assert_eq!(Schedule::every(MAX_INTERVAL + little), None);
+        let pause = Schedule::every(MIN_INTERVAL).unwrap().after_failure(40);
+        within(pause, MIN_INTERVAL.as_secs_f64() / 2.0, MIN_INTERVAL.as_secs_f64());
     }
 
     #[test]

@@ -148,6 +148,7 @@ fn values_reach_the_pod() {
         "--registry-config=/etc/tegata/credentials/config.json",
         "--registries=/etc/tegata/config/registries.yaml",
         "--trusted-root=/etc/tegata/config/trusted_root.json",
+        "--tuf-refresh=600s",
     ] {
         assert!(args.contains(&wanted), "{wanted}: {args:?}");
     }

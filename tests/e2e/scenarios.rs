@@ -27,6 +27,8 @@ mod kinds;
 mod lifecycle;
 #[path = "scenarios/load.rs"]
 mod load;
+#[path = "scenarios/log_answers.rs"]
+mod log_answers;
 #[path = "scenarios/modes.rs"]
 mod modes;
 #[path = "scenarios/platforms.rs"]
@@ -99,7 +101,9 @@ pub const ALL: &[Scenario] = scenarios![
     false signatures::in_rekor_v1_are_found_by_hash,
     false signatures::attestations_are_admitted_for_what_they_say,
     false damage::is_found_at_its_step,
+    false log_answers::count_for_what_they_prove,
     false repository::of_tuf_is_followed_by_cosign,
+    false repository::of_tuf_is_followed_by_tegata,
     false settings::no_match_and_mutate_do_what_they_say,
     false invalid::policies_are_refused_at_apply_time,
     false policies::of_the_examples_are_accepted_without_a_warning,

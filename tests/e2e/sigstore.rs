@@ -27,6 +27,7 @@ mod signing;
 pub use certificate::damage_sct;
 pub use issuer::Identity;
 pub use rekor_v1::ADDRESS as REKOR_V1;
+pub use rekor_v1::body as entry_body;
 pub use signing::Format;
 pub use signing::KeyKind;
 pub use signing::Log;
@@ -48,6 +49,9 @@ const REKOR_NAME: &str = "rekor.e2e.test";
 
 /// The address of the timestamp authority.
 const TIMESTAMPS: &str = "127.0.0.1:3400";
+
+/// What the instance is described in.
+const TRUSTED_ROOT: &str = "trusted_root.json";
 
 /// From when the instance's keys hold.
 const SINCE: &str = "start-time=2020-01-01T00:00:00Z";
@@ -92,7 +96,7 @@ impl Sigstore {
             rekor_v1: None,
             _servers: servers,
         };
-        sigstore.describe().await?;
+        sigstore.describe("fulcio-chain.pem", TRUSTED_ROOT).await?;
         Ok(sigstore)
     }
 
@@ -111,12 +115,20 @@ impl Sigstore {
 
     /// The instance's `trusted_root.json`.
     pub fn trusted_root(&self) -> Result<Value> {
-        Ok(serde_json::from_str(&self.pki.read("trusted_root.json")?)?)
+        Ok(serde_json::from_str(&self.pki.read(TRUSTED_ROOT)?)?)
     }
 
     /// The file that holds it.
     pub fn trusted_root_file(&self) -> PathBuf {
-        self.pki.path("trusted_root.json")
+        self.pki.path(TRUSTED_ROOT)
+    }
+
+    /// A file that differs from it in the authority of certificates alone: this one issued none.
+    pub async fn trusted_root_of_another_authority(&self) -> Result<PathBuf> {
+        const FILE: &str = "trusted_root_of_another_authority.json";
+        self.pki.authority("another-authority")?;
+        self.describe("another-authority.crt", FILE).await?;
+        Ok(self.pki.path(FILE))
     }
 
     /// Signs an image keyless, as somebody: a bundle with an entry in Rekor v2 and a timestamp.
@@ -180,12 +192,12 @@ impl Sigstore {
             .env("SIGSTORE_REKOR_PUBLIC_KEY", file("rekor-v1.pub")))
     }
 
-    /// Writes the trusted root.
-    async fn describe(&self) -> Result<()> {
+    /// Writes a trusted root, with the authority that this chain belongs to.
+    async fn describe(&self, chain: &str, file: &str) -> Result<()> {
         let arguments = [
             "trusted-root".to_owned(),
             "create".into(),
-            format!("--fulcio=url=http://{FULCIO},certificate-chain=fulcio-chain.pem"),
+            format!("--fulcio=url=http://{FULCIO},certificate-chain={chain}"),
             format!(
                 "--rekor=url=http://{REKOR_NAME},public-key=rekor.pub,{SINCE},origin={REKOR_NAME}"
             ),
@@ -194,7 +206,7 @@ impl Sigstore {
             format!(
                 "--tsa=url=http://{TIMESTAMPS}/api/v1/timestamp,certificate-chain=timestamps-chain.pem"
             ),
-            "--out=trusted_root.json".into(),
+            format!("--out={file}"),
         ];
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         self.cosign(&arguments).await?.success().map(drop)

@@ -97,17 +97,25 @@ impl World {
     /// A counter, added up over the replicas and over the label sets that hold all these labels,
     /// each written as in `mode="warn"`.
     pub async fn tegata_count(&self, metric: &str, labels: &[&str]) -> Result<f64> {
-        let mut sum = 0.0;
+        Ok(self.tegata_values(metric, labels).await?.iter().sum())
+    }
+
+    /// The same of each replica. There is at least one.
+    pub async fn tegata_values(&self, metric: &str, labels: &[&str]) -> Result<Vec<f64>> {
+        let mut values = vec![];
         for address in self.tegata_addresses().await? {
             let text = read_health(&address, "metrics").await?;
             let start = format!("{metric}{{");
             let lines = text.lines().filter(|line| line.starts_with(&start));
+            let mut sum = 0.0;
             for line in lines.filter(|line| labels.iter().all(|label| line.contains(label))) {
                 let (_, value) = line.rsplit_once(' ').context("a metric has a value")?;
                 sum += value.parse::<f64>()?;
             }
+            values.push(sum);
         }
-        Ok(sum)
+        ensure!(!values.is_empty(), "there is no replica");
+        Ok(values)
     }
 }
 

@@ -16,6 +16,15 @@ use super::process::run;
 /// The mirrors' address. Each has a port of its own.
 const MIRROR: &str = "10.244.0.5";
 
+/// The port of the mirror that Tegata is told to speak to over plain HTTP.
+pub const FOLLOWED: u16 = 8080;
+
+/// Any port.
+pub const ANY: u16 = 0;
+
+/// The file that leads to all others but the roots.
+const TIMESTAMP: &str = "repository/timestamp.json";
+
 /// A repository with keys, served. The mirror ends with it.
 pub struct TufRepository {
     folder: PathBuf,
@@ -24,10 +33,10 @@ pub struct TufRepository {
 }
 
 impl TufRepository {
-    /// Makes a repository with these targets, by name and file, and serves it.
-    pub async fn start(folder: &Path, targets: &[(&str, &Path)]) -> Result<Self> {
+    /// Makes a repository with these targets, by name and file, and serves it on a port.
+    pub async fn start(folder: &Path, port: u16, targets: &[(&str, &Path)]) -> Result<Self> {
         add_address(MIRROR)?;
-        let listener = tokio::net::TcpListener::bind((MIRROR, 0)).await?;
+        let listener = tokio::net::TcpListener::bind((MIRROR, port)).await?;
         let address = listener.local_addr()?;
         let router = Router::new().fallback(file).with_state(folder.join("repository"));
         let mirror = tokio::spawn(async move { drop(axum::serve(listener, router).await) });
@@ -65,6 +74,18 @@ impl TufRepository {
     pub async fn expire(&self, role: &str) -> Result<()> {
         let program = self.program()?.args(["expire", role]);
         run(program, "").await?.success().map(drop)
+    }
+
+    /// What is served as the newest of what is signed again and again.
+    pub fn timestamp(&self) -> Result<Vec<u8>> {
+        Ok(std::fs::read(self.folder.join(TIMESTAMP))?)
+    }
+
+    /// Serves that, as a mirror does that keeps news back.
+    pub fn serve_timestamp(&self, timestamp: &[u8]) -> Result<()> {
+        let part = self.folder.join("timestamp.json.new");
+        std::fs::write(&part, timestamp)?;
+        Ok(std::fs::rename(part, self.folder.join(TIMESTAMP))?)
     }
 
     async fn change(&self, command: &str, targets: &[(&str, &Path)]) -> Result<()> {

@@ -91,6 +91,8 @@ async fn a_source_of_two_names_is_fetched_once_and_forgotten_when_neither_names_
     let expiry =
         "tegata_trust_root_expiry_timestamp_seconds{trust_root=\"TrustRoot/a\"} 1798761600";
     assert!(metrics().contains(expiry), "{}", metrics());
+    let version = "tegata_trust_root_metadata_version{trust_root=\"TrustRoot/a\"} 1\n";
+    assert!(metrics().contains(version), "{}", metrics());
 
     follower.follow(wanted(&[("TrustRoot/b", &source)]));
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -112,7 +112,7 @@ async fn each_rotation_takes_effect_without_a_gap_and_the_last_good_root_stays()
     tokio::spawn(status::run(api.client(), started.reports.clone(), leading));
     let said = started.condition(&api, "Fetched").await;
     assert!(said.contains("certificate authorities: 2, logs: 2"), "{said}");
-    assert!(said.contains("last refreshed 2026-11-22T00:00:00Z"), "{said}");
+    assert!(said.contains("root version 1, last refreshed 2026-11-22T00:00:00Z"), "{said}");
     assert!(said.contains("its metadata expires 2027-01-01T00:00:00Z"), "{said}");
 
     mirror.publish(&roles, 2, &trusted_root(1));

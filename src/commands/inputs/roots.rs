@@ -80,7 +80,7 @@ pub(in crate::commands) fn trust_roots(
         default,
         folder: args.outside.tuf_state.clone(),
         mirrors: mirrors(&args.outside, options),
-        schedule: tuf::Schedule::default(),
+        schedule: args.tuf_refresh,
         clock: server::now,
     };
     let (follower, following) = tuf::follow(settings, metrics.trust_roots.clone());

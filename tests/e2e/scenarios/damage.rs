@@ -27,7 +27,9 @@ use super::support::admitted;
 use super::support::apply_ready;
 use super::support::ask;
 use super::support::assert_refused;
+use super::support::at;
 use super::support::cluster_policy;
+use super::support::flip;
 use super::support::keyless;
 use crate::registries::Image;
 use crate::registries::REFERRERS;
@@ -336,10 +338,6 @@ async fn attach(world: &World, good: &Good, name: &str, value: Value) -> Result<
     world.registries.copy(REFERRERS, repository, image, &to).await
 }
 
-fn at<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
-    value.pointer_mut(pointer).with_context(|| format!("there is no {pointer}"))
-}
-
 fn remove(annotations: &mut Value, name: &str) -> Result<()> {
     let annotations = annotations.as_object_mut().context("no annotations")?;
     annotations.remove(name).with_context(|| format!("there is no {name}")).map(drop)
@@ -349,15 +347,6 @@ fn remove(annotations: &mut Value, name: &str) -> Result<()> {
 fn take(value: &mut Value, other: &Value, pointer: &str) -> Result<()> {
     let part = other.pointer(pointer).with_context(|| format!("there is no {pointer}"))?;
     *at(value, pointer)? = part.clone();
-    Ok(())
-}
-
-/// Changes the last bit of what stands there in base64.
-fn flip(value: &mut Value, pointer: &str) -> Result<()> {
-    let text = at(value, pointer)?;
-    let mut bytes = BASE64_STANDARD.decode(text.as_str().context("no text")?)?;
-    *bytes.last_mut().context("it is empty")? ^= 1;
-    *text = json!(BASE64_STANDARD.encode(bytes));
     Ok(())
 }
 

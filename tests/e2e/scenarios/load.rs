@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// The reason code with which the second image must be refused.
-const REFUSAL: &str = "[signature-absent]";
+/// The step and the reason code with which the second image must be refused.
+const REFUSAL: [&str; 2] = ["step evidence", "[signature-absent]"];
 
 /// A load that goes on.
 pub struct Load {
@@ -83,7 +83,9 @@ async fn ask(pods: &Api<Pod>, image: &str, is_good: bool) -> Option<String> {
     match pods.create(&dry_run, &pod).await {
         Ok(_) if is_good => None,
         Ok(_) => Some(format!("{image} was admitted")),
-        Err(error) if !is_good && error.to_string().contains(REFUSAL) => None,
+        Err(error) if !is_good && REFUSAL.iter().all(|text| error.to_string().contains(text)) => {
+            None
+        }
         Err(error) => Some(format!("at {}: {image}: {error}", jiff::Timestamp::now())),
     }
 }

@@ -4,8 +4,6 @@ use std::time::Duration;
 use anyhow::Result;
 use anyhow::anyhow;
 use anyhow::ensure;
-use futures::StreamExt as _;
-use futures::stream;
 use serde_json::Value;
 use serde_json::json;
 
@@ -13,6 +11,7 @@ use super::support::EFFECT;
 use super::support::RELEASE;
 use super::support::TRUST_ROOT;
 use super::support::admitted;
+use super::support::all;
 use super::support::apply_ready;
 use super::support::ask;
 use super::support::assert_refused;
@@ -62,9 +61,6 @@ const OTHER_SIGNER: &str = "attestations-other-signer";
 
 /// A namespace whose policy asks for a log entry.
 const FOUND: &str = "signatures-found";
-
-/// How many are signed at a time.
-const AT_A_TIME: usize = 3;
 
 /// How long policies take to be ready.
 const READY: Duration = Duration::from_secs(60);
@@ -360,15 +356,6 @@ fn predicate(kind: &str) -> String {
         _ => json!({ "tested": true }),
     };
     predicate.to_string()
-}
-
-/// Runs all, some at a time, and tells every failure.
-async fn all(rows: impl Iterator<Item = impl Future<Output = Result<()>>>) -> Result<()> {
-    let results: Vec<Result<()>> = stream::iter(rows).buffer_unordered(AT_A_TIME).collect().await;
-    let errors: Vec<String> =
-        results.into_iter().filter_map(|row| row.err().map(|error| error.to_string())).collect();
-    ensure!(errors.is_empty(), "{}", errors.join("\n  "));
-    Ok(())
 }
 
 /// Starts Rekor v1, makes keys, and applies the policies of all three namespaces for these rows.

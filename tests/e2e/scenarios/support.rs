@@ -1,8 +1,13 @@
 //! Pods, policies and images of the scenarios.
 use std::time::Duration;
 
+use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use futures::StreamExt as _;
+use futures::stream;
 use serde_json::Value;
 use serde_json::json;
 
@@ -23,6 +28,9 @@ pub const STRANGER: Identity = Identity::Email("mallory@e2e.test");
 
 /// Within this, a change of a policy, a key or a label has taken effect.
 pub const EFFECT: Duration = Duration::from_secs(1);
+
+/// How many images are signed and asked about at a time.
+const AT_A_TIME: usize = 3;
 
 /// The `TrustRoot` of the private Sigstore.
 pub const TRUST_ROOT: &str = "e2e";
@@ -101,6 +109,29 @@ pub async fn apply_ready(world: &World, object: &Value) -> Result<()> {
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
     let wait = ["wait", "--for=condition=Ready", &name, "-n", namespace, "--timeout=30s"];
     world.kubectl(&wait).await?.success()?;
+    Ok(())
+}
+
+/// Runs all, some at a time, and tells every failure.
+pub async fn all(rows: impl Iterator<Item = impl Future<Output = Result<()>>>) -> Result<()> {
+    let results: Vec<Result<()>> = stream::iter(rows).buffer_unordered(AT_A_TIME).collect().await;
+    let errors: Vec<String> =
+        results.into_iter().filter_map(|row| row.err().map(|error| error.to_string())).collect();
+    ensure!(errors.is_empty(), "{}", errors.join("\n  "));
+    Ok(())
+}
+
+/// What stands there.
+pub fn at<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
+    value.pointer_mut(pointer).with_context(|| format!("there is no {pointer}"))
+}
+
+/// Changes the last bit of what stands there in base64.
+pub fn flip(value: &mut Value, pointer: &str) -> Result<()> {
+    let text = at(value, pointer)?;
+    let mut bytes = BASE64_STANDARD.decode(text.as_str().context("no text")?)?;
+    *bytes.last_mut().context("it is empty")? ^= 1;
+    *text = json!(BASE64_STANDARD.encode(bytes));
     Ok(())
 }
 

@@ -66,19 +66,45 @@ impl RekorV1 {
 impl Sigstore {
     /// The bodies of the entries that Rekor v1 finds by a hash, `sha256:` and hexadecimal.
     pub async fn search_rekor_v1(&self, hash: &str) -> Result<Vec<Value>> {
+        let entries = self.entries_in_rekor_v1(hash).await?;
+        entries.iter().map(|(_, entry)| body(entry)).collect()
+    }
+
+    /// The entries that it finds, each with its identifier.
+    pub async fn entries_in_rekor_v1(&self, hash: &str) -> Result<Vec<(String, Value)>> {
         let client = reqwest::Client::builder().timeout(ANSWER).build()?;
         let api = format!("http://{ADDRESS}/api/v1");
         let search = client.post(format!("{api}/index/retrieve")).json(&json!({ "hash": hash }));
         let found: Vec<String> = search.send().await?.error_for_status()?.json().await?;
-        let mut bodies = vec![];
+        let mut entries = vec![];
         for entry in found {
             let answer = client.get(format!("{api}/log/entries/{entry}")).send().await?;
             let answer: Value = answer.error_for_status()?.json().await?;
-            let body = answer[&entry]["body"].as_str().context("an entry has a body")?;
-            bodies.push(serde_json::from_slice(&BASE64_STANDARD.decode(body)?)?);
+            let found = answer.get(&entry).cloned().context("another entry came")?;
+            entries.push((entry, found));
         }
-        Ok(bodies)
+        Ok(entries)
     }
+
+    /// Promises by the key of Rekor v1 what an entry says now, without a proof: as a log would that
+    /// lies.
+    pub fn promise_anew(&self, entry: &mut Value) -> Result<()> {
+        let promised = json!({
+            "body": entry["body"],
+            "integratedTime": entry["integratedTime"],
+            "logID": entry["logID"],
+            "logIndex": entry["logIndex"],
+        });
+        let promise = self.pki.sign("rekor-v1", promised.to_string().as_bytes())?;
+        entry["verification"] = json!({ "signedEntryTimestamp": BASE64_STANDARD.encode(promise) });
+        Ok(())
+    }
+}
+
+/// What an entry is about.
+pub fn body(entry: &Value) -> Result<Value> {
+    let body = entry["body"].as_str().context("an entry has a body")?;
+    Ok(serde_json::from_slice(&BASE64_STANDARD.decode(body)?)?)
 }
 
 /// MariaDB in a folder of its own, without users, of whom there is no need on this loopback device.

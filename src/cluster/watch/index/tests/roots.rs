@@ -21,7 +21,7 @@ fn id(host: &str) -> String {
 
 fn fetched(root: &Arc<TrustRoot>) -> Published {
     let expires = Some("2030-01-01T00:00:00Z".parse().unwrap());
-    let status = Status { succeeded: expires, expires, ..Status::default() };
+    let status = Status { succeeded: expires, root_version: Some(1), expires, ..Status::default() };
     Published { root: Some(Arc::clone(root)), status }
 }
 
