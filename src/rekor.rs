@@ -70,7 +70,22 @@ struct Inner {
     foreign_searches: Semaphore,
     /// Requests that may still begin, by log.
     turns: Cache<(LogUrl, NamedBy), Arc<Semaphore>>,
-    answers: Cache<LogQuery, Arc<LogAnswer>>,
+    answers: Cache<LogQuery, Remembered>,
+}
+
+/// An answer, and when it came.
+#[derive(Clone, Debug)]
+struct Remembered {
+    answer: Arc<LogAnswer>,
+    at: Instant,
+}
+
+impl Remembered {
+    /// Whether it may be asked for anew where it led to nothing good: as often as for an entry that
+    /// is not there.
+    fn may_be_doubted(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) >= MISS_LIFE
+    }
 }
 
 impl Rekor {
@@ -86,7 +101,7 @@ impl Rekor {
     ) -> Result<Self, OptionsError> {
         let answers = Cache::builder()
             .max_capacity(MAX_CACHED_BYTES)
-            .weigher(|query: &LogQuery, answer: &Arc<LogAnswer>| weight(query, answer))
+            .weigher(|query: &LogQuery, found: &Remembered| weight(query, &found.answer))
             .expire_after(Life)
             .build();
         Ok(Self(Arc::new(Inner {
@@ -106,16 +121,30 @@ impl SearchLog for Rekor {
         let inner = &self.0;
         // One search at a time for one question, whoever asks. Its time does not depend on who asked
         // first; failures are not remembered.
-        let search = inner.answers.try_get_with(query.clone(), inner.search(query));
+        let search = inner.answers.try_get_with(query.clone(), inner.remember(query));
         match tokio::time::timeout_at(deadline.into(), Box::pin(search)).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(Remembered { answer, .. })) => Ok(answer),
             Ok(Err(error)) => Err(error.failure()),
             Err(_) => Err(LogError::TimedOut { log: query.log.to_string() }.failure()),
+        }
+    }
+
+    /// An entry that was damaged on its way must not be believed to be the log's for as long as a
+    /// good one would.
+    async fn doubt(&self, query: &LogQuery) {
+        let answers = &self.0.answers;
+        if answers.get(query).await.is_some_and(|found| found.may_be_doubted(Instant::now())) {
+            answers.invalidate(query).await;
         }
     }
 }
 
 impl Inner {
+    async fn remember(&self, query: &LogQuery) -> Result<Remembered, LogError> {
+        let answer = self.search(query).await?;
+        Ok(Remembered { answer, at: Instant::now() })
+    }
+
     async fn search(&self, query: &LogQuery) -> Result<Arc<LogAnswer>, LogError> {
         let timed_out = |_| LogError::TimedOut { log: query.log.to_string() };
         let found = tokio::time::timeout(SEARCH_TIMEOUT, Box::pin(self.search_in_time(query)));
@@ -209,14 +238,14 @@ fn weight(query: &LogQuery, answer: &LogAnswer) -> u32 {
 /// How long answers are remembered.
 struct Life;
 
-impl moka::Expiry<LogQuery, Arc<LogAnswer>> for Life {
+impl moka::Expiry<LogQuery, Remembered> for Life {
     fn expire_after_create(
         &self,
         _: &LogQuery,
-        answer: &Arc<LogAnswer>,
+        found: &Remembered,
         _: Instant,
     ) -> Option<Duration> {
-        Some(if answer.entries.is_empty() { MISS_LIFE } else { HIT_LIFE })
+        Some(if found.answer.entries.is_empty() { MISS_LIFE } else { HIT_LIFE })
     }
 }
 

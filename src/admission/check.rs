@@ -1,4 +1,5 @@
 //! One image: which policies apply, what is attached to it, and what each policy says of that.
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -21,6 +22,7 @@ use super::subjects::asks_parts;
 use crate::conditions::Budget;
 use crate::evidence::Evidence;
 use crate::evidence::FetchEvidence;
+use crate::evidence::LogQuery;
 use crate::evidence::SearchLog;
 use crate::evidence::Tenant;
 use crate::image::Digest;
@@ -198,33 +200,39 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
     ) -> PolicyReport {
         let evidence = Arc::new(evidence);
         let looked_up = self.look_up(&policy, &evidence, &case).await;
-        let judged = match looked_up {
-            Err(failure) => Err(failure),
-            Ok(answers) => {
-                let asked = Arc::clone(&policy);
-                let judge = move || judge::judge(&asked, &evidence, &answers, case.borrow());
-                self.off_thread(judge).await
+        let (judged, asked) = match looked_up {
+            Err(failure) => (Err(failure), BTreeSet::new()),
+            Ok((answers, asked)) => {
+                let by = Arc::clone(&policy);
+                let judge = move || judge::judge(&by, &evidence, &answers, case.borrow());
+                (self.off_thread(judge).await, asked)
             }
         };
-        judged.unwrap_or_else(|failure| policy_report(&policy, failure))
+        let report = judged.unwrap_or_else(|failure| policy_report(&policy, failure));
+        if report.verdict != Verdict::Verified {
+            lookup::doubt(&self.log, &asked).await;
+        }
+        report
     }
 
-    /// Asks the logs of a policy for the entries that signatures lack.
+    /// Asks the logs of a policy for the entries that signatures lack; what they answered, and what
+    /// they were asked.
     async fn look_up(
         &self,
         policy: &Arc<Policy>,
         evidence: &Arc<Vec<Vec<Arc<Evidence>>>>,
         case: &OwnedCase,
-    ) -> Result<Answers, Failure> {
+    ) -> Result<(Answers, BTreeSet<LogQuery>), Failure> {
         if !lookup::asks_logs(policy) {
-            return Ok(Answers::new());
+            return Ok(Default::default());
         }
         let deadline = case.deadline;
-        let (asked, found, case) = (Arc::clone(policy), Arc::clone(evidence), case.clone());
-        let queries = move || lookup::queries(&asked, &found, case.borrow());
+        let (judged, found, case) = (Arc::clone(policy), Arc::clone(evidence), case.clone());
+        let queries = move || lookup::queries(&judged, &found, case.borrow());
         let queries = self.off_thread(queries).await?;
         let by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
-        Ok(lookup::search(&self.log, queries, by).await)
+        let asked = lookup::asked(&queries);
+        Ok((lookup::search(&self.log, queries, by).await, asked))
     }
 
     /// Does what takes a processor, off the async threads.

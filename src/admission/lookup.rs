@@ -130,6 +130,18 @@ pub(super) async fn search(log: &impl SearchLog, queries: Queries, deadline: Ins
     queries.iter().map(|(place, query)| (*place, answer(query))).collect()
 }
 
+/// Tells the logs that what they answered met no policy.
+pub(super) async fn doubt(log: &impl SearchLog, asked: &BTreeSet<LogQuery>) {
+    for query in asked {
+        log.doubt(query).await;
+    }
+}
+
+/// The different questions.
+pub(super) fn asked(queries: &Queries) -> BTreeSet<LogQuery> {
+    queries.values().map(|one| one.query.clone()).collect()
+}
+
 fn surplus() -> Failure {
     let found = format!("more than {MAX_SEARCHES} signatures lack their log entry");
     Failure::new(Reason::LogSearchTooLarge, found)

@@ -123,6 +123,12 @@ pub trait SearchLog: Send + Sync + 'static {
         query: &LogQuery,
         deadline: Instant,
     ) -> impl Future<Output = Result<Arc<LogAnswer>, Failure>> + Send;
+
+    /// Says that an answer led to nothing good, so that what remembers answers may ask anew. What
+    /// remembers none leaves it as it is.
+    fn doubt(&self, _query: &LogQuery) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Asks no log: every search fails, as one of a log that is down.
@@ -143,6 +149,12 @@ impl<L: SearchLog> SearchLog for Option<L> {
         match self {
             Some(log) => log.search(query, deadline).await,
             None => NoLog.search(query, deadline).await,
+        }
+    }
+
+    async fn doubt(&self, query: &LogQuery) {
+        if let Some(log) = self {
+            log.doubt(query).await;
         }
     }
 }

@@ -39,10 +39,10 @@ pub const MAX_CACHED_BYTES: u64 = 4 << 20;
 /// Logs whose queues are remembered at a time; a cluster uses one or two.
 pub const MAX_LOGS: u64 = 64;
 
-/// How long entries are remembered. What a log has once logged stays; only a proof under a newer
-/// checkpoint would be another.
+/// How long entries are remembered that led to a good signature. What a log has once logged stays;
+/// only a proof under a newer checkpoint would be another.
 pub const HIT_LIFE: Duration = Duration::from_secs(60 * 60);
 
-/// How long it is remembered that a log has no entry: a signer who logs late expects a retry to
-/// find it.
+/// How long it is remembered that a log has no entry, or one that does not verify: a signer who logs
+/// late, or whose log's answer was damaged on its way, expects a retry to find it.
 pub const MISS_LIFE: Duration = Duration::from_secs(15);

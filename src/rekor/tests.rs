@@ -54,10 +54,30 @@ async fn asks_no_address_that_is_not_allowed() {
 #[test]
 fn remembers_hits_longer_than_misses() {
     let life = |entries: &[Bytes]| {
-        let answer = Arc::new(LogAnswer { entries: entries.to_vec(), ..LogAnswer::default() });
         let query = query("https://x", NamedBy::Tenant);
-        moka::Expiry::expire_after_create(&Life, &query, &answer, Instant::now())
+        moka::Expiry::expire_after_create(&Life, &query, &remembered(entries), Instant::now())
     };
     assert_eq!(life(&[Bytes::from_static(b"{}")]), Some(HIT_LIFE));
     assert_eq!(life(&[]), Some(MISS_LIFE));
+}
+
+fn remembered(entries: &[Bytes]) -> Remembered {
+    let answer = Arc::new(LogAnswer { entries: entries.to_vec(), ..LogAnswer::default() });
+    Remembered { answer, at: Instant::now() }
+}
+
+#[tokio::test]
+async fn what_led_to_nothing_good_is_asked_for_anew_as_often_as_what_is_missing() {
+    let rekor = Rekor::new(&RegistryOptions::default(), []).unwrap();
+    let query = query("https://x", NamedBy::Tenant);
+    let kept = async || {
+        rekor.doubt(&query).await;
+        rekor.0.answers.get(&query).await.is_some()
+    };
+    let young = remembered(&[Bytes::from_static(b"{}")]);
+    rekor.0.answers.insert(query.clone(), young.clone()).await;
+    assert!(kept().await);
+    let old = Remembered { at: young.at.checked_sub(MISS_LIFE).unwrap(), ..young };
+    rekor.0.answers.insert(query.clone(), old).await;
+    assert!(!kept().await);
 }
