@@ -16,6 +16,9 @@ pub(super) const MAX_NESTING: usize = 10;
 const KEYWORDS: [&str; 10] =
     ["as", "contains", "default", "else", "every", "if", "in", "not", "some", "with"];
 
+/// Stands for the name of a field, whatever that is.
+const FIELD: &str = "field";
+
 /// Keywords that are names in older modules.
 const NEWER: [&str; 4] = ["contains", "every", "if", "in"];
 
@@ -141,7 +144,12 @@ fn read(text: &str) -> Module<'_> {
         } else if !matches!(token, "." | "[") {
             path = Path::Other;
         }
-        before = token;
+        before = match (before, token) {
+            // Any word may name a field, and is no keyword there.
+            (".", word) if word.starts_with(is_word) => FIELD,
+            ("as", "(") => before,
+            _ => token,
+        };
     }
     module
 }
@@ -266,6 +274,11 @@ mod tests {
             ("import data.sigstore as s\nf(x) = y { y := s.f(x) }", Some("f")),
             ("f(x) = y { y := count(x) with count as f }", Some("f")),
             ("f(x) = y { y := g(x) with data.sigstore.g as data.sigstore.f }\ng(x) = 1", Some("f")),
+            ("f(x) = y { y := count(x) with count as ((f)) }", Some("f")),
+            // Keywords that name a field.
+            ("a := input.with\nf(x) = y { y := f(x) }", Some("f")),
+            ("f(x) = 1 { x.import\n f(x) }", Some("f")),
+            ("f(x) = 1 { input.as.x\n f(x) }", Some("f")),
             ("f(x) = y { y := h(x) }\nh(x) = y { y := count(x) with count as f }", Some("f")),
             ("import rego.v1\nallow if f(1)\nf(x) := y if { y := f(x) }", Some("f")),
             (
