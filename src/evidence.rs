@@ -242,6 +242,7 @@ pub trait FetchEvidence: Send + Sync + 'static {
     fn read_for(
         &self,
         _tenant: &Tenant,
+        _own: OwnCredentials,
         repository: &Repository,
         part: &Part,
         deadline: Instant,
@@ -305,11 +306,12 @@ impl<F: FetchEvidence> FetchEvidence for std::sync::Arc<F> {
     fn read_for(
         &self,
         tenant: &Tenant,
+        own: OwnCredentials,
         repository: &Repository,
         part: &Part,
         deadline: Instant,
     ) -> impl Future<Output = Result<Bytes, Failure>> + Send {
-        (**self).read_for(tenant, repository, part, deadline)
+        (**self).read_for(tenant, own, repository, part, deadline)
     }
 
     fn resolve_for(

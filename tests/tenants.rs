@@ -20,7 +20,9 @@ use tegata::evidence::Candidate;
 use tegata::evidence::Evidence;
 use tegata::evidence::EvidenceQuery;
 use tegata::evidence::FetchEvidence;
+use tegata::evidence::OwnCredentials;
 use tegata::evidence::Part;
+use tegata::evidence::Tenant;
 use tegata::image::Digest;
 use tegata::image::ImageRef;
 use tegata::image::Repository;
@@ -49,8 +51,16 @@ fn start() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
+const CONFIG: &[u8] = br#"{"os":"linux","architecture":"amd64","config":{"Env":["TOKEN=secret"]}}"#;
+
+fn manifest() -> Bytes {
+    let config = Digest::sha256_of(CONFIG).to_string();
+    let config = json!({"mediaType": "x/y", "digest": config, "size": CONFIG.len()});
+    json!({"schemaVersion": 2, "config": config, "layers": []}).to_string().into()
+}
+
 fn digest() -> Digest {
-    Digest::sha256_of(b"an image manifest")
+    Digest::sha256_of(&manifest())
 }
 
 /// A registry of one image, whose signatures are what `candidates` says. The repository `slow`
@@ -73,8 +83,26 @@ impl FetchEvidence for Fake {
         Evidence { query: query.clone(), candidates, problems: Vec::new() }
     }
 
-    async fn read(&self, _: &Repository, _: &Part, _: Instant) -> Result<Bytes, Failure> {
-        Err(Failure::new(Reason::ImageNotFound, "there are signatures alone"))
+    async fn read(&self, _: &Repository, part: &Part, _: Instant) -> Result<Bytes, Failure> {
+        Ok(match part {
+            Part::Config(_) => Bytes::from_static(CONFIG),
+            Part::Manifest(_) => manifest(),
+        })
+    }
+
+    /// The configuration is opened by Tegata's own credentials alone.
+    async fn read_for(
+        &self,
+        _: &Tenant,
+        own: OwnCredentials,
+        repository: &Repository,
+        part: &Part,
+        deadline: Instant,
+    ) -> Result<Bytes, Failure> {
+        if own == OwnCredentials::Withheld {
+            return Err(Failure::new(Reason::RegistryUnauthorised, "not for tenants"));
+        }
+        self.read(repository, part, deadline).await
     }
 }
 
@@ -189,6 +217,26 @@ fn a_tag_that_a_policy_verified_is_pinned_whatever_a_lenient_policy_says() {
         assert_eq!(decision.warnings.len(), warnings);
         let pinned = decision.images[0].pinned.as_deref();
         assert_eq!(pinned, Some(format!("{IMAGE}@{}", digest()).as_str()), "{mode}");
+    }
+}
+
+#[test]
+fn a_tenants_rules_see_no_configuration_that_the_tenant_could_not_read() {
+    let probe = json!({"policy": {"fetchConfigFile": true, "conditions": [
+        {"cel": r#"input.config["linux/amd64"].config.Env[0].startsWith("TOKEN=s")"#},
+    ]}});
+    let of_cluster = Cluster::signed();
+    let signer = of_cluster.signer();
+    let decision = of_cluster.cluster_policy("asked", policy(signer, probe.clone())).admit(LONG);
+    assert!(decision.allowed, "{}", decision.message);
+    for signed in [true, false] {
+        let of_tenant = Cluster::signed();
+        let anyone = json!({"static": {"action": "pass"}});
+        let signer = if signed { of_tenant.signer() } else { anyone };
+        let decision = of_tenant.tenant_policy(policy(signer, probe.clone())).admit(LONG);
+        let failure = decision.images[0].report.policies[0].failure.clone().unwrap();
+        assert_eq!(failure.reason, Reason::RegistryUnauthorised, "{}", decision.message);
+        assert!(!decision.allowed);
     }
 }
 

@@ -13,12 +13,14 @@ use super::gather::Gathering;
 use super::gather::is_static;
 use super::judge;
 use super::judge::Case;
+use super::judge::Judged;
 use super::lookup;
 use super::lookup::Answers;
 use super::subjects;
+use super::subjects::Parts;
 use super::subjects::Reader;
 use super::subjects::Subject;
-use super::subjects::asks_parts;
+use super::subjects::asks_platforms;
 use crate::conditions::Budget;
 use crate::evidence::Evidence;
 use crate::evidence::FetchEvidence;
@@ -73,8 +75,8 @@ struct OwnedCase {
 impl OwnedCase {
     const fn borrow(&self) -> Case<'_> {
         let Self { subject, now, deadline, budget } = self;
-        let Subject { digest, configs, .. } = subject;
-        Case { digest, configs: configs.as_ref(), now: *now, deadline: *deadline, budget }
+        let Subject { digest, platform: _ } = subject;
+        Case { digest, now: *now, deadline: *deadline, budget }
     }
 }
 
@@ -128,8 +130,8 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         let by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
         // Authorities and policies that look in the same place share what is found there.
         let gathering = &Gathering::new(&self.fetch, tenant, image, &policies, by);
-        let reader = Reader { fetch: &self.fetch, tenant, image, by };
-        let parts = reader.parts(digest.clone(), policies.clone()).boxed().shared();
+        let reader = &Reader { fetch: &self.fetch, tenant, image, named: digest, by };
+        let parts = &Parts::new(reader);
         let shared = Budget::default();
         let judged: Vec<_> = policies
             .into_iter()
@@ -142,77 +144,122 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
                 };
                 let subject = Subject::named(digest.clone());
                 let case = OwnedCase { subject, now, deadline, budget };
-                if asks_parts(&policy) {
-                    let parts = parts.clone();
-                    return async move {
-                        let subjects = parts.await.and_then(|parts| {
-                            subjects::subjects(&policy, &case.subject.digest, &parts)
-                        });
-                        match subjects {
-                            Ok(subjects) => {
-                                self.judge_subjects(policy, subjects, gathering, case).await
-                            }
-                            Err(failure) => policy_report(&policy, failure),
-                        }
-                    }
-                    .boxed();
+                if asks_platforms(&policy) {
+                    return self.judge_platforms(policy, gathering, parts, case).boxed();
                 }
                 let evidence = gathering.evidence(&policy, digest);
-                async move { self.judge(policy, evidence.await, case).await }.boxed()
+                async move {
+                    let judged = self.judge(&policy, evidence.await, case.clone()).await;
+                    self.settle(&policy, judged, parts, case).await
+                }
+                .boxed()
             })
             .collect();
-        drop(parts);
         join_all(judged).await
     }
 
-    /// Judges several digests by one policy: all of them, or until one is enough. One after the other,
-    /// because each may have as much evidence as an image may.
-    async fn judge_subjects(
+    /// Judges the digests that a policy asks for: all of them, or until one is enough. One after the
+    /// other, because each may have as much evidence as an image may.
+    async fn judge_platforms(
         &self,
         policy: Arc<Policy>,
-        subjects: Vec<Subject>,
         gathering: &Gathering<'_, F>,
+        parts: &Parts<'_>,
         case: OwnedCase,
     ) -> PolicyReport {
-        let mut reports = Vec::new();
+        let subjects = match parts.subjects(&policy).await {
+            Ok(subjects) => subjects,
+            Err(failure) => return policy_report(&policy, failure),
+        };
+        let any = policy.platforms == Platforms::Any;
+        let (mut settled, mut open) = (Vec::new(), Vec::new());
         for subject in subjects {
             let evidence = gathering.evidence(&policy, &subject.digest).await;
             let case = OwnedCase { subject: subject.clone(), ..case.clone() };
-            let report = self.judge(Arc::clone(&policy), evidence, case).await;
+            let judged = self.judge(&policy, evidence, case.clone()).await;
+            let rejected = judged.report.verdict == Verdict::Rejected;
+            if !any {
+                open.push((judged, case));
+                if rejected {
+                    break;
+                }
+                continue;
+            }
+            let report = self.settle(&policy, judged, parts, case).await;
             let met = report.verdict == Verdict::Verified;
-            reports.push((subject, report));
-            if met && policy.platforms == Platforms::Any {
+            settled.push((subject, report));
+            if met {
                 break;
             }
         }
-        subjects::combine(&policy, reports).unwrap_or_else(|| {
+        // Where one is not met, the rules over the others change nothing.
+        let all_met = open.iter().all(|(one, _)| one.report.verdict == Verdict::Verified);
+        for (judged, case) in open {
+            let subject = case.subject.clone();
+            let report = if all_met {
+                self.settle(&policy, judged, parts, case).await
+            } else {
+                judged.report
+            };
+            settled.push((subject, report));
+        }
+        subjects::combine(&policy, settled).unwrap_or_else(|| {
             let failure = Failure::new(Reason::InternalError, "the image has no digest to judge");
             policy_report(&policy, failure)
         })
     }
 
+    /// Asks what is left of a policy: its rules over the image's configuration.
+    async fn settle(
+        &self,
+        policy: &Arc<Policy>,
+        judged: Judged,
+        parts: &Parts<'_>,
+        case: OwnedCase,
+    ) -> PolicyReport {
+        let Judged { report, open } = judged;
+        let Some(open) = open else { return report };
+        let asked = match parts.configs(policy, &case.subject).await {
+            Ok(configs) => {
+                let by = Arc::clone(policy);
+                let ask = move || judge::settle(&by, open, &configs, case.borrow());
+                self.off_thread(ask).await.and_then(|asked| asked)
+            }
+            Err(failure) => Err(failure),
+        };
+        match asked {
+            Ok(()) => report,
+            Err(failure) => {
+                PolicyReport { verdict: failure.verdict(), failure: Some(failure), ..report }
+            }
+        }
+    }
+
     /// Judges one policy off the async threads; as many at a time as there are processors.
     async fn judge(
         &self,
-        policy: Arc<Policy>,
+        policy: &Arc<Policy>,
         evidence: Vec<Vec<Arc<Evidence>>>,
         case: OwnedCase,
-    ) -> PolicyReport {
+    ) -> Judged {
         let evidence = Arc::new(evidence);
-        let looked_up = self.look_up(&policy, &evidence, &case).await;
+        let looked_up = self.look_up(policy, &evidence, &case).await;
         let (judged, asked) = match looked_up {
             Err(failure) => (Err(failure), BTreeSet::new()),
             Ok((answers, asked)) => {
-                let by = Arc::clone(&policy);
+                let by = Arc::clone(policy);
                 let judge = move || judge::judge(&by, &evidence, &answers, case.borrow());
                 (self.off_thread(judge).await, asked)
             }
         };
-        let report = judged.unwrap_or_else(|failure| policy_report(&policy, failure));
-        if report.verdict != Verdict::Verified {
+        let judged = judged.unwrap_or_else(|failure| Judged {
+            report: policy_report(policy, failure),
+            open: None,
+        });
+        if judged.report.verdict != Verdict::Verified {
             lookup::doubt(&self.log, &asked).await;
         }
-        report
+        judged
     }
 
     /// Asks the logs of a policy for the entries that signatures lack; what they answered, and what

@@ -11,7 +11,6 @@ use super::lookup::Answers;
 use super::subjects::Configs;
 use crate::conditions;
 use crate::conditions::Budget;
-use crate::conditions::PolicyRules;
 use crate::evidence::Evidence;
 use crate::evidence::LookedUp;
 use crate::image::Digest;
@@ -31,9 +30,9 @@ use crate::verdict::Verdict;
 mod matches;
 mod search;
 
-use matches::Matches;
 use search::Made;
 
+pub(super) use matches::Matches;
 pub(super) use search::Search;
 pub(super) use search::Wanted;
 pub(super) use search::candidates;
@@ -43,8 +42,6 @@ pub(super) use search::candidates;
 pub(super) struct Case<'a> {
     /// The image.
     pub(super) digest: &'a Digest,
-    /// Its configurations, where the rules of the policy ask for them.
-    pub(super) configs: Option<&'a Configs>,
     /// The present.
     pub(super) now: Timestamp,
     /// After this, no further signature is verified.
@@ -62,6 +59,16 @@ pub(super) struct Found<'a> {
     pub(super) looked_up: &'a dyn Fn(usize) -> &'a LookedUp,
 }
 
+/// What a policy says, and the rules that it still has to be asked.
+pub(super) struct Judged {
+    /// The answer, as far as it goes.
+    pub(super) report: PolicyReport,
+    /// All that was verified, where the authorities are met and rules want the image's configuration
+    /// besides: [`settle`] asks them. It is not read before, so that whoever may push an image cannot
+    /// use up time and memory without a signature.
+    pub(super) open: Option<Matches>,
+}
+
 /// Judges one policy. `evidence` holds, for every authority, what its places gave; `answers`, for
 /// every candidate whose log entry was looked up, what came of it.
 pub(super) fn judge(
@@ -69,7 +76,7 @@ pub(super) fn judge(
     evidence: &[Vec<Arc<Evidence>>],
     answers: &Answers,
     case: Case<'_>,
-) -> PolicyReport {
+) -> Judged {
     let mut authorities = Vec::new();
     let mut signers = BTreeMap::new();
     let mut matches = Matches::new(policy.rules.is_some());
@@ -88,40 +95,54 @@ pub(super) fn judge(
         let met = evaluate::distinct_signers(policy, &signers);
         explain(unmet, policy.threshold.get(), met, &authorities)
     });
-    let failure = unmet.or_else(|| {
-        let rules = policy.rules.as_ref()?;
-        ask_rules(rules, matches, case).err()
-    });
-    PolicyReport {
+    let (failure, open) = match (unmet, &policy.rules) {
+        (Some(unmet), _) => (Some(unmet), None),
+        (None, None) => (None, None),
+        (None, Some(rules)) if rules.fetches_config() => (None, Some(matches)),
+        (None, Some(rules)) => {
+            let input = matches.input(None);
+            (conditions::evaluate_policy(rules, &input, case.now, case.budget).err(), None)
+        }
+    };
+    let report = PolicyReport {
         policy: policy.id.to_string(),
         mode: policy.mode,
         verdict: failure.as_ref().map_or(Verdict::Verified, Failure::verdict),
         on_unavailable: policy.on_unavailable,
         failure,
         authorities,
-    }
+    };
+    Judged { report, open }
 }
 
-/// Asks the rules over all that was verified, and over the image's configuration where they want it.
-fn ask_rules(rules: &PolicyRules, matches: Matches, case: Case<'_>) -> Result<(), Failure> {
-    let config = match (case.configs, rules.fetches_config()) {
-        (Some(configs), true) => Some(contents::parse_configs(configs).map_err(|error| {
-            Failure::new(Reason::ImageUnreadable, format!("{}: {error}", case.digest))
-        })?),
-        (None, true) => {
-            return Err(Failure::new(Reason::InternalError, "no configuration was read"));
-        }
-        (_, false) => None,
+/// Asks the rules over all that was verified, and over the image's configuration.
+pub(super) fn settle(
+    policy: &Policy,
+    open: Matches,
+    configs: &Configs,
+    case: Case<'_>,
+) -> Result<(), Failure> {
+    let Some(rules) = &policy.rules else {
+        return Err(Failure::new(Reason::InternalError, "a policy without the rules it had"));
     };
-    conditions::evaluate_policy(rules, &matches.input(config), case.now, case.budget)
+    let config = contents::parse_configs(configs).map_err(|error| {
+        Failure::new(Reason::ImageUnreadable, format!("{}: {error}", case.digest))
+    })?;
+    conditions::evaluate_policy(rules, &open.input(Some(config)), case.now, case.budget)
 }
 
 /// Judges a policy of static authorities alone: neither image nor time changes its answer.
 pub(super) fn judge_static(policy: &Policy) -> PolicyReport {
     let digest = &Digest::sha256_of(b"");
     let (now, deadline, budget) = (Timestamp::UNIX_EPOCH, Instant::now(), &Budget::default());
-    let case = Case { digest, configs: None, now, deadline, budget };
-    judge(policy, &[], &Answers::new(), case)
+    let case = Case { digest, now, deadline, budget };
+    let Judged { report, open } = judge(policy, &[], &Answers::new(), case);
+    // Rules are not asked without an image, and none of a policy that has some is judged here.
+    if open.is_none() {
+        return report;
+    }
+    let failure = Failure::new(Reason::InternalError, "rules without an image");
+    PolicyReport { verdict: failure.verdict(), failure: Some(failure), ..report }
 }
 
 /// What to tell about an unmet policy: what could still be decided otherwise, if that would meet

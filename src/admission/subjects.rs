@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::StreamExt as _;
 use futures::TryStreamExt as _;
+use futures::future::BoxFuture;
+use futures::future::Shared;
 use futures::stream;
 
 use super::gather::is_static;
 use crate::evidence::FetchEvidence;
+use crate::evidence::OwnCredentials;
 use crate::evidence::Part;
 use crate::evidence::Tenant;
 use crate::image::Digest;
@@ -20,16 +24,18 @@ use crate::image::contents::Contents;
 use crate::image::contents::ContentsError;
 use crate::image::contents::MAX_CONFIG_BYTES;
 use crate::image::contents::PlatformManifest;
+use crate::policy::OnUnavailable;
 use crate::policy::Platforms;
 use crate::policy::Policy;
+use crate::policy::PolicyId;
 use crate::verdict::Failure;
 use crate::verdict::PolicyReport;
 use crate::verdict::Reason;
 use crate::verdict::Verdict;
 
-/// Manifests of one index that are read at once. They are held whole until they are parsed, and two
-/// of the largest take two thirds of what all answers together may.
-const CONCURRENT_PARTS: usize = 2;
+/// Manifests of one index that are read at once: an index has some ten, and a registry should not be
+/// asked for all of them in one breath.
+const CONCURRENT_PARTS: usize = 4;
 
 /// Configurations, each with the platform that an index states for it.
 pub(super) type Configs = Vec<(Option<String>, Bytes)>;
@@ -41,34 +47,32 @@ pub(super) struct Subject {
     pub(super) digest: Digest,
     /// Its platform, where it is one of an index's manifests.
     pub(super) platform: Option<String>,
-    /// The image's configurations with the platforms that the index states for them, where the rules
-    /// ask: not parsed before the signatures are verified.
-    pub(super) configs: Option<Configs>,
 }
 
 impl Subject {
     /// The digest that the pod names.
     pub(super) const fn named(digest: Digest) -> Self {
-        Self { digest, platform: None, configs: None }
+        Self { digest, platform: None }
     }
 }
 
-/// Whether the policy asks for more of the image than its digest.
-pub(super) fn asks_parts(policy: &Policy) -> bool {
-    let judges = !policy.authorities.iter().all(is_static);
-    (judges && policy.platforms != Platforms::Index) || asks_config(policy)
+/// Whether the policy judges other digests than the one that the pod names.
+pub(super) fn asks_platforms(policy: &Policy) -> bool {
+    policy.platforms != Platforms::Index && !policy.authorities.iter().all(is_static)
 }
 
-fn asks_config(policy: &Policy) -> bool {
-    policy.rules.as_ref().is_some_and(|rules| rules.fetches_config())
-}
-
-/// What an image consists of, read once for all policies that ask.
-#[derive(Clone, Debug)]
-pub(super) struct Parts {
-    contents: Contents,
-    /// The configurations where a policy asks for them, or why they cannot be had.
-    configs: Result<Vec<Config>, Failure>,
+/// Where an image is read from.
+pub(super) struct Reader<'a, F> {
+    /// The registry.
+    pub(super) fetch: &'a F,
+    /// Whose credentials are used.
+    pub(super) tenant: &'a Tenant,
+    /// The image.
+    pub(super) image: &'a ImageRef,
+    /// The digest that the pod names.
+    pub(super) named: &'a Digest,
+    /// When it must be read.
+    pub(super) by: Instant,
 }
 
 /// One configuration.
@@ -81,53 +85,98 @@ struct Config {
     bytes: Bytes,
 }
 
-/// Where an image is read from.
-pub(super) struct Reader<'a, F> {
-    /// The registry.
-    pub(super) fetch: &'a F,
-    /// Whose credentials are used.
-    pub(super) tenant: &'a Tenant,
-    /// The image.
-    pub(super) image: &'a ImageRef,
-    /// When it must be read.
-    pub(super) by: Instant,
+type Reading<'a, T> = Shared<BoxFuture<'a, Result<T, Failure>>>;
+
+/// What an image consists of: read when the first policy asks, and once for all of them.
+#[derive(Clone)]
+pub(super) struct Parts<'a> {
+    named: &'a Digest,
+    contents: Reading<'a, Contents>,
+    /// The configurations as Tegata's own credentials open them, too.
+    configs: Reading<'a, Arc<Vec<Config>>>,
+    /// The configurations as the tenant's credentials alone open them.
+    tenants_configs: Reading<'a, Arc<Vec<Config>>>,
+}
+
+impl<'a> Parts<'a> {
+    /// Reads nothing yet.
+    pub(super) fn new<F: FetchEvidence>(reader: &'a Reader<'a, F>) -> Self {
+        let contents = reader.contents(reader.named, OwnCredentials::Used).boxed().shared();
+        let configs = |own| {
+            let contents = contents.clone();
+            async move { reader.configs(&contents.await?, own).await.map(Arc::new) }
+                .boxed()
+                .shared()
+        };
+        let (with_own, tenants) =
+            (configs(OwnCredentials::Used), configs(OwnCredentials::Withheld));
+        Self { named: reader.named, contents, configs: with_own, tenants_configs: tenants }
+    }
+
+    /// What a policy judges of the image: never nothing.
+    pub(super) async fn subjects(&self, policy: &Policy) -> Result<Vec<Subject>, Failure> {
+        let named = Subject::named(self.named.clone());
+        let listed = match self.contents.clone().await? {
+            Contents::Index(listed) => listed,
+            Contents::Manifest { .. } => return Ok(vec![named]),
+        };
+        let listed = listed.into_iter().map(|PlatformManifest { digest, platform }| Subject {
+            digest,
+            platform: Some(platform.unwrap_or_else(|| "every platform".to_owned())),
+        });
+        Ok(match policy.platforms {
+            Platforms::All => listed.collect(),
+            Platforms::Any => std::iter::once(named).chain(listed).collect(),
+            Platforms::Index => vec![named],
+        })
+    }
+
+    /// The configurations that a subject stands for: of the image itself, all of them.
+    ///
+    /// What a namespace's owners ask about them they could read off the answers bit by bit, so they
+    /// see what their own credentials open.
+    pub(super) async fn configs(
+        &self,
+        policy: &Policy,
+        subject: &Subject,
+    ) -> Result<Configs, Failure> {
+        let configs = match policy.id {
+            PolicyId::Cluster { .. } => self.configs.clone().await?,
+            PolicyId::Namespaced { .. } => self.tenants_configs.clone().await?,
+        };
+        let of = |one: &&Config| [&one.manifest, self.named].contains(&&subject.digest);
+        let found = configs.iter().filter(of);
+        Ok(found.map(|one| (one.platform.clone(), one.bytes.clone())).collect())
+    }
 }
 
 impl<F: FetchEvidence> Reader<'_, F> {
-    /// Reads the manifest or index of a digest and, where one of the policies asks, the
-    /// configuration of every platform.
-    pub(super) async fn parts(
-        &self,
-        digest: Digest,
-        policies: Vec<Arc<Policy>>,
-    ) -> Result<Parts, Failure> {
-        let contents = self.contents(&digest).await?;
-        let configs = if policies.iter().any(|policy| asks_config(policy)) {
-            self.configs(&digest, &contents).await
-        } else {
-            Ok(Vec::new())
-        };
-        Ok(Parts { contents, configs })
+    async fn read(&self, part: Part, own: OwnCredentials) -> Result<Bytes, Failure> {
+        let Self { fetch, tenant, image, by, named: _ } = *self;
+        fetch.read_for(tenant, own, image.repository(), &part, by).await
     }
 
-    async fn contents(&self, digest: &Digest) -> Result<Contents, Failure> {
-        let Self { fetch, tenant, image, by } = *self;
-        let part = Part::Manifest(digest.clone());
-        let bytes = fetch.read_for(tenant, image.repository(), &part, by).await?;
+    async fn contents(&self, digest: &Digest, own: OwnCredentials) -> Result<Contents, Failure> {
+        let bytes = self.read(Part::Manifest(digest.clone()), own).await?;
         contents::parse(&bytes).map_err(|error| unreadable(digest, &error))
     }
 
-    async fn configs(&self, named: &Digest, contents: &Contents) -> Result<Vec<Config>, Failure> {
+    async fn configs(
+        &self,
+        contents: &Contents,
+        own: OwnCredentials,
+    ) -> Result<Vec<Config>, Failure> {
+        let named = self.named;
         let listed = match contents {
             Contents::Manifest { config } => {
-                return Ok(vec![self.config(named.clone(), None, config.clone()).await?]);
+                return Ok(vec![self.config(named.clone(), None, config.clone(), own).await?]);
             }
             Contents::Index(listed) => listed.clone(),
         };
         let read = |one: PlatformManifest| async move {
-            match self.contents(&one.digest).await? {
+            match self.contents(&one.digest, own).await? {
                 Contents::Manifest { config } => {
-                    self.config(one.digest, one.platform, config).await
+                    self.config(one.digest, one.platform, config, own).await
                 }
                 Contents::Index(_) => {
                     let found = format!("{} is an index within the index", one.digest);
@@ -154,10 +203,9 @@ impl<F: FetchEvidence> Reader<'_, F> {
         manifest: Digest,
         platform: Option<String>,
         config: Digest,
+        own: OwnCredentials,
     ) -> Result<Config, Failure> {
-        let Self { fetch, tenant, image, by } = *self;
-        let part = Part::Config(config);
-        let bytes = fetch.read_for(tenant, image.repository(), &part, by).await?;
+        let bytes = self.read(Part::Config(config), own).await?;
         Ok(Config { manifest, platform, bytes })
     }
 }
@@ -166,56 +214,21 @@ fn unreadable(digest: &Digest, error: &ContentsError) -> Failure {
     Failure::new(Reason::ImageUnreadable, format!("{digest}: {error}"))
 }
 
-/// What a policy judges of an image: never nothing.
-pub(super) fn subjects(
-    policy: &Policy,
-    named: &Digest,
-    parts: &Parts,
-) -> Result<Vec<Subject>, Failure> {
-    let listed = match &parts.contents {
-        Contents::Index(listed) => listed.as_slice(),
-        Contents::Manifest { .. } => &[],
-    };
-    let listed = listed.iter().map(|one| Subject {
-        digest: one.digest.clone(),
-        platform: Some(one.platform.clone().unwrap_or_else(|| "every platform".to_owned())),
-        configs: None,
-    });
-    let mut subjects: Vec<Subject> = match policy.platforms {
-        Platforms::All if listed.len() > 0 => listed.collect(),
-        Platforms::Any => std::iter::once(Subject::named(named.clone())).chain(listed).collect(),
-        Platforms::All | Platforms::Index => vec![Subject::named(named.clone())],
-    };
-    if asks_config(policy) {
-        let configs = parts.configs.as_ref().map_err(Clone::clone)?;
-        for subject in &mut subjects {
-            // The image itself stands for all of them.
-            let of = |one: &&Config| [&one.manifest, named].contains(&&subject.digest);
-            let found = configs.iter().filter(of);
-            let found = found.map(|one| (one.platform.clone(), one.bytes.clone()));
-            subject.configs = Some(found.collect());
-        }
-    }
-    Ok(subjects)
-}
-
 /// Several answers of one policy as one: the worst of all platforms', or the best of any.
 ///
-/// `reports` are those of [`subjects`], in their order; of [`Platforms::Any`] those that were
-/// judged before one was met.
+/// `reports` are those of [`Parts::subjects`], in their order, as far as they were judged before the
+/// answer was clear.
 pub(super) fn combine(
     policy: &Policy,
     reports: Vec<(Subject, PolicyReport)>,
 ) -> Option<PolicyReport> {
     let verdicts = reports.iter().map(|(_, report)| report.verdict);
     let verdict = match policy.platforms {
-        Platforms::Any if verdicts.clone().any(|verdict| verdict == Verdict::Verified) => {
-            Verdict::Verified
-        }
         // What could still be decided may be the one that is enough.
-        Platforms::Any => verdicts.min()?,
-        Platforms::All | Platforms::Index => verdicts.max()?,
+        Platforms::Any => verdicts.clone().min()?,
+        Platforms::All | Platforms::Index => verdicts.clone().max()?,
     };
+    let some_met = verdicts.clone().any(|verdict| verdict == Verdict::Verified);
     let mut combined: Option<PolicyReport> = None;
     let mut told = None;
     for (subject, report) in reports {
@@ -232,7 +245,24 @@ pub(super) fn combine(
         }
     }
     let combined = combined?;
+    let told =
+        told.map(|failure| if some_met { final_if_lenient(policy, failure) } else { failure });
+    let verdict = told.as_ref().map_or(verdict, Failure::verdict);
     Some(PolicyReport { verdict, failure: told, ..combined })
+}
+
+/// Where a policy admits what cannot be decided, an index must not become undecidable by what is
+/// attached to some of its platforms, when others could be judged: whoever may push could otherwise
+/// use the time up and get the last one in.
+fn final_if_lenient(policy: &Policy, failure: Failure) -> Failure {
+    let spent = matches!(failure.reason, Reason::DeadlineExceeded | Reason::Overloaded);
+    match policy.on_unavailable {
+        OnUnavailable::Allow | OnUnavailable::Warn if spent => {
+            Failure::new(Reason::EvidenceTooLarge, failure.found)
+                .wanted("no more on all platforms together than can be read in the time")
+        }
+        OnUnavailable::Allow | OnUnavailable::Deny | OnUnavailable::Warn => failure,
+    }
 }
 
 /// The failure, naming the platform that it is about.

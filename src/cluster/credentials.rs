@@ -142,13 +142,14 @@ impl FetchEvidence for TenantRegistry {
     async fn read_for(
         &self,
         tenant: &Tenant,
+        own: OwnCredentials,
         repository: &Repository,
         part: &Part,
         deadline: Instant,
     ) -> Result<Bytes, Failure> {
         let mut gathered = self.gather(tenant, deadline).await;
         let read = async |gathered: &Gathered| {
-            self.acting(gathered, OwnCredentials::Used).read(repository, part, deadline).await
+            self.acting(gathered, own).read(repository, part, deadline).await
         };
         let mut outcome = Box::pin(read(&gathered)).await;
         if outcome.as_ref().is_err_and(is_refusal)

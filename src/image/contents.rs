@@ -22,9 +22,13 @@ pub const MAX_ENTRIES: usize = 128;
 /// Most platforms whose manifests are judged one by one. Docker's official images have up to nine.
 pub const MAX_PLATFORMS: usize = 32;
 
+/// Largest index or manifest whose parts are looked at, in bytes. One with a hundred layers takes some
+/// 30 KiB.
+pub const MAX_DOCUMENT_BYTES: usize = 512 << 10;
+
 /// Most bytes of an image's configurations, of all platforms together. One with a hundred layers
 /// takes some 50 KiB.
-pub const MAX_CONFIG_BYTES: usize = 4 << 20;
+pub const MAX_CONFIG_BYTES: usize = 2 << 20;
 
 const INDEX_TYPES: [&str; 2] = [
     "application/vnd.oci.image.index.v1+json",
@@ -126,9 +130,13 @@ impl ContentsError {
 /// their attestations so.
 ///
 /// # Errors
-/// When the bytes could be read as two different things, list nothing that a node could run, more
+/// When there are more than [`MAX_DOCUMENT_BYTES`], when they could be read as two different things, list nothing that a node could run, more
 /// than [`MAX_ENTRIES`] or an index within the index, or name a digest other than SHA-256.
 pub fn parse(bytes: &[u8]) -> Result<Contents, ContentsError> {
+    if bytes.len() > MAX_DOCUMENT_BYTES {
+        let problem = format!("it has {} bytes, wanted at most {MAX_DOCUMENT_BYTES}", bytes.len());
+        return Err(ContentsError::new(problem));
+    }
     let document = json::parse(bytes).map_err(|error| ContentsError::new(error.to_string()))?;
     let document = object(&document, "the manifest", &DOCUMENT_FIELDS)?;
     if document.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
@@ -186,7 +194,8 @@ fn platforms(entries: &[Value]) -> Result<Vec<PlatformManifest>, ContentsError> 
     }
 }
 
-/// A platform as container tools write it: `os/architecture/variant:os.version`.
+/// A platform as container tools write it, `os/architecture/variant:os.version`, and with `+` before
+/// each feature.
 fn platform(fields: &Map<String, Value>) -> String {
     let mut platform = format!("{}/{}", text(fields, "os"), text(fields, "architecture"));
     for (separator, name) in [('/', "variant"), (':', "os.version")] {
@@ -194,6 +203,11 @@ fn platform(fields: &Map<String, Value>) -> String {
             platform.push(separator);
             platform.push_str(text(fields, name));
         }
+    }
+    let features = fields.get("os.features").and_then(Value::as_array);
+    for feature in features.into_iter().flatten().filter_map(Value::as_str) {
+        platform.push('+');
+        platform.push_str(feature);
     }
     printable(&platform)
 }
@@ -222,7 +236,8 @@ pub fn parse_configs(configs: &[(Option<String>, Bytes)]) -> Result<Value, Conte
         }
         // A node picks by what the index says.
         let platform = stated.clone().unwrap_or_else(|| platform(fields));
-        if found.contains_key(&platform) {
+        // Manifests that differ in how their layers are compressed share a configuration.
+        if found.get(&platform).is_some_and(|other| *other != document) {
             let problem = format!("two manifests have a configuration for {platform}");
             return Err(ContentsError::new(problem));
         }

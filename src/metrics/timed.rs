@@ -54,12 +54,13 @@ impl<F: FetchEvidence> FetchEvidence for Timed<F> {
     async fn read_for(
         &self,
         tenant: &Tenant,
+        own: OwnCredentials,
         repository: &Repository,
         part: &Part,
         deadline: Instant,
     ) -> Result<Bytes, Failure> {
         let _timer = Timer::start(&self.metrics, Stage::Resolve);
-        self.fetch.read_for(tenant, repository, part, deadline).await
+        self.fetch.read_for(tenant, own, repository, part, deadline).await
     }
 
     async fn resolve_for(

@@ -1,5 +1,7 @@
 //! Images for several platforms: which of their digests must be signed, and what their
 //! configuration says.
+use std::time::Duration;
+
 use serde_json::Value;
 use serde_json::json;
 use tegata::image::Digest;
@@ -329,4 +331,82 @@ async fn a_static_authority_needs_neither_signatures_nor_platforms() {
     image.gate.admit().await.assert_verified();
     image.demand_of_config(r#"input.config["linux/amd64"].config.User == "other""#);
     image.gate.admit().await.assert_denied(Reason::ConditionUnmet);
+}
+
+/// Whoever may push an image must not turn "unsigned" into "undecided", which some policies admit.
+impl Platforms {
+    fn admitting_the_undecided(mut self) -> Self {
+        let policy = self.gate.policies.remove(0);
+        self.gate.policies = vec![policy::with(policy, "onUnavailable", "allow")];
+        self
+    }
+
+    /// Attaches what looks like a signature.
+    fn attach_junk(&self, number: usize, size: usize) {
+        const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+        let registry = &self.gate.registry;
+        let blob = registry.put_blob(format!("{number} {}", "x".repeat(size)));
+        let config = registry.put_blob("{}");
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": BUNDLE,
+            "config": { "mediaType": "x/y", "digest": config.to_string(), "size": 2 },
+            "layers": [{ "mediaType": BUNDLE, "digest": blob.to_string(), "size": size }],
+            "subject": { "mediaType": INDEX, "digest": self.index.to_string(), "size": 2 },
+        });
+        registry.put_manifest(REPOSITORY, &manifest);
+    }
+}
+
+#[tokio::test]
+async fn large_configurations_beside_large_evidence_leave_nothing_undecided() {
+    let mut image = Platforms::new(&["a"], "index").await.admitting_the_undecided();
+    image.demand_of_config("true");
+    let user = "x".repeat((1 << 20) - 100);
+    let entries = ["a", "b", "c", "d"].map(|architecture| {
+        let user = json!({ "User": user });
+        entry(&put_manifest(&image.gate, architecture, &user), "linux", architecture)
+    });
+    image.put_index(&index(&entries));
+    (0..7).for_each(|number| image.attach_junk(number, (1 << 20) - 16));
+    (7..127).for_each(|number| image.attach_junk(number, 7_300));
+    image.gate.admit().await.assert_denied(Reason::EvidenceMalformed);
+}
+
+#[tokio::test]
+async fn configurations_are_read_once_signatures_are_verified() {
+    let names: Vec<String> = (0..MAX_PLATFORMS).map(|number| format!("a{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut image = Platforms::new(&names, "index").await.admitting_the_undecided();
+    image.demand_of_config("true");
+    let broken = Fault::Status { status: 500, times: usize::MAX, retry_after: None };
+    for manifest in &image.manifests {
+        image.gate.registry.fault(&format!("manifests/{manifest}"), broken.clone());
+    }
+    image.gate.admit().await.assert_denied(Reason::SignatureAbsent);
+    image.sign(ALICE, &image.index);
+    let answer = image.gate.admit().await;
+    assert_eq!(answer.reasons(), [Reason::RegistryUnreachable.code()], "{answer:#?}");
+}
+
+#[tokio::test]
+async fn an_unsigned_platform_behind_many_signed_ones_is_not_left_undecided() {
+    let names: Vec<String> = (0..MAX_PLATFORMS).map(|number| format!("a{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for lenient in [true, false] {
+        let mut image = Platforms::new(&names, "all").await;
+        if lenient {
+            image = image.admitting_the_undecided();
+        }
+        image.gate.timeout = "3s";
+        let (_, signed) = image.manifests.split_last().unwrap();
+        signed.iter().for_each(|manifest| image.sign(ALICE, manifest));
+        let pause = Duration::from_millis(200);
+        image.gate.registry.fault("/referrers/", Fault::Late(pause));
+        let answer = image.gate.admit().await;
+        // Where nothing undecided is admitted, it is worth a retry.
+        let reason = if lenient { Reason::EvidenceTooLarge } else { Reason::DeadlineExceeded };
+        answer.assert_denied(reason);
+    }
 }

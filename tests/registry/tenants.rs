@@ -17,6 +17,7 @@ use tegata::cluster::credentials::PullSecretScope;
 use tegata::cluster::credentials::TenantRegistry;
 use tegata::evidence::FetchEvidence as _;
 use tegata::evidence::OwnCredentials;
+use tegata::evidence::Part;
 use tegata::evidence::Place;
 use tegata::evidence::Tenant;
 use tegata::registry::HostOptions;
@@ -230,6 +231,11 @@ async fn own_credentials_come_last_and_only_where_they_may() {
     let evidence = registry.fetch_for(&tenant, OwnCredentials::Withheld, &query, soon()).await;
     assert!(evidence.candidates.is_empty());
     assert_eq!(problem(&evidence, Place::SignatureTag), Some(Reason::RegistryUnauthorised));
+    let part = Part::Manifest(query.digest.clone());
+    let read = async |own| registry.read_for(&tenant, own, &query.repository, &part, soon()).await;
+    assert!(read(OwnCredentials::Used).await.is_ok());
+    let refused = read(OwnCredentials::Withheld).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::RegistryUnauthorised);
     let wrong = STANDARD.encode("user:wrong");
     let shown: Vec<String> =
         world.fixture.registry.log().into_iter().filter_map(|r| r.authorization).collect();

@@ -71,6 +71,8 @@ pub enum Fault {
     Gzip,
     /// Adds a header.
     Header(&'static str, String),
+    /// Answers after so long.
+    Late(Duration),
     /// Sends a byte every so often.
     Slow(Duration),
     /// Answers with this status to the first so many requests; with `Retry-After` where given.

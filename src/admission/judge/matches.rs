@@ -9,7 +9,7 @@ use crate::verdict::SignerReport;
 
 /// What met the authorities, by their names: the form that policy-controller gives its rules, with
 /// each statement as an object in `statement`.
-pub(super) struct Matches(Option<Map<String, Value>>);
+pub(in crate::admission) struct Matches(Option<Map<String, Value>>);
 
 impl Matches {
     /// Nothing yet. Where nobody is going to ask, nothing is kept.
@@ -49,12 +49,12 @@ impl Matches {
     }
 
     /// The input of the rules, with the image's configuration where they ask for it.
-    pub(super) fn input(self, config: Option<Value>) -> Value {
-        let matches = self.0.unwrap_or_default();
-        match config {
-            Some(config) => json!({ "authorityMatches": matches, "config": config }),
-            None => json!({ "authorityMatches": matches }),
-        }
+    pub(in crate::admission) fn input(self, config: Option<Value>) -> Value {
+        let matches = Value::Object(self.0.unwrap_or_default());
+        let config = config.map(|config| ("config".to_owned(), config));
+        Value::Object(
+            [("authorityMatches".to_owned(), matches)].into_iter().chain(config).collect(),
+        )
     }
 }
 

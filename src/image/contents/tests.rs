@@ -114,6 +114,15 @@ fn rejects_entries_that_cannot_be_judged() {
 }
 
 #[test]
+fn bounds_a_document_from_both_sides() {
+    let mut bytes = manifest().to_string().into_bytes();
+    bytes.resize(MAX_DOCUMENT_BYTES, b' ');
+    assert!(parse(&bytes).is_ok());
+    bytes.push(b' ');
+    assert!(parse(&bytes).unwrap_err().to_string().contains("wanted at most 524288"));
+}
+
+#[test]
 fn bounds_entries_and_platforms_from_both_sides() {
     let many = |count: usize| -> Vec<Value> {
         (0..count).map(|number| descriptor(&number.to_string())).collect()
@@ -152,8 +161,13 @@ fn reads_a_configuration_in_one_way_only() {
         assert!(error.contains("some readers take for"), "{pointer} {name}: {error}");
     }
     assert!(parse_configs(&[config(&json!([]))]).is_err());
-    let error = parse_configs(&[config(&good), config(&good)]).unwrap_err().to_string();
+    assert!(parse_configs(&[config(&good), config(&good)]).is_ok());
+    let mut other = good.clone();
+    other["config"]["User"] = json!("0");
+    let error = parse_configs(&[config(&good), config(&other)]).unwrap_err().to_string();
     assert_eq!(error, "two manifests have a configuration for linux/arm64/v8");
+    other["os.features"] = json!(["nydus.remoteimage.v1"]);
+    assert!(parse_configs(&[config(&good), config(&other)]).is_ok());
 }
 
 #[test]

@@ -56,19 +56,35 @@ async fn serve(State(state): State<Arc<Mutex<Contents>>>, request: Request) -> R
     let method = request.method().to_string();
     let headers = request.headers().clone();
     let form = axum::body::to_bytes(request.into_body(), 64 << 10).await.unwrap_or_default();
-    let mut contents = lock(&state);
-    let authorization = text(&headers, header::AUTHORIZATION);
-    contents.log.push(Logged { method, path: path.clone(), authorization });
-    let faults = contents.faults_for(&path);
+    let (faults, answer) = answer(&state, &path, method, &headers, &form);
+    for (fault, _) in &faults {
+        if let Fault::Late(pause) = fault {
+            tokio::time::sleep(*pause).await;
+        }
+    }
+    faults.into_iter().fold(answer, misbehave)
+}
+
+/// The answer to a request, and what goes wrong with it.
+fn answer(
+    state: &Mutex<Contents>,
+    path: &str,
+    method: String,
+    headers: &HeaderMap,
+    form: &[u8],
+) -> (Vec<(Fault, usize)>, Response<Body>) {
+    let mut contents = lock(state);
+    let authorization = text(headers, header::AUTHORIZATION);
+    contents.log.push(Logged { method, path: path.to_owned(), authorization });
+    let faults = contents.faults_for(path);
     let answer = if path.starts_with("/token") {
-        contents.token(&headers, &form)
-    } else if let Some(challenge) = contents.challenge(&headers) {
+        contents.token(headers, form)
+    } else if let Some(challenge) = contents.challenge(headers) {
         challenge
     } else {
-        contents.answer(&path)
+        contents.answer(path)
     };
-    drop(contents);
-    faults.into_iter().fold(answer, misbehave)
+    (faults, answer)
 }
 
 fn misbehave(mut answer: Response<Body>, (fault, count): (Fault, usize)) -> Response<Body> {
@@ -93,6 +109,7 @@ fn misbehave(mut answer: Response<Body>, (fault, count): (Fault, usize)) -> Resp
         }
         Fault::Gzip => put(&mut answer, "content-encoding", "gzip"),
         Fault::Header(name, value) => put(&mut answer, name, &value),
+        Fault::Late(_) => {}
         Fault::Slow(pause) => {
             *answer.status_mut() = StatusCode::OK;
             let drops = stream::unfold((), move |()| async move {
