@@ -1,9 +1,9 @@
 //! Events on the workloads that were denied, or would have been, and on trust roots.
 //!
 //! An Event is for the person who looks at a workload that does not start, who wonders what a
-//! policy would deny once it is enforced, or why a trust root is as it is. It is a hint, never the record (that is the log), and no
-//! request waits for one: [`Events`] queues, a task of its own writes. What cannot be queued, paid
-//! for or written is counted and forgotten.
+//! policy would deny once it is enforced, or why a trust root is as it is. It is a hint, never the
+//! record (that is the log), and no request waits for one: [`Events`] queues, a task of its own
+//! writes. What cannot be queued, paid for or written is counted and forgotten.
 //!
 //! | part | does |
 //! |---|---|
@@ -14,8 +14,8 @@
 //! | `write` | what is to be written to requests to the API server |
 //!
 //! Events are `core/v1`: `kubectl describe` and `kubectl get events` read that API, and its counts
-//! and times sort in every tool. In RBAC that is `create` and `patch` on `events` of the group `""`,
-//! in every namespace.
+//! and times sort in every tool. In RBAC that is `create` and `patch` on `events` of the group
+//! `""`, in every namespace.
 //!
 //! What the Event is about is the requester's word. That is why one is written in the namespace of
 //! the request and nowhere else; an Event that names an object which is not there, or not that

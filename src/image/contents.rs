@@ -1,9 +1,9 @@
-//! What an image's digest stands for: one manifest, or an index of manifests for platforms; and what
-//! the configuration of one says.
+//! What an image's digest stands for: one manifest, or an index of manifests for platforms; and
+//! what the configuration of one says.
 //!
-//! Container runtimes read these documents with Go's decoder, which takes a field's name in any case
-//! and the last of several. What two readers could read differently is refused here, or an image
-//! could show one list of manifests to us and another to the node.
+//! Container runtimes read these documents with Go's decoder, which takes a field's name in any
+//! case and the last of several. What two readers could read differently is refused here, or an
+//! image could show one list of manifests to us and another to the node.
 use std::cell::Cell;
 
 use bytes::Bytes;
@@ -22,8 +22,8 @@ pub const MAX_ENTRIES: usize = 128;
 /// Most platforms whose manifests are judged one by one. Docker's official images have up to nine.
 pub const MAX_PLATFORMS: usize = 32;
 
-/// Largest index or manifest whose parts are looked at, in bytes. One with a hundred layers takes some
-/// 30 KiB.
+/// Largest index or manifest whose parts are looked at, in bytes. One with a hundred layers takes
+/// some 30 KiB.
 pub const MAX_DOCUMENT_BYTES: usize = 512 << 10;
 
 /// Most bytes of an image's configurations, of all platforms together. One with a hundred layers
@@ -130,8 +130,9 @@ impl ContentsError {
 /// their attestations so.
 ///
 /// # Errors
-/// When there are more than [`MAX_DOCUMENT_BYTES`], when they could be read as two different things, list nothing that a node could run, more
-/// than [`MAX_ENTRIES`] or an index within the index, or name a digest other than SHA-256.
+/// When there are more than [`MAX_DOCUMENT_BYTES`], when they could be read as two different
+/// things, list nothing that a node could run, more than [`MAX_ENTRIES`] or an index within the
+/// index, or name a digest other than SHA-256.
 pub fn parse(bytes: &[u8]) -> Result<Contents, ContentsError> {
     if bytes.len() > MAX_DOCUMENT_BYTES {
         let problem = format!("it has {} bytes, wanted at most {MAX_DOCUMENT_BYTES}", bytes.len());
@@ -194,8 +195,8 @@ fn platforms(entries: &[Value]) -> Result<Vec<PlatformManifest>, ContentsError> 
     }
 }
 
-/// A platform as container tools write it, `os/architecture/variant:os.version`, and with `+` before
-/// each feature.
+/// A platform as container tools write it, `os/architecture/variant:os.version`, and with `+`
+/// before each feature.
 fn platform(fields: &Map<String, Value>) -> String {
     let mut platform = format!("{}/{}", text(fields, "os"), text(fields, "architecture"));
     for (separator, name) in [('/', "variant"), (':', "os.version")] {

@@ -137,7 +137,7 @@ reasons! {
     CertificateRevoked "certificate-revoked" Certificate Rejected
         "the signing certificate is on a revocation list of the policy" "sign the image again with a certificate that was not revoked";
     RevocationListExpired "revocation-list-expired" Certificate Rejected
-        "a revocation list of the policy has expired, so nobody knows what it would say now" "put the current list into `certificate.revocationList`";
+        "a revocation list of the policy has expired, so nobody knows what it would say now" "put the current list into `certificate.revocationList`, or into the object that `revocationListRef` names";
     SctInvalid "sct-invalid" Certificate Rejected
         "the certificate has no signed certificate timestamp of a trusted log" "check that the trust root holds the certificate transparency log's key";
     KeyUnsupported "key-unsupported" Signature Rejected

@@ -118,8 +118,8 @@ impl Index {
         changed
     }
 
-    /// Notes that an object with keys or a trusted root could not be read. Returns whether [`Self::refresh`] may have
-    /// something to do.
+    /// Notes that an object with keys or a trusted root could not be read. Returns whether
+    /// [`Self::refresh`] may have something to do.
     pub fn key_failed(&mut self, object: &KeyObject, problem: String) -> bool {
         self.keys.failed(object, problem)
     }
@@ -153,13 +153,14 @@ impl Index {
             && self.namespaces.listed()
     }
 
-    /// Whether an object with keys or a trusted root has not been heard of yet. [`Self::refresh`] brings it up to
-    /// date.
+    /// Whether an object with keys or a trusted root has not been heard of yet. [`Self::refresh`]
+    /// brings it up to date.
     pub fn keys_pending(&self) -> bool {
         self.keys.pending()
     }
 
-    /// The objects with keys and trusted roots that are to be watched. [`Self::refresh`] brings it up to date.
+    /// The objects with keys and trusted roots that are to be watched. [`Self::refresh`] brings it
+    /// up to date.
     pub fn key_objects(&self) -> impl Iterator<Item = &KeyObject> {
         self.keys.watched()
     }

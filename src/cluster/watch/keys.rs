@@ -21,7 +21,8 @@ pub const MAX_PER_NAMESPACE: usize = 32;
 /// together cannot take all connections.
 pub const MAX_OF_TENANTS: usize = 512;
 
-/// An object that holds keys, or a trusted root. Ordered by namespace, so that bounds can be counted.
+/// An object that holds keys, or a trusted root. Ordered by namespace, so that bounds can be
+/// counted.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KeyObject {
     /// Its namespace.
@@ -118,8 +119,8 @@ impl KeyObjects {
         !self.watched.values().all(Watched::looked_up)
     }
 
-    /// What is at `place`: PEM or JSON as far as is known, or why there is none. `None` where that cannot
-    /// be told yet.
+    /// What is at `place`: PEM or JSON as far as is known, or why there is none. `None` where that
+    /// cannot be told yet.
     pub(super) fn find(&self, place: &KeyPlace) -> Option<Result<String, String>> {
         let object = KeyObject::of(place);
         let Some(watched) = self.watched.get(&object) else {

@@ -25,7 +25,44 @@ const NEWER: [&str; 4] = ["contains", "every", "if", "in"];
 /// Refuses a module that nests too deep, and one with a function that calls itself, be it through
 /// others. A function is known by its name: names that are written as texts are refused.
 pub(super) fn refuse(text: &str) -> Result<(), (String, String)> {
-    let Module { calls, deepest, hidden } = read(text);
+    refuse_read_as(text, Words::New)?;
+    // Where the newer keywords are not imported they are names like all others.
+    if imports_newer(text) { Ok(()) } else { refuse_read_as(text, Words::Old) }
+}
+
+/// Which words are keywords.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Words {
+    /// All of [`KEYWORDS`].
+    New,
+    /// Those of [`KEYWORDS`] that are not [`NEWER`].
+    Old,
+}
+
+impl Words {
+    fn is_keyword(self, token: &str) -> bool {
+        KEYWORDS.contains(&token) && (self == Self::New || !NEWER.contains(&token))
+    }
+}
+
+/// Whether a module imports newer keywords, `rego.v1` or `future.keywords`.
+fn imports_newer(text: &str) -> bool {
+    let (mut before, mut rest) = ("", text);
+    while let Some((token, after)) = next_token(rest) {
+        rest = after;
+        if is_space(token) {
+            continue;
+        }
+        if before == "import" && matches!(token, "rego" | "future") {
+            return true;
+        }
+        before = token;
+    }
+    false
+}
+
+fn refuse_read_as(text: &str, words: Words) -> Result<(), (String, String)> {
+    let Module { calls, deepest, hidden } = read(text, words);
     if deepest > MAX_NESTING {
         let problem = format!("a module that nests {deepest} levels of brackets");
         return Err((problem, format!("at most {MAX_NESTING}")));
@@ -82,7 +119,7 @@ enum Path {
 /// Reads the module word by word: who calls whom, and the deepest nesting. A rule begins outside all
 /// brackets with a word that follows the end of an expression: as for the interpreter, lines do not
 /// matter.
-fn read(text: &str) -> Module<'_> {
+fn read(text: &str, words: Words) -> Module<'_> {
     let mut module = Module::default();
     // The rule that a word belongs to; two, where a name may be a keyword.
     let mut heads: Vec<&str> = Vec::new();
@@ -111,8 +148,7 @@ fn read(text: &str) -> Module<'_> {
         if token.starts_with(is_word) {
             let called = follows.starts_with('(');
             let older = called && NEWER.contains(&token);
-            let begins =
-                depth == 0 && ends_expression(before) && (older || !KEYWORDS.contains(&token));
+            let begins = depth == 0 && words.end(before) && (older || !words.is_keyword(token));
             path = match before {
                 "." => path,
                 "as" => Path::As,
@@ -162,12 +198,14 @@ impl<'a> Module<'a> {
     }
 }
 
-/// Whether an expression may end with this token, so that a word after it begins something new.
-fn ends_expression(token: &str) -> bool {
-    let last = token.chars().next_back();
-    !KEYWORDS.contains(&token)
-        && !matches!(token, "import" | "package")
-        && last.is_none_or(|c| is_word(c) || matches!(c, ')' | ']' | '}' | '"' | '`'))
+impl Words {
+    /// Whether an expression may end with this token, so that a word after it begins something new.
+    fn end(self, token: &str) -> bool {
+        let last = token.chars().next_back();
+        !self.is_keyword(token)
+            && !matches!(token, "import" | "package")
+            && last.is_none_or(|c| is_word(c) || matches!(c, ')' | ']' | '}' | '"' | '`'))
+    }
 }
 
 /// The token that the text begins with, and what follows it. White space and comments are tokens.
@@ -280,6 +318,8 @@ mod tests {
             ("f(x) = 1 { x.import\n f(x) }", Some("f")),
             ("f(x) = 1 { input.as.x\n f(x) }", Some("f")),
             ("f(x) = y { y := h(x) }\nh(x) = y { y := count(x) with count as f }", Some("f")),
+            ("in := 1\na := in\nf(x) = y { y := f(x) }", Some("f")),
+            ("every = 1\nf(x) = 1 { x == every\n f(x) }", Some("f")),
             ("import rego.v1\nallow if f(1)\nf(x) := y if { y := f(x) }", Some("f")),
             (
                 "import rego.v1\nallow contains x if {\n  some x in f(1)\n}\nf(x) := x if contains(x, \"f\")",
