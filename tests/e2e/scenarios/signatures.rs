@@ -79,6 +79,8 @@ const SIGNATURES: &[Row] = &[
     Row("key-classic-rekor1", EcdsaP256, Classic, V1, WITHOUT, PLAIN),
     Row("key-classic-rekor1-tsa", EcdsaP256, Classic, V1, WITH, REFERRERS),
     Row("key-classic-referrer", EcdsaP256, ClassicReferrer, Nowhere, WITHOUT, REFERRERS),
+    Row("key-classic-annotated", EcdsaP256, Classic, Nowhere, WITHOUT, PLAIN),
+    Row("key-bundle-annotated", EcdsaP256, Bundle, Nowhere, WITHOUT, REFERRERS),
     Row("key-bundle", EcdsaP256, Bundle, Nowhere, WITHOUT, PLAIN),
     Row("key-bundle-tsa", EcdsaP256, Bundle, Nowhere, WITH, REFERRERS),
     Row("key-bundle-rekor1", EcdsaP256, Bundle, V1, WITHOUT, PLAIN),
@@ -150,7 +152,10 @@ async fn judge_all(world: &mut World, wanted: fn(Who) -> bool) -> Result<()> {
 async fn judge(world: &World, row: &Row) -> Result<()> {
     let Row(name, who, _, log, timestamp, registry) = *row;
     let image = world.registries.push(registry, &format!("{name}/app")).await?;
-    world.sigstore.sign(&image.pinned, &who.signer(), row.way()).await?;
+    let annotations: &[&str] =
+        if name.ends_with("annotated") { &["env=prod", "team=a"] } else { &[] };
+    let signer = who.signer();
+    world.sigstore.sign_annotated(&image.pinned, &signer, row.way(), annotations).await?;
     let image = image.tagged;
     ask(world, RIGHT, &image).await?.success()?;
     let policy = format!("ImagePolicy {WRONG}/{name}");

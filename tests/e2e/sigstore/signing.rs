@@ -84,8 +84,20 @@ impl Sigstore {
 
     /// Signs an image. Rekor v1 must have been started where it is used.
     pub async fn sign(&self, image: &str, signer: &Signer, way: Way) -> Result<()> {
+        self.sign_annotated(image, signer, way, &[]).await
+    }
+
+    /// Signs an image, with annotations of the form `name=value` in the signed payload.
+    pub async fn sign_annotated(
+        &self,
+        image: &str,
+        signer: &Signer,
+        way: Way,
+        annotations: &[&str],
+    ) -> Result<()> {
         let program = self.signing("sign", signer, way).await?;
-        run(program.args([image]), "").await?.success().map(drop)
+        let annotations = annotations.iter().map(|one| format!("--annotations={one}"));
+        run(program.args(annotations).args([image]), "").await?.success().map(drop)
     }
 
     /// Signs an index and every image in it.
