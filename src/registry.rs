@@ -25,6 +25,7 @@ use crate::image::Algorithm;
 use crate::image::Digest;
 use crate::image::ImageRef;
 use crate::image::Repository;
+use crate::image::contents::MAX_DOCUMENT_BYTES;
 use crate::metrics::RegistryMetrics;
 use crate::verdict::Failure;
 use crate::verdict::Reason;
@@ -231,7 +232,7 @@ impl FetchEvidence for Registry {
         let tag = image.tag().unwrap_or("latest");
         let found = async {
             let session = self.session(image.repository(), deadline)?;
-            let (digest, bytes) = session.manifest_at(tag, None).await?;
+            let (digest, bytes) = session.manifest_at(tag, None, MAX_MANIFEST_BYTES).await?;
             let shown = format_args!("manifest of {image}");
             parse_document(&bytes).map_err(|error| RegistryError::malformed(shown, error))?;
             Ok(digest)
@@ -264,7 +265,7 @@ impl FetchEvidence for Registry {
 async fn part_of(store: &impl Store, part: &Part) -> Result<Bytes, RegistryError> {
     match part {
         Part::Config(digest) => store.blob(digest).await,
-        Part::Manifest(digest) => store.manifest(digest).await,
+        Part::Manifest(digest) => store.manifest(digest, MAX_DOCUMENT_BYTES).await,
     }
 }
 
@@ -333,17 +334,17 @@ impl Session {
         }
     }
 
-    /// The manifest under a tag or digest, with the digest of the bytes received.
+    /// The manifest of at most `cap` bytes under a tag or digest, with the digest of what came.
     async fn manifest_at(
         &self,
         reference: &str,
         expected: Option<&Digest>,
+        cap: usize,
     ) -> Result<(Digest, Bytes), RegistryError> {
         self.each(|endpoint, until| async move {
             let url = endpoint.url("manifests", reference);
             let what = error::shown(&url);
-            let answer =
-                self.get(&endpoint, url, ACCEPT_MANIFEST, MAX_MANIFEST_BYTES, until).await?;
+            let answer = self.get(&endpoint, url, ACCEPT_MANIFEST, cap, until).await?;
             check_announced(&what, &answer)?;
             if let Some(expected) = expected {
                 check(&what, expected, &answer.body)?;
@@ -387,15 +388,15 @@ impl Store for Session {
                 "wanted a tag of 128 characters",
             ));
         }
-        match self.manifest_at(tag, None).await {
+        match self.manifest_at(tag, None, MAX_MANIFEST_BYTES).await {
             Ok(found) => Ok(Some(found)),
             Err(RegistryError::Absent { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn manifest(&self, digest: &Digest) -> Result<Bytes, RegistryError> {
-        let (_, bytes) = self.manifest_at(&digest.to_string(), Some(digest)).await?;
+    async fn manifest(&self, digest: &Digest, cap: usize) -> Result<Bytes, RegistryError> {
+        let (_, bytes) = self.manifest_at(&digest.to_string(), Some(digest), cap).await?;
         Ok(bytes)
     }
 
@@ -432,7 +433,7 @@ impl Store for Broken {
         Err(self.0.clone())
     }
 
-    async fn manifest(&self, _: &Digest) -> Result<Bytes, RegistryError> {
+    async fn manifest(&self, _: &Digest, _: usize) -> Result<Bytes, RegistryError> {
         Err(self.0.clone())
     }
 

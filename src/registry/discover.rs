@@ -32,6 +32,7 @@ use super::error::Subject;
 use super::limits::MAX_BLOB_BYTES;
 use super::limits::MAX_CONCURRENT_REQUESTS;
 use super::limits::MAX_EVIDENCE_BYTES;
+use super::limits::MAX_MANIFEST_BYTES;
 use super::manifest::Descriptor;
 use super::manifest::Document;
 use super::manifest::Manifest;
@@ -62,10 +63,11 @@ pub(super) trait Store: Send + Sync {
         tag: &str,
     ) -> impl Future<Output = Result<Option<(Digest, Bytes)>, RegistryError>> + Send;
 
-    /// A manifest.
+    /// A manifest of at most `cap` bytes.
     fn manifest(
         &self,
         digest: &Digest,
+        cap: usize,
     ) -> impl Future<Output = Result<Bytes, RegistryError>> + Send;
 
     /// A blob of at most [`MAX_BLOB_BYTES`].
@@ -250,7 +252,7 @@ impl<S: Store> Finder<'_, S> {
 
     async fn referrer(&self, place: Place, descriptor: &Descriptor) -> Found {
         let digest = &descriptor.digest;
-        let read = async { self.store.manifest(digest).await };
+        let read = async { self.store.manifest(digest, MAX_MANIFEST_BYTES).await };
         match self.once(&self.manifests, digest, read).await {
             Ok(bytes) => Box::pin(self.examine(place, digest, &bytes)).await,
             Err(error) => {

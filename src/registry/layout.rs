@@ -208,8 +208,8 @@ impl Store for Layout {
         Ok(Some((entry.digest.clone(), bytes)))
     }
 
-    async fn manifest(&self, digest: &Digest) -> Result<Bytes, RegistryError> {
-        self.read_blob(digest, MAX_MANIFEST_BYTES)
+    async fn manifest(&self, digest: &Digest, cap: usize) -> Result<Bytes, RegistryError> {
+        self.read_blob(digest, cap)
     }
 
     async fn blob(&self, digest: &Digest) -> Result<Bytes, RegistryError> {

@@ -410,3 +410,29 @@ async fn an_unsigned_platform_behind_many_signed_ones_is_not_left_undecided() {
         answer.assert_denied(reason);
     }
 }
+
+#[tokio::test]
+async fn large_manifests_of_platforms_leave_nothing_undecided() {
+    let mut image = Platforms::new(&["a"], "index").await;
+    let fixed = policy::cluster("fixed", &[json!({ "static": { "action": "pass" } })]);
+    image.gate.policies = vec![policy::with(fixed, "onUnavailable", "allow")];
+    image.demand_of_config("false");
+    let entries: Vec<Value> = (0..8)
+        .map(|number: u8| {
+            let config = image.gate.registry.put_blob(format!("{{\"os\":\"{number}\"}}"));
+            let manifest = json!({
+                "schemaVersion": 2,
+                "config": { "mediaType": "x/y", "digest": config.to_string(), "size": 2 },
+                "layers": [],
+                "annotations": { "much": "x".repeat(4_000_000) },
+            });
+            let digest = image.gate.registry.put_manifest(REPOSITORY, &manifest);
+            entry(&digest, "linux", &number.to_string())
+        })
+        .collect();
+    image.put_index(&index(&entries));
+    let answer = image.gate.admit().await;
+    answer.assert_denied(Reason::ImageUnreadable);
+    // They are not read to their end.
+    assert!(answer.message().contains("exceeds 524288 bytes"), "{}", answer.message());
+}
