@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use crate::image::Digest;
 use crate::image::ImageRef;
@@ -78,6 +80,17 @@ pub struct Evidence {
     /// Places that could not be listed, or not to the end. Never empty when a listing failed: an
     /// error is not "no signature there".
     pub problems: Vec<Problem>,
+    /// How old it is, where it was kept; `None` where the registry gave it just now.
+    pub kept: Option<Kept>,
+}
+
+/// How old kept evidence is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Kept {
+    /// When the registry gave it.
+    pub fetched: Timestamp,
+    /// Why the registry could not be asked again since, where that was tried and failed.
+    pub stale: Option<Failure>,
 }
 
 /// Most candidates kept for one image. cosign's own images carry fewer than ten; a signer who
@@ -191,6 +204,23 @@ pub enum OwnCredentials {
     Used,
 }
 
+/// Who may be told what a registry answered: whoever could have asked with the same success.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Scope {
+    /// Everybody: no credential of a tenant was there to show. Tegata's own counted, or did not.
+    Own(OwnCredentials),
+    /// Only those with the same credentials.
+    Tenant {
+        /// A keyed hash of the credentials, which means nothing to another process.
+        credentials: [u8; 32],
+        /// Which secrets they are from, for what outlives the process: it stays as it is when the
+        /// content of a secret is renewed.
+        secrets: String,
+        /// Whether Tegata's own counted besides.
+        own: OwnCredentials,
+    },
+}
+
 /// A part of an image, by the digest of its bytes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Part {
@@ -272,12 +302,37 @@ pub trait FetchEvidence: Send + Sync + 'static {
         _own: OwnCredentials,
         query: &EvidenceQuery,
         deadline: Instant,
-    ) -> impl Future<Output = Evidence> + Send {
-        self.fetch(query, deadline)
+    ) -> impl Future<Output = Arc<Evidence>> + Send {
+        async move { Arc::new(self.fetch(query, deadline).await) }
+    }
+
+    /// [`Self::fetch_for`] once more, after what `seen` holds has led to nothing good: `None` where
+    /// the place has been asked so shortly before that it is not worth it. Sources that keep nothing
+    /// leave it as it is.
+    fn fetch_again(
+        &self,
+        _tenant: &Tenant,
+        _own: OwnCredentials,
+        _seen: &Arc<Evidence>,
+        _deadline: Instant,
+    ) -> impl Future<Output = Option<Arc<Evidence>>> + Send {
+        std::future::ready(None)
+    }
+
+    /// Who else may be told what is asked of this repository with the tenant's credentials. Asks no
+    /// registry.
+    fn scope(
+        &self,
+        _tenant: &Tenant,
+        own: OwnCredentials,
+        _repository: &Repository,
+        _deadline: Instant,
+    ) -> impl Future<Output = Scope> + Send {
+        std::future::ready(Scope::Own(own))
     }
 }
 
-impl<F: FetchEvidence> FetchEvidence for std::sync::Arc<F> {
+impl<F: FetchEvidence> FetchEvidence for Arc<F> {
     fn resolve(
         &self,
         image: &ImageRef,
@@ -329,7 +384,27 @@ impl<F: FetchEvidence> FetchEvidence for std::sync::Arc<F> {
         own: OwnCredentials,
         query: &EvidenceQuery,
         deadline: Instant,
-    ) -> impl Future<Output = Evidence> + Send {
+    ) -> impl Future<Output = Arc<Evidence>> + Send {
         (**self).fetch_for(tenant, own, query, deadline)
+    }
+
+    fn fetch_again(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        seen: &Arc<Evidence>,
+        deadline: Instant,
+    ) -> impl Future<Output = Option<Arc<Evidence>>> + Send {
+        (**self).fetch_again(tenant, own, seen, deadline)
+    }
+
+    fn scope(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        repository: &Repository,
+        deadline: Instant,
+    ) -> impl Future<Output = Scope> + Send {
+        (**self).scope(tenant, own, repository, deadline)
     }
 }

@@ -16,7 +16,7 @@
 //! | wire | [`api`] | nothing |
 //! | pure | [`error`], [`image`], [`json`], [`workload`], [`trust_root`], [`verify`], [`conditions`], [`policy`], [`verdict`] | the layers above |
 //! | pipeline | [`evidence`], [`admission`] | wire and pure |
-//! | I/O | [`registry`], [`rekor`], [`files`], [`cluster`], [`server`], [`telemetry`], [`metrics`], [`tuf`] | all of these |
+//! | I/O | [`registry`], [`rekor`], [`files`], [`cluster`], [`server`], [`store`], [`telemetry`], [`metrics`], [`tuf`] | all of these |
 //! | composition | [`args`], [`commands`] | everything |
 //!
 //! Imports go downwards only; `tests/layers.rs` holds every module to it.
@@ -36,6 +36,7 @@ pub mod policy;
 pub mod registry;
 pub mod rekor;
 pub mod server;
+pub mod store;
 pub mod telemetry;
 pub mod trust_root;
 pub mod tuf;

@@ -88,7 +88,7 @@ impl FetchEvidence for Fake {
 
     async fn fetch(&self, query: &EvidenceQuery, _: Instant) -> Evidence {
         let candidates = self.0.clone();
-        Evidence { query: query.clone(), candidates, problems: Vec::new() }
+        Evidence { query: query.clone(), candidates, problems: Vec::new(), kept: None }
     }
 
     async fn read(&self, _: &Repository, _: &Part, _: Instant) -> Result<Bytes, Failure> {

@@ -80,7 +80,7 @@ impl FetchEvidence for Fake {
             tokio::time::sleep_until((deadline + OVERRUN).into()).await;
         }
         let candidates = self.candidates.clone();
-        Evidence { query: query.clone(), candidates, problems: Vec::new() }
+        Evidence { query: query.clone(), candidates, problems: Vec::new(), kept: None }
     }
 
     async fn read(&self, _: &Repository, part: &Part, _: Instant) -> Result<Bytes, Failure> {

@@ -79,7 +79,7 @@ impl<'a, F: FetchEvidence> Gathering<'a, F> {
             return fetching;
         }
         let Self { fetch, tenant, by, .. } = *self;
-        let fetching = async move { Arc::new(fetch.fetch_for(tenant, own, &query, by).await) };
+        let fetching = async move { fetch.fetch_for(tenant, own, &query, by).await };
         let fetching = fetching.boxed().shared();
         if let Some(weak) = fetching.downgrade() {
             under_way.insert(asked, weak);

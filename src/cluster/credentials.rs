@@ -5,6 +5,7 @@
 //! tenant's secret opened is handed to another. A secret that cannot be read fails nothing by
 //! itself; when the registry then refuses, the failure says why.
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -190,7 +191,7 @@ impl FetchEvidence for TenantRegistry {
         own: OwnCredentials,
         query: &EvidenceQuery,
         deadline: Instant,
-    ) -> Evidence {
+    ) -> Arc<Evidence> {
         let mut gathered = self.gather(tenant, deadline).await;
         let fetch =
             async |gathered: &Gathered| self.acting(gathered, own).fetch(query, deadline).await;
@@ -215,12 +216,12 @@ impl FetchEvidence for TenantRegistry {
             // Every kind of signature and of attestation may stand there.
             evidence.problems.push(Problem { place: Place::Referrers, failure });
         }
-        evidence
+        Arc::new(evidence)
     }
 }
 
 fn failures(evidence: &mut Evidence) -> impl Iterator<Item = &mut Failure> {
-    let Evidence { candidates, problems, query: _ } = evidence;
+    let Evidence { candidates, problems, query: _, kept: _ } = evidence;
     let contents = candidates.iter_mut().filter_map(|candidate| candidate.content.as_mut().err());
     contents.chain(problems.iter_mut().map(|problem| &mut problem.failure))
 }

@@ -1,4 +1,5 @@
 //! How long registries take, measured around whatever fetches evidence.
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
 use crate::evidence::OwnCredentials;
 use crate::evidence::Part;
+use crate::evidence::Scope;
 use crate::evidence::Tenant;
 use crate::image::Digest;
 use crate::image::ImageRef;
@@ -79,9 +81,30 @@ impl<F: FetchEvidence> FetchEvidence for Timed<F> {
         own: OwnCredentials,
         query: &EvidenceQuery,
         deadline: Instant,
-    ) -> Evidence {
+    ) -> Arc<Evidence> {
         let _timer = Timer::start(&self.metrics, Stage::Fetch);
         self.fetch.fetch_for(tenant, own, query, deadline).await
+    }
+
+    async fn fetch_again(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        seen: &Arc<Evidence>,
+        deadline: Instant,
+    ) -> Option<Arc<Evidence>> {
+        let _timer = Timer::start(&self.metrics, Stage::Fetch);
+        self.fetch.fetch_again(tenant, own, seen, deadline).await
+    }
+
+    async fn scope(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        repository: &Repository,
+        deadline: Instant,
+    ) -> Scope {
+        self.fetch.scope(tenant, own, repository, deadline).await
     }
 }
 

@@ -127,7 +127,7 @@ fn assemble(query: &EvidenceQuery, places: [Found; 4]) -> Evidence {
         problems.extend(found.problems);
     }
     problems.dedup();
-    Evidence { query: query.clone(), candidates, problems }
+    Evidence { query: query.clone(), candidates, problems, kept: None }
 }
 
 /// Whether what was found of a manifest in one place says all that another place's would. A tag is
