@@ -222,7 +222,7 @@ pub enum Scope {
 }
 
 /// A part of an image, by the digest of its bytes.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Part {
     /// Its configuration: a blob.
     Config(Digest),

@@ -18,6 +18,7 @@ use crate::evidence::OwnCredentials;
 use crate::evidence::Part;
 use crate::evidence::Place;
 use crate::evidence::Problem;
+use crate::evidence::Scope;
 use crate::evidence::Tenant;
 use crate::image::Digest;
 use crate::image::ImageRef;
@@ -217,6 +218,25 @@ impl FetchEvidence for TenantRegistry {
             evidence.problems.push(Problem { place: Place::Referrers, failure });
         }
         Arc::new(evidence)
+    }
+
+    async fn scope(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        repository: &Repository,
+        deadline: Instant,
+    ) -> Scope {
+        // Where Tegata itself has nothing to show, it does not matter whether it would.
+        let own = match self.registry.fingerprint(&self.registry.keychain(), repository) {
+            Some(_) => own,
+            None => OwnCredentials::Withheld,
+        };
+        let gathered = self.gather(tenant, deadline).await;
+        match self.registry.fingerprint(&gathered.keychain, repository) {
+            Some(credentials) => Scope::Tenant { credentials, secrets: gathered.names(), own },
+            None => Scope::Own(own),
+        }
     }
 }
 
