@@ -52,7 +52,7 @@ use memory::age;
 
 /// How long it is believed that nothing is attached, or that an image is not there: signing and
 /// deploying often are one after the other.
-pub const NEGATIVE_LIFE: Duration = Duration::from_secs(5);
+pub const NEGATIVE_LIFE: Duration = Duration::from_secs(3);
 
 /// How long a tag's digest is believed without asking.
 pub const TAG_LIFE: Duration = Duration::from_secs(5);
@@ -420,3 +420,6 @@ fn settled_or(
     let problems = vec![Problem { place: Place::Referrers, failure }];
     Arc::new(Evidence { query: query.clone(), candidates: Vec::new(), problems, kept: None })
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::admission::Admission;
+use crate::admission::Mutate;
 use crate::admission::Settings;
 use crate::args::serve::ServeArgs;
 use crate::cluster::serving;
@@ -38,6 +39,8 @@ use crate::server::listen;
 use crate::server::listen::ConnectionLimits;
 use crate::server::reload::Load;
 use crate::server::tls;
+use crate::store;
+use crate::store::Stored;
 use crate::tuf::Follower;
 
 mod origin;
@@ -70,7 +73,10 @@ pub async fn run<F: FetchEvidence>(
     let settings = Settings { no_match: args.no_match, mutate: args.mutate };
     let signals = signals().map_err(ServeError::Signals)?;
     let (_, metrics) = &options.metrics;
-    let admission = Admission::new(Timed::new(fetch, metrics.clone()), settings);
+    let pinned = args.mutate != Mutate::Off;
+    let stored =
+        Stored::new(fetch, args.cache.settings(pinned), store::Clock::starting_at(server::now()));
+    let admission = Admission::new(Timed::new(stored, metrics.clone()), settings);
     let admission = admission.with_log(options.rekor.clone());
     serve(args, options, admission, origin, signals).await
 }
