@@ -377,6 +377,15 @@ impl<F: FetchEvidence> FetchEvidence for Stored<F> {
     ) -> Scope {
         self.0.fetch.scope(tenant, own, repository, deadline).await
     }
+
+    fn scope_now(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        repository: &Repository,
+    ) -> Option<Scope> {
+        self.0.fetch.scope_now(tenant, own, repository)
+    }
 }
 
 /// The runtime's present, and so much later.
