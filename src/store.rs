@@ -38,8 +38,10 @@ mod clock;
 mod flight;
 mod key;
 mod memory;
+mod tiers;
 
 pub use clock::Clock;
+pub use tiers::Tiers;
 
 use flight::Flights;
 use flight::Waiters;
@@ -98,6 +100,7 @@ pub struct Stored<F>(Arc<Inner<F>>);
 struct Inner<F> {
     fetch: F,
     settings: Settings,
+    tiers: Tiers,
     clock: Clock,
     memory: Memory,
     loads: Flights<Key, Arc<Evidence>>,
@@ -127,10 +130,11 @@ impl<F> fmt::Debug for Stored<F> {
 
 impl<F: FetchEvidence> Stored<F> {
     /// Keeps what `fetch` answers.
-    pub fn new(fetch: F, settings: Settings, clock: Clock) -> Self {
+    pub fn new(fetch: F, settings: Settings, tiers: Tiers, clock: Clock) -> Self {
         Self(Arc::new(Inner {
             fetch,
             settings,
+            tiers,
             clock,
             memory: Memory::new(settings.memory),
             loads: Flights::default(),
@@ -161,9 +165,25 @@ impl<F: FetchEvidence> Stored<F> {
             return Some(Arc::clone(&entry.evidence));
         }
         tokio::select! {
-            fetched = self.fetched(&key, &asker) => fetched,
+            found = self.find(&key, &asker) => found,
             () = waiters.gone() => None,
         }
+    }
+
+    async fn find(&self, key: &Key, asker: &Asker) -> Option<Arc<Evidence>> {
+        let Settings { refresh_after, max_age, .. } = self.0.settings;
+        let found = self.0.tiers.find(key, self.0.clock.now(), max_age).await;
+        // What the registry said later stands, also where it said that nothing is attached any more.
+        let last = self.0.memory.evidence(key).await.map(|entry| entry.fetched);
+        let found = found.filter(|(_, fetched)| last.is_none_or(|last| *fetched > last));
+        if let Some((evidence, fetched)) = found {
+            let due = later(fetched, refresh_after);
+            let adopted = self.0.memory.adopt(key.clone(), evidence, fetched, due).await;
+            if let Some(evidence) = adopted {
+                return Some(evidence);
+            }
+        }
+        self.fetched(key, asker).await
     }
 
     /// The registry's answer, asked for once at a time.
@@ -192,6 +212,7 @@ impl<F: FetchEvidence> Stored<F> {
             return Some(evidence);
         }
         let now = self.0.clock.now();
+        self.0.tiers.keep(&key, &evidence, now);
         let evidence = Arc::unwrap_or_clone(evidence);
         let due = later(now, self.0.settings.refresh_after);
         Some(self.0.memory.keep(key, evidence, now, due).await)

@@ -36,6 +36,7 @@ use tegata::store::Clock;
 use tegata::store::NEGATIVE_LIFE;
 use tegata::store::Stored;
 use tegata::store::TAG_LIFE;
+use tegata::store::Tiers;
 use tegata::trust_root::TrustRoot;
 use tegata::verdict::Failure;
 use tegata::verdict::Reason;
@@ -126,7 +127,7 @@ impl Cluster {
         let snapshot = PolicySnapshot::new(vec![PolicyState::Ready(Arc::new(policy))]);
         let fake = Fake::default();
         let settings = store::Settings { stale_tags: true, ..store::Settings::default() };
-        let stored = Stored::new(fake.clone(), settings, Clock::starting_at(start()));
+        let stored = Stored::new(fake.clone(), settings, Tiers::default(), Clock::starting_at(start()));
         let admission = Admission::new(stored, Settings::default());
         Self { sigstore, key, fake, admission, snapshot }
     }
