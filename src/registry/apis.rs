@@ -101,3 +101,33 @@ impl Apis {
 fn is_fresh(learned: Instant) -> bool {
     learned.elapsed() < LACK_LIFE
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lack_is_forgotten_in_time_for_an_upgrade() {
+        let apis = Apis::new();
+        let (server, path) = ("https://registry.example/".to_owned(), "a/app".to_owned());
+        let key = Key { server, path, sources: Vec::new() };
+        assert!(!apis.lacks(&key).await);
+        apis.lacking.insert(key.clone(), Instant::now()).await;
+        tokio::time::advance(LACK_LIFE - Duration::from_secs(1)).await;
+        assert!(apis.lacks(&key).await);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!apis.lacks(&key).await);
+    }
+
+    #[test]
+    fn only_a_repository_that_is_there_proves_a_lack() {
+        let sighted = Sighted::default();
+        assert!(!sighted.is_proof());
+        sighted.lacking();
+        assert!(!sighted.is_proof());
+        sighted.present();
+        assert!(sighted.is_proof());
+    }
+}

@@ -127,18 +127,41 @@ async fn refusals_absences_and_limits_are_answers() {
 
 #[tokio::test]
 async fn a_body_that_comes_slowly_and_a_wait_cut_short_are_no_outage() {
-    let registry = registry_with(&["a/app", "b/app", "c/app"]).await;
-    let host = registry.host();
-    let client = client(&[&host]);
-    registry.fault("/v2/a/", Fault::Slow(Duration::from_secs(1)));
-    registry.fault("/v2/b/", Fault::Late(Duration::from_secs(60)));
-    for _ in 0..UNANSWERED {
-        for repository in ["a/app", "b/app"] {
-            let deadline = std::time::Instant::now() + Duration::from_millis(50);
-            let failure = client.resolve(&image_at(&host, repository), deadline).await.unwrap_err();
-            assert_eq!(failure.reason, Reason::DeadlineExceeded);
+    for fault in [Fault::Slow(Duration::from_secs(1)), Fault::Late(Duration::from_secs(60))] {
+        let registry = registry_with(&["a/app", "b/app"]).await;
+        let host = registry.host();
+        let client = client(&[&host]);
+        registry.fault("/v2/", fault.clone());
+        for _ in 0..UNANSWERED {
+            for repository in ["a/app", "b/app"] {
+                let deadline = std::time::Instant::now() + Duration::from_millis(50);
+                let failure = client.resolve(&image_at(&host, repository), deadline).await;
+                let reason = failure.unwrap_err().reason;
+                assert_eq!(reason, Reason::DeadlineExceeded, "{fault:?}");
+            }
         }
     }
+}
+
+/// A server that takes connections and says nothing.
+#[tokio::test]
+async fn a_registry_that_says_nothing_is_left_alone() {
+    let registry = registry_with(&["a/app", "b/app"]).await;
+    let host = registry.host();
+    registry.fault("/v2/", Fault::Late(Duration::from_secs(60)));
+    let options = RegistryOptions {
+        allow_http: vec![host.clone()],
+        request_timeout: Duration::from_millis(50),
+        ..RegistryOptions::default()
+    };
+    let client = Registry::new(options, Keychain::anonymous()).unwrap();
+    let mut last = None;
+    for number in 0..=UNANSWERED {
+        let repository = if number % 2 == 0 { "a/app" } else { "b/app" };
+        last = client.resolve(&image_at(&host, repository), soon()).await.err();
+    }
+    assert!(last.as_ref().is_some_and(is_left_alone), "{last:?}");
+    assert_eq!(registry.log().len(), UNANSWERED as usize);
 }
 
 /// Where a hostile registry sends us is asked all the same when its own images need it.

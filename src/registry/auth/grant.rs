@@ -99,3 +99,17 @@ fn secret(text: String) -> Option<HeaderValue> {
     value.set_sensitive(true);
     Some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_grant_ends_by_the_clock_of_the_runtime() {
+        let grant = Grant::new(None, Duration::from_secs(60));
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(grant.is_fresh());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!grant.is_fresh());
+    }
+}
