@@ -208,7 +208,13 @@ async fn run(running: usize, places: usize, wants: Vec<Want>) -> (Turns, Vec<Fat
         async move {
             tokio::time::sleep_until(ms(want.comes)).await;
             let ends = ms(want.comes + want.dropped.unwrap_or(10_000));
-            (tokio::time::timeout_at(ends, one).await.ok(), start.elapsed())
+            // Looks at the time first: a turn that was given at the same moment is not taken.
+            let fate = tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(ends) => None,
+                fate = one => Some(fate),
+            };
+            (fate, start.elapsed())
         }
     });
     let fates = join_all(all).await;
