@@ -39,6 +39,7 @@ mod flight;
 mod key;
 mod memory;
 mod tiers;
+pub mod turns;
 
 pub use clock::Clock;
 pub use tiers::Tiers;
@@ -51,6 +52,8 @@ use key::TagKey;
 use memory::Memory;
 use memory::Resolved;
 use memory::age;
+use turns::Turn;
+use turns::Turns;
 
 /// How long it is believed that nothing is attached, or that an image is not there: signing and
 /// deploying often are one after the other.
@@ -68,6 +71,14 @@ const FETCH_TIME: Duration = Duration::from_secs(30);
 
 /// Refreshes in the background at a time: they must leave the registries to those who wait.
 const MAX_REFRESHES: usize = 4;
+
+/// Questions to one registry at a time. Each is two or three requests, of which the registry's own
+/// settings let so many through ([`crate::registry::limits::MAX_CONCURRENT_REQUESTS`]).
+const MAX_RUNNING: usize = 16;
+
+/// Most questions to one registry that wait for their turn: more than so many images would not be
+/// fetched within any request's time.
+const MAX_WAITING: usize = 1_024;
 
 /// What can be set.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +118,7 @@ struct Inner<F> {
     fetches: Flights<Key, Arc<Evidence>>,
     resolves: Flights<TagKey, Result<Digest, Failure>>,
     refreshes: Arc<Semaphore>,
+    turns: Turns,
 }
 
 /// On whose behalf a registry is asked.
@@ -141,6 +153,7 @@ impl<F: FetchEvidence> Stored<F> {
             fetches: Flights::default(),
             resolves: Flights::default(),
             refreshes: Arc::new(Semaphore::new(MAX_REFRESHES)),
+            turns: Turns::new(MAX_RUNNING, MAX_WAITING),
         }))
     }
 
@@ -198,9 +211,13 @@ impl<F: FetchEvidence> Stored<F> {
         self,
         key: Key,
         asker: Asker,
-        _waiters: Waiters<Arc<Evidence>>,
+        waiters: Waiters<Arc<Evidence>>,
     ) -> Option<Arc<Evidence>> {
         let Asker { tenant, own } = &asker;
+        let _turn = match self.turn(&key.query.repository, tenant, &waiters).await? {
+            Ok(turn) => turn,
+            Err(failure) => return Some(unread(&key.query, failure)),
+        };
         let until = soon(FETCH_TIME);
         let evidence = self.0.fetch.fetch_for(tenant, *own, &key.query, until).await;
         if unsettled(&evidence).is_some() {
@@ -216,6 +233,23 @@ impl<F: FetchEvidence> Stored<F> {
         let evidence = Arc::unwrap_or_clone(evidence);
         let due = later(now, self.0.settings.refresh_after);
         Some(self.0.memory.keep(key, evidence, now, due).await)
+    }
+
+    /// A turn at a registry, or why there is none; `None` once nobody waits for the answer any more. A
+    /// question that has its turn is asked to the end, whoever has left: otherwise a registry that is
+    /// slower than requests are patient would be asked forever and never answer.
+    async fn turn<V>(
+        &self,
+        repository: &Repository,
+        tenant: &Tenant,
+        waiters: &Waiters<V>,
+    ) -> Option<Result<Turn, Failure>> {
+        let until = tokio::time::Instant::now() + FETCH_TIME;
+        let turn = self.0.turns.turn(repository.registry(), &tenant.namespace, until);
+        tokio::select! {
+            turn = turn => Some(turn.map_err(|error| error.failure())),
+            () = waiters.gone() => None,
+        }
     }
 
     /// Asks for what is old in the background, unless as many as may are asked for already.
@@ -249,10 +283,14 @@ impl<F: FetchEvidence> Stored<F> {
         image: &ImageRef,
         tenant: &Tenant,
     ) -> Result<Digest, Failure> {
-        let resolve = |_waiters| {
+        let resolve = |waiters| {
             let (store, image, tenant, key) =
                 (self.clone(), image.clone(), tenant.clone(), key.clone());
             async move {
+                let _turn = match store.turn(&key.repository, &tenant, &waiters).await? {
+                    Ok(turn) => turn,
+                    Err(failure) => return Some(Err(failure)),
+                };
                 let answer = store.0.fetch.resolve_for(&tenant, &image, soon(FETCH_TIME)).await;
                 let settled = answer.as_ref().err().is_none_or(is_final);
                 if settled {
@@ -446,6 +484,11 @@ fn settled_or(
         Ok(None) => Failure::new(Reason::InternalError, "the question was lost"),
         Err(_) => late(&query.repository),
     };
+    unread(query, failure)
+}
+
+/// Evidence of which no place could be read.
+fn unread(query: &EvidenceQuery, failure: Failure) -> Arc<Evidence> {
     // Every kind of signature and of attestation may stand there.
     let problems = vec![Problem { place: Place::Referrers, failure }];
     Arc::new(Evidence { query: query.clone(), candidates: Vec::new(), problems, kept: None })

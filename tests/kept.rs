@@ -127,7 +127,8 @@ impl Cluster {
         let snapshot = PolicySnapshot::new(vec![PolicyState::Ready(Arc::new(policy))]);
         let fake = Fake::default();
         let settings = store::Settings { stale_tags: true, ..store::Settings::default() };
-        let stored = Stored::new(fake.clone(), settings, Tiers::default(), Clock::starting_at(start()));
+        let stored =
+            Stored::new(fake.clone(), settings, Tiers::default(), Clock::starting_at(start()));
         let admission = Admission::new(stored, Settings::default());
         Self { sigstore, key, fake, admission, snapshot }
     }

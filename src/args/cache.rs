@@ -51,12 +51,7 @@ pub struct CacheArgs {
     pub shared_store_password_file: Option<PathBuf>,
 
     /// Begins the keys in --shared-store, to tell apart those that must not share
-    #[arg(
-        long,
-        env = "TEGATA_SHARED_STORE_PREFIX",
-        value_name = "TEXT",
-        default_value = "tegata"
-    )]
+    #[arg(long, env = "TEGATA_SHARED_STORE_PREFIX", value_name = "TEXT", default_value = "tegata")]
     pub shared_store_prefix: String,
 
     /// How long --shared-store is waited for, before a registry is asked; 5ms to 1s

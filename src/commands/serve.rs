@@ -442,7 +442,11 @@ impl ServeError {
             | Self::Policies(_)
             | Self::Shared(_)
             | Self::Tls(_) => 2,
-            Self::Cache(_) | Self::Interrupted | Self::Serving(_) | Self::Signals(_) | Self::Stopped { .. } => 1,
+            Self::Cache(_)
+            | Self::Interrupted
+            | Self::Serving(_)
+            | Self::Signals(_)
+            | Self::Stopped { .. } => 1,
         }
     }
 }
