@@ -4,5 +4,10 @@
 //! Evidence is kept, not verdicts: what comes out of the store is verified like what a registry hands
 //! out, so that a store which somebody has written to costs time, and never an admission.
 mod clock;
+pub mod disk;
+mod pause;
+mod record;
+pub mod shared;
 
 pub use clock::Clock;
+pub use record::MAX_RECORD_BYTES;
