@@ -35,13 +35,25 @@ use crate::verdict::Reason;
 use crate::verdict::Verdict;
 
 mod clock;
+pub mod disk;
 mod flight;
 mod key;
 mod memory;
+mod pause;
+mod record;
+pub mod shared;
 mod tiers;
 pub mod turns;
 
 pub use clock::Clock;
+pub use disk::Disk;
+pub use disk::DiskError;
+pub use record::MAX_RECORD_BYTES;
+pub use shared::MAX_TIME;
+pub use shared::MIN_TIME;
+pub use shared::Shared;
+pub use shared::SharedError;
+pub use shared::SharedOptions;
 pub use tiers::Tiers;
 
 use flight::Flights;
