@@ -38,6 +38,7 @@ use self::queue::Batch;
 use self::queue::Change;
 use self::queue::Queue;
 
+mod capped;
 mod error;
 mod file;
 mod queue;

@@ -23,14 +23,16 @@ use tracing::warn;
 use crate::error::one_line;
 use crate::store::record::MAX_RECORD_BYTES;
 
+use super::capped::Capped;
 use super::error::DiskError;
 use super::error::Fault;
 use super::error::is_environment;
 use super::queue::Batch;
 use super::queue::Change;
 
-/// The smallest capacity: below it the database's own pages leave no room for records.
-pub const MIN_CAPACITY: u64 = 32 << 20;
+/// The smallest capacity: what a transaction of the largest records needs besides those that are kept
+/// fits in half of it.
+pub const MIN_CAPACITY: u64 = 64 << 20;
 
 const FILE: &str = "evidence.redb";
 
@@ -41,9 +43,9 @@ const BROKEN: &str = "evidence.redb.broken";
 /// inner pages of the trees, and what a transaction writes.
 const CACHE_BYTES: usize = 3 << 20;
 
-/// The part of the capacity that records may take up. The file grows by doubling once its pages are
-/// used up, and a transaction needs pages for the new before it frees those of the old.
-const SHARE: (u64, u64) = (3, 8);
+/// The part of the capacity that records may take up. The file grows by doubling, so that it may end
+/// at half of its capacity; and a transaction needs pages for the new before it frees those of the old.
+const SHARE: (u64, u64) = (5, 16);
 
 /// The part of what records may take up that is left after an eviction: one in sixteen goes at a
 /// time, so that not every write evicts.
@@ -52,7 +54,8 @@ const LEFT: (u64, u64) = (15, 16);
 /// The part of what records take up that they may take up once the volume was found full.
 const LEFT_OF_FULL: (u64, u64) = (3, 4);
 
-/// The database's page. Records that do not fit in one take a power of two of them.
+/// The database's page. A record takes a power of two of them. Small ones share pages, but of those
+/// a third is empty, and a transaction that touches one of them writes all of its page anew.
 const PAGE_BYTES: u64 = 4_096;
 
 /// What an entry takes up besides its record: keys, times and lengths in both tables.
@@ -157,11 +160,7 @@ impl File {
             // Otherwise nothing new would be kept any more.
             self.bound.store(part(self.usage().bytes, LEFT_OF_FULL), Ordering::Relaxed);
         }
-        written?;
-        if self.length().is_ok_and(|length| length > self.capacity) {
-            self.begin_anew();
-        }
-        Ok(())
+        written
     }
 
     /// What is kept.
@@ -245,7 +244,8 @@ impl File {
             // Without the check, whoever altered the file meanwhile could make a read go wrong in
             // any way.
             builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-            let database = builder.create(self.path())?;
+            let file = Capped::open(&self.path(), self.capacity)?;
+            let database = builder.create_with_backend(file)?;
             let usage = count(&database)?;
             Ok((database, usage))
         };
@@ -279,18 +279,6 @@ impl File {
         if let Err(error) = fs::rename(&path, broken) {
             warn!(%file, %error, "Could not set aside the evidence store's file");
         }
-    }
-
-    /// Drops everything, where the file has become larger than it may be.
-    fn begin_anew(&self) {
-        let file = self.path();
-        warn!(file = %file.display(), "The evidence store's file is too large; it is begun anew");
-        let mut state = self.exclusive();
-        close(&mut state);
-        if let Err(error) = fs::remove_file(&file) {
-            warn!(file = %file.display(), %error, "Could not remove the evidence store's file");
-        }
-        self.set_usage(Usage::default());
     }
 
     fn length(&self) -> io::Result<u64> {
@@ -350,6 +338,18 @@ fn write(
     Ok(usage)
 }
 
+/// Evicts the oldest records where there are too many, in a transaction of its own: one that writes
+/// needs the room before it ends.
+fn make_room(database: &Database, mut usage: Usage, bound: u64) -> Result<Usage, redb::Error> {
+    if usage.bytes <= bound {
+        return Ok(usage);
+    }
+    let transaction = database.begin_write()?;
+    evict(&transaction, &mut usage, part(bound, LEFT))?;
+    transaction.commit()?;
+    Ok(usage)
+}
+
 fn evict(transaction: &WriteTransaction, usage: &mut Usage, bound: u64) -> Result<(), redb::Error> {
     let mut records = transaction.open_table(RECORDS)?;
     let mut ages = transaction.open_table(AGES)?;
@@ -380,7 +380,7 @@ fn count(database: &Database) -> Result<Usage, redb::Error> {
 /// What a record takes up in the file.
 fn taken_up(length: usize) -> u64 {
     let bytes = u64::try_from(length).unwrap_or(u64::MAX).saturating_add(ENTRY_BYTES);
-    if bytes <= PAGE_BYTES / 2 { bytes } else { bytes.next_power_of_two().max(PAGE_BYTES) }
+    bytes.checked_next_power_of_two().unwrap_or(u64::MAX).max(PAGE_BYTES)
 }
 
 const fn part(of: u64, (numerator, denominator): (u64, u64)) -> u64 {
