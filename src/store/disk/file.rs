@@ -54,7 +54,8 @@ const LEFT: (u64, u64) = (15, 16);
 /// The part of what records take up that they may take up once the volume was found full.
 const LEFT_OF_FULL: (u64, u64) = (3, 4);
 
-/// The database's page. Records that do not fit in one take a power of two of them.
+/// The database's page. A record takes a power of two of them. Small ones share pages, but of those
+/// a third is empty, and a transaction that touches one of them writes all of its page anew.
 const PAGE_BYTES: u64 = 4_096;
 
 /// What an entry takes up besides its record: keys, times and lengths in both tables.
@@ -379,7 +380,7 @@ fn count(database: &Database) -> Result<Usage, redb::Error> {
 /// What a record takes up in the file.
 fn taken_up(length: usize) -> u64 {
     let bytes = u64::try_from(length).unwrap_or(u64::MAX).saturating_add(ENTRY_BYTES);
-    if bytes <= PAGE_BYTES / 2 { bytes } else { bytes.next_power_of_two().max(PAGE_BYTES) }
+    bytes.checked_next_power_of_two().unwrap_or(u64::MAX).max(PAGE_BYTES)
 }
 
 const fn part(of: u64, (numerator, denominator): (u64, u64)) -> u64 {
