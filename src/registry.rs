@@ -38,6 +38,7 @@ mod credentials;
 mod discover;
 mod endpoint;
 mod error;
+mod fingerprint;
 mod held;
 mod helper;
 pub mod layout;
@@ -73,6 +74,7 @@ use discover::Store;
 use discover::discover;
 use endpoint::Endpoint;
 use endpoint::mirrored;
+use fingerprint::FingerprintKey;
 use limits::MAX_MANIFEST_BYTES;
 use manifest::parse_document;
 use session::Session;
@@ -104,6 +106,7 @@ struct Configured {
 #[derive(Debug)]
 struct Lasting {
     authenticator: Authenticator,
+    fingerprints: FingerprintKey,
     lookups: Arc<Semaphore>,
     memory: Arc<Semaphore>,
 }
@@ -114,8 +117,13 @@ impl Registry {
     /// # Errors
     /// When a certificate authority, a host or a proxy in the settings cannot be used.
     pub fn new(options: RegistryOptions, keychain: Keychain) -> Result<Self, OptionsError> {
+        let fingerprints = FingerprintKey::new().map_err(|_| OptionsError {
+            field: "credentials".to_owned(),
+            problem: "the system gives no random numbers".to_owned(),
+        })?;
         let lasting = Lasting {
             authenticator: Authenticator::new(),
+            fingerprints,
             lookups: Arc::new(Semaphore::new(limits::MAX_LOOKUPS)),
             memory: held::budget(),
         };
@@ -163,6 +171,29 @@ impl Registry {
         self.keychain.load_full()
     }
 
+    /// A keyed hash of the credentials that `keychain` has for a repository, on its registry and on
+    /// its mirrors; `None` where it has none. Asks nobody.
+    pub(crate) fn fingerprint(
+        &self,
+        keychain: &Keychain,
+        repository: &Repository,
+    ) -> Option<[u8; 32]> {
+        let configured = self.configured.load();
+        let mirrors = configured.host_clients.get(repository.registry());
+        let mirrors = mirrors.into_iter().flat_map(|clients| &clients.options.mirrors);
+        let places = mirrors.map(|mirror| mirrored(mirror, repository));
+        let own = (repository.registry().to_owned(), repository.path().to_owned());
+        let shown: Vec<_> = places
+            .chain([own])
+            .map(|(host, path)| {
+                let sources = keychain.sources(&host, &path);
+                (host, sources)
+            })
+            .filter(|(_, sources)| !sources.is_empty())
+            .collect();
+        (!shown.is_empty()).then(|| self.lasting.fingerprints.of(&shown))
+    }
+
     /// Where this client counts.
     pub(crate) const fn metrics(&self) -> &RegistryMetrics {
         &self.metrics
@@ -194,7 +225,7 @@ impl Registry {
 
 impl Configured {
     fn new(options: RegistryOptions, lasting: &Lasting) -> Result<Self, OptionsError> {
-        let Lasting { authenticator: _, lookups, memory } = lasting;
+        let Lasting { authenticator: _, fingerprints: _, lookups, memory } = lasting;
         let factory = Factory::new(&options, lookups)?;
         let default_clients = factory.clients("hosts".to_owned(), HostOptions::default())?;
         let (mut host_clients, mut limits) = (HashMap::new(), HashMap::new());
