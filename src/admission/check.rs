@@ -9,6 +9,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::Admission;
+use super::facts::Facts;
 use super::gather::Gathering;
 use super::gather::is_static;
 use super::judge;
@@ -70,13 +71,14 @@ struct OwnedCase {
     now: Timestamp,
     deadline: Instant,
     budget: Budget,
+    facts: Arc<Facts>,
 }
 
 impl OwnedCase {
-    const fn borrow(&self) -> Case<'_> {
-        let Self { subject, now, deadline, budget } = self;
+    fn borrow(&self) -> Case<'_> {
+        let Self { subject, now, deadline, budget, facts } = self;
         let Subject { digest, platform: _ } = subject;
-        Case { digest, now: *now, deadline: *deadline, budget }
+        Case { digest, now: *now, deadline: *deadline, budget, facts }
     }
 }
 
@@ -143,7 +145,8 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
                     PolicyId::Namespaced { .. } => shared.clone(),
                 };
                 let subject = Subject::named(digest.clone());
-                let case = OwnedCase { subject, now, deadline, budget };
+                let facts = Arc::clone(&self.facts);
+                let case = OwnedCase { subject, now, deadline, budget, facts };
                 if asks_platforms(&policy) {
                     return self.judge_platforms(policy, gathering, parts, case).boxed();
                 }

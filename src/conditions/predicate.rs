@@ -97,6 +97,12 @@ impl PredicateTypes {
         })
     }
 
+    /// The addresses, and whether versions of each will do too.
+    pub(crate) fn addresses(&self) -> impl ExactSizeIterator<Item = (&str, bool)> {
+        let one = |one: &'_ PredicateType| -> (&str, bool) { (&one.address, one.any_version) };
+        self.0.iter().map(one)
+    }
+
     /// Whether each of these types is among `others`.
     pub(super) fn within(&self, others: &Self) -> bool {
         self.0.iter().all(|one| others.contains(&one.address))
