@@ -60,9 +60,12 @@ pub use pki::MAX_AUTHORITY_CERTIFICATES;
 pub use pki::MAX_REVOCATION_LIST_BYTES;
 pub use question::Question;
 
-/// Proof that a signature was verified; made only by [`verify`].
+/// Proof that a signature was verified; made only by [`verify`]. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct VerifiedSignature {
+pub struct VerifiedSignature(Arc<Proof>);
+
+#[derive(Debug)]
+struct Proof {
     signer: VerifiedSigner,
     statement: Option<Vec<u8>>,
     signing_times: Vec<Timestamp>,
@@ -93,23 +96,23 @@ pub enum VerifiedSigner {
 
 impl VerifiedSignature {
     /// Who signed.
-    pub const fn signer(&self) -> &VerifiedSigner {
-        &self.signer
+    pub fn signer(&self) -> &VerifiedSigner {
+        &self.0.signer
     }
 
     /// The statement, where one was signed: the very bytes that were verified.
     pub fn statement(&self) -> Option<&[u8]> {
-        self.statement.as_deref()
+        self.0.statement.as_deref()
     }
 
     /// Every authenticated signing time; empty for a key without log entry and timestamp.
     pub fn signing_times(&self) -> &[Timestamp] {
-        &self.signing_times
+        &self.0.signing_times
     }
 
     /// For how long this is so.
-    pub const fn lasting(&self) -> Lasting {
-        self.lasting
+    pub fn lasting(&self) -> Lasting {
+        self.0.lasting
     }
 }
 
@@ -120,7 +123,7 @@ pub struct Examined {
     /// `conditions` are the caller's.
     pub steps: Vec<StepReport>,
     /// The proof, or why there is none.
-    pub result: Result<Arc<VerifiedSignature>, Failure>,
+    pub result: Result<VerifiedSignature, Failure>,
 }
 
 /// A candidate's parts, parsed within limits, about the right image; not believed yet.
@@ -210,7 +213,7 @@ fn run(
             [] => StepReport::not_required(Step::Time, "a key needs no signing time"),
             [first, ..] => StepReport::passed(Step::Time, format!("signed at {first}")),
         });
-        Arc::new(VerifiedSignature { signer, statement, signing_times: times, lasting })
+        VerifiedSignature(Arc::new(Proof { signer, statement, signing_times: times, lasting }))
     });
     if let Err(failure) = &result {
         steps.retain(|step| step.step != failure.step());

@@ -72,7 +72,7 @@ pub struct Counts {
 #[derive(Clone, Debug)]
 struct Fact {
     steps: Arc<[StepReport]>,
-    proof: Arc<VerifiedSignature>,
+    proof: VerifiedSignature,
 }
 
 impl Facts {
@@ -132,7 +132,7 @@ impl Facts {
         if let (Some(key), Ok(proof)) = (key, &examined.result)
             && proof.lasting() == Lasting::Forever
         {
-            let fact = Fact { steps: examined.steps.clone().into(), proof: Arc::clone(proof) };
+            let fact = Fact { steps: examined.steps.clone().into(), proof: proof.clone() };
             self.table().keep(key, fact);
         }
         examined
@@ -215,7 +215,7 @@ impl Fact {
             }
         };
         let statement = proof.statement().map_or(0, <[u8]>::len);
-        let times = mem::size_of_val(proof.signing_times());
+        let times = size_of_val(proof.signing_times());
         FACT_OVERHEAD + steps + signer + statement + times
     }
 }

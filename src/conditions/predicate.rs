@@ -99,8 +99,7 @@ impl PredicateTypes {
 
     /// The addresses, and whether versions of each will do too.
     pub(crate) fn addresses(&self) -> impl ExactSizeIterator<Item = (&str, bool)> {
-        let one = |one: &'_ PredicateType| -> (&str, bool) { (&one.address, one.any_version) };
-        self.0.iter().map(one)
+        self.0.iter().map(|one| (one.address.as_str(), one.any_version))
     }
 
     /// Whether each of these types is among `others`.

@@ -212,10 +212,10 @@ impl<'a> Search<'a> {
         let Examined { mut steps, result } = match &authority.signer {
             Signer::Keys(keys) => {
                 // One under which it was verified before comes before those under which it fails.
-                let known = |key: &&PublicKey| {
-                    keys.len() > 1 && facts.knows(candidate, &question(Some(key)), looked_up)
-                };
-                match keys.iter().find(known) {
+                let known = keys.iter().find(|key| {
+                    keys.len() > 1 && facts.knows(candidate, &question(Some(*key)), looked_up)
+                });
+                match known {
                     Some(key) => ask(Some(key)),
                     None => first_good(keys.iter().map(|key| ask(Some(key)))),
                 }
