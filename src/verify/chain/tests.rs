@@ -27,6 +27,7 @@ fn params(name: &str, years: (i32, i32)) -> CertificateParams {
 fn ca(name: &str, years: (i32, i32)) -> CertificateParams {
     let mut params = params(name, years);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
     params
 }
 
