@@ -139,7 +139,7 @@ impl SigningCertificate {
 }
 
 /// A certificate within limits, whose key may and can verify signatures.
-pub(super) fn read(der: &[u8]) -> Result<(Certificate, PublicKey), Failure> {
+fn read(der: &[u8]) -> Result<(Certificate, PublicKey), Failure> {
     if der.len() > MAX_CERTIFICATE_BYTES {
         let found = format!("a certificate of {} bytes", der.len());
         return Err(Failure::new(Reason::EvidenceTooLarge, found)
@@ -275,3 +275,7 @@ fn read_claim(number: u8, value: &[u8]) -> Result<String, Failure> {
 pub(super) fn malformed(found: String) -> Failure {
     Failure::new(Reason::CertificateMalformed, found)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+mod tests;

@@ -163,7 +163,7 @@ fn issued_by_proven<'a>(
 }
 
 /// A path that was verified.
-struct Path {
+pub(super) struct Path {
     /// What it says of whoever issued the certificate.
     proven: Proven,
     /// The issuing certificate, where that holds for all that it issues.
@@ -171,7 +171,7 @@ struct Path {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other error means no path")]
-fn check_authority(
+pub(super) fn check_authority(
     leaf: &EndEntityCert<'_>,
     brought: &[Vec<u8>],
     authority: &Authority,
@@ -273,6 +273,3 @@ fn untrusted(found: String) -> Failure {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 mod tests;
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
-mod vectors;

@@ -1,7 +1,12 @@
 //! Certificates of others: chains of x509-limbo, and profiles of sigstore-python.
+use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
+use webpki::KeyUsage;
+
 use super::*;
-use crate::verify::certificate::SigningCertificate;
-use crate::verify::certificate::read;
+use crate::trust_root::Authority;
+use crate::verify::chain::CODE_SIGNING;
+use crate::verify::chain::check_authority;
 use crate::verify::tests::answer;
 use crate::verify::tests::certificates;
 use crate::verify::tests::collection;
