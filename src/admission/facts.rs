@@ -48,8 +48,8 @@ pub const MAX_FACT_BYTES: usize = 4 * 1024 * 1024;
 /// What a fact takes besides its texts: tables, pointers, lengths.
 const FACT_OVERHEAD: usize = 512;
 
-/// What a text takes besides its bytes.
-const TEXT_OVERHEAD: usize = 32;
+/// What a text takes besides its bytes, with its share of the list that it stands in.
+const TEXT_OVERHEAD: usize = 64;
 
 /// Facts of all requests, bounded by [`MAX_FACT_BYTES`].
 #[derive(Debug, Default)]

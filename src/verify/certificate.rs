@@ -8,6 +8,7 @@ use sigstore_verify::crypto::KeyAlgorithm;
 use sigstore_verify::types::DerCertificate;
 use sigstore_verify::types::DerPublicKey;
 use x509_cert::Certificate;
+use x509_cert::TbsCertificate;
 use x509_cert::der::Decode as _;
 use x509_cert::der::Encode as _;
 use x509_cert::der::asn1::ObjectIdentifier;
@@ -35,6 +36,9 @@ const MAX_SUBJECTS: usize = 16;
 
 /// Arc of Fulcio's extensions (Fulcio, `docs/oid-info.md`).
 const FULCIO_ARC: &str = "1.3.6.1.4.1.57264.1.";
+
+/// The same as DER content.
+const FULCIO_ARC_DER: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xbf, 0x30, 0x01];
 
 /// Claims by the last number of their identifier, and whether the value is a bare string (older)
 /// or a DER UTF8String.
@@ -105,6 +109,8 @@ pub(super) struct SigningCertificate {
     pub(super) key: PublicKey,
     pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
+    /// All that its issuer signed.
+    pub(super) tbs: TbsCertificate,
 }
 
 impl SigningCertificate {
@@ -123,6 +129,7 @@ impl SigningCertificate {
             not_after: time(&validity.not_after)?,
             identity: identity(&certificate)?,
             key,
+            tbs: certificate.tbs_certificate,
         })
     }
 
@@ -260,7 +267,11 @@ fn ip_address(bytes: &[u8]) -> Option<String> {
 }
 
 fn fulcio_number(oid: ObjectIdentifier) -> Option<u8> {
-    oid.to_string().strip_prefix(FULCIO_ARC)?.parse().ok()
+    match oid.as_bytes().strip_prefix(FULCIO_ARC_DER)? {
+        // Later numbers take two bytes, and none of them is given out.
+        [number @ 0..=127] => Some(*number),
+        _ => None,
+    }
 }
 
 fn read_claim(number: u8, value: &[u8]) -> Result<String, Failure> {

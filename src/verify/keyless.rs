@@ -75,7 +75,7 @@ fn examine_once(
     let issuer = chain::check(leaf, &brought(&parsed.bundle), trust_root, &times).ok()?;
     let included =
         || parsed.entries() == 0 || log::are_included(&parsed.bundle, trust_root, &times, now);
-    (sct::is_logged_once(leaf, issuer.key(), trust_root) && included()).then_some(times)
+    (sct::is_logged_once(&certificate.tbs, issuer.key(), trust_root) && included()).then_some(times)
 }
 
 /// The signing times, or what is amiss.

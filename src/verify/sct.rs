@@ -51,10 +51,8 @@ pub(super) fn check(leaf: &[u8], brought: &[Vec<u8>], root: &TrustRoot) -> Resul
 
 /// Checks that the certificate has one timestamp, by a log of the trust root whose key was valid
 /// then, for an issuer with this key: no more and no less than `sigstore-verify` accepts.
-pub(super) fn is_logged_once(leaf: &[u8], issuer: &Fingerprint, root: &TrustRoot) -> bool {
-    let Ok(certificate) = Certificate::from_der(leaf) else { return false };
-    let tbs = certificate.tbs_certificate;
-    let (Ok(scts), Ok(precertificate)) = (timestamps(&tbs), precertificate(&tbs)) else {
+pub(super) fn is_logged_once(tbs: &TbsCertificate, issuer: &Fingerprint, root: &TrustRoot) -> bool {
+    let (Ok(scts), Ok(precertificate)) = (timestamps(tbs), precertificate(tbs)) else {
         return false;
     };
     let [sct] = scts.as_slice() else { return false };
