@@ -38,6 +38,7 @@ use tegata::trust_root::TrustRoot;
 use tegata::verdict::ImageReport;
 use tegata::verdict::Step;
 use tegata::verdict::StepOutcome;
+use tegata::verdict::StepReport;
 use tegata::verdict::Verdict;
 
 use self::fake_registry::FakeRegistry;
@@ -302,12 +303,9 @@ async fn what_is_known_changes_no_answer() {
 fn unverified(report: &ImageReport) -> usize {
     let authorities = report.policies.iter().flat_map(|policy| &policy.authorities);
     let signatures = authorities.flat_map(|authority| &authority.signatures);
-    let failed = signatures.filter(|signature| {
-        signature
-            .steps
-            .last()
-            .is_some_and(|step| step.outcome == StepOutcome::Failed && step.step < Step::Identity)
-    });
+    let early =
+        |step: &StepReport| step.outcome == StepOutcome::Failed && step.step < Step::Identity;
+    let failed = signatures.filter(|signature| signature.steps.iter().any(early));
     failed.count()
 }
 
