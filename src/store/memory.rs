@@ -243,8 +243,9 @@ fn held(evidence: Evidence, room: OwnedSemaphorePermit) -> Evidence {
         let (bytes, room) = (Box::from(bytes.as_ref()), Arc::clone(&room));
         Bytes::from_owner(Held { bytes, _room: room })
     };
-    let each = |candidate: Candidate| Candidate {
-        content: candidate.content.map(|content| match content {
+    let each = |candidate: Candidate| {
+        let Candidate { place, manifest, layer, format, content, .. } = candidate;
+        let content = content.map(|content| match content {
             Content::Bundle(bytes) => Content::Bundle(hold(&bytes)),
             Content::Envelope { envelope, annotations } => {
                 Content::Envelope { envelope: hold(&envelope), annotations }
@@ -252,8 +253,8 @@ fn held(evidence: Evidence, room: OwnedSemaphorePermit) -> Evidence {
             Content::SimpleSigning { payload, annotations } => {
                 Content::SimpleSigning { payload: hold(&payload), annotations }
             }
-        }),
-        ..candidate
+        });
+        Candidate::new(place, manifest, layer, format, content)
     };
     Evidence { candidates: evidence.candidates.into_iter().map(each).collect(), ..evidence }
 }

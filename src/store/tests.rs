@@ -58,16 +58,12 @@ fn down() -> Failure {
 }
 
 fn candidate(payload: &'static str) -> Candidate {
-    Candidate {
-        place: Place::SignatureTag,
-        manifest: Digest::sha256_of(payload.as_bytes()),
-        layer: Digest::sha256_of(payload.as_bytes()),
-        format: Format::Legacy,
-        content: Ok(Content::SimpleSigning {
-            payload: Bytes::from_static(payload.as_bytes()),
-            annotations: BTreeMap::new(),
-        }),
-    }
+    let digest = Digest::sha256_of(payload.as_bytes());
+    let content = Content::SimpleSigning {
+        payload: Bytes::from_static(payload.as_bytes()),
+        annotations: BTreeMap::new(),
+    };
+    Candidate::new(Place::SignatureTag, digest.clone(), digest, Format::Legacy, Ok(content))
 }
 
 impl FetchEvidence for Source {

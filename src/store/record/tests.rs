@@ -25,7 +25,7 @@ fn query() -> EvidenceQuery {
 
 fn candidate(format: Format, bytes: &[u8], content: Result<Content, Failure>) -> Candidate {
     let (manifest, layer) = (Digest::sha256_of(b"manifest"), Digest::sha256_of(bytes));
-    Candidate { place: Place::SignatureTag, manifest, layer, format, content }
+    Candidate::new(Place::SignatureTag, manifest, layer, format, content)
 }
 
 fn bundle(bytes: &[u8]) -> Candidate {
