@@ -35,10 +35,6 @@ impl RedisServer {
         server
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
