@@ -296,7 +296,8 @@ async fn what_is_known_changes_no_answer() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(reused > 100, "{reused}");
+    let good = WANTED.iter().filter(|row| row.2 == VERIFIED).count();
+    assert!(reused >= good as u64, "{reused} of {good}");
 }
 
 /// How many signatures of a report failed before anybody asked who made them.
