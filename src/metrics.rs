@@ -195,9 +195,9 @@ impl Metrics {
         self.decisions.get_or_create(&labels).inc();
     }
 
-    /// Counts what one policy said of one image.
-    pub fn policy_decided(&self, report: &PolicyReport) {
-        self.by_policy.decided(report);
+    /// Counts what policies said of the images of one request.
+    pub fn policies_decided<'a>(&self, reports: impl Iterator<Item = &'a PolicyReport>) {
+        self.by_policy.decided(reports);
     }
 
     /// Counts what became of something to be told by an Event.

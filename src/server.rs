@@ -44,6 +44,7 @@ mod denial;
 pub mod drain;
 pub mod health;
 pub mod listen;
+mod places;
 mod record;
 pub mod reload;
 pub mod timeout;
@@ -51,6 +52,9 @@ pub mod tls;
 mod webhook;
 
 pub use body::MAX_BUFFERED;
+pub use places::MAX_WAITING;
+
+use places::Places;
 
 /// The pipeline, as the server calls it: [`Admission`], or a fake in tests.
 pub trait Admit: Send + Sync + 'static {
@@ -62,6 +66,16 @@ pub trait Admit: Send + Sync + 'static {
         now: Timestamp,
         deadline: Instant,
     ) -> impl Future<Output = Decision> + Send;
+
+    /// The decision that [`Self::admit`] would come to, where it can be told at once.
+    fn admit_known(
+        &self,
+        _request: &Request,
+        _snapshot: &PolicySnapshot,
+        _now: Timestamp,
+    ) -> Option<Decision> {
+        None
+    }
 }
 
 impl<F: FetchEvidence, L: SearchLog> Admit for Admission<F, L> {
@@ -74,6 +88,15 @@ impl<F: FetchEvidence, L: SearchLog> Admit for Admission<F, L> {
     ) -> impl Future<Output = Decision> + Send {
         Self::admit(self, request, snapshot, now, deadline)
     }
+
+    fn admit_known(
+        &self,
+        request: &Request,
+        snapshot: &PolicySnapshot,
+        now: Timestamp,
+    ) -> Option<Decision> {
+        Self::admit_known(self, request, snapshot, now)
+    }
 }
 
 /// Most requests that are answered at once, unless set otherwise. A request waits for registries
@@ -85,8 +108,14 @@ pub const DEFAULT_MAX_IN_FLIGHT: usize = 128;
 /// read. Further ones get an HTTP error at once: under a flood there is no memory for more.
 pub const MAX_SHEDDING: usize = 128;
 
-/// Bodies that are parsed at once. One, because a parsed body takes up to [`crate::json`]'s bound
-/// beside its bytes; the usual one takes less than a tenth of a millisecond.
+/// Largest body that is parsed where it was received, and judged without a place if all that it asks
+/// is known: a pod of fifty containers fits. It takes less than half a millisecond, about as long as
+/// a TLS handshake on the same thread; handing it to another thread takes longer than parsing the
+/// usual one.
+pub const SMALL_BODY: usize = 128 << 10;
+
+/// Larger bodies that are parsed at once. One, because a parsed body takes up to [`crate::json`]'s
+/// bound beside its bytes.
 const MAX_PARSING: usize = 1;
 
 /// Requests about policies that are looked at once; further ones wait before their body is read.
@@ -130,7 +159,7 @@ pub struct AppState<A> {
     references: watch::Receiver<Arc<References>>,
     metrics: Metrics,
     default_timeout: Duration,
-    in_flight: Arc<Semaphore>,
+    in_flight: Arc<Places>,
     shares: Arc<Shares>,
     shedding: Arc<Semaphore>,
     parsing: Arc<Semaphore>,
@@ -155,7 +184,7 @@ impl<A> AppState<A> {
             references: no_references(),
             metrics,
             default_timeout,
-            in_flight: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
+            in_flight: Arc::new(Places::new(max_in_flight)),
             shares: Arc::new(Shares::half_of(max_in_flight)),
             shedding: Arc::new(Semaphore::new(MAX_SHEDDING)),
             parsing: Arc::new(Semaphore::new(MAX_PARSING)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
+use sha2::Digest as _;
 use sigstore_verify::Verifier;
 use sigstore_verify::crypto::VerificationKey;
 use sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
@@ -30,6 +31,7 @@ const MAX_ENTRIES: usize = 64;
 pub struct TrustRoot(Arc<Inner>);
 
 struct Inner {
+    fingerprint: [u8; 32],
     verifier: Verifier,
     logs: Vec<Log>,
     ct_logs: Vec<Log>,
@@ -95,6 +97,11 @@ impl TrustRoot {
         Inner::new(document, problems).map(|inner| Self(Arc::new(inner)))
     }
 
+    /// SHA-256 of all that is used of the document: two that believe the same have the same.
+    pub fn fingerprint(&self) -> &[u8; 32] {
+        &self.0.fingerprint
+    }
+
     /// Entries that were left out, a line each.
     pub fn problems(&self) -> &[String] {
         &self.0.problems
@@ -141,6 +148,7 @@ impl fmt::Debug for TrustRoot {
 
 impl Inner {
     fn new(document: Value, problems: Vec<String>) -> Result<Self, TrustRootError> {
+        let fingerprint = sha2::Sha256::digest(document.to_string()).into();
         let root: TrustedRoot = serde_json::from_value(document).map_err(TrustRootError::new)?;
         let verifier = Verifier::new(&root).map_err(TrustRootError::new)?;
         let logs: Vec<Log> = root
@@ -179,7 +187,16 @@ impl Inner {
         }
         let services = root.certificate_authorities.iter().map(|authority| authority.uri.clone());
         let services = services.chain(root.tlogs.iter().map(|log| log.base_url.clone())).collect();
-        Ok(Self { verifier, logs, ct_logs, authorities, timestamp_authorities, services, problems })
+        Ok(Self {
+            fingerprint,
+            verifier,
+            logs,
+            ct_logs,
+            authorities,
+            timestamp_authorities,
+            services,
+            problems,
+        })
     }
 }
 

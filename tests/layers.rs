@@ -51,7 +51,7 @@ const MODULES: [(&str, Layer, &str); 23] = [
     ("verdict", Layer::Pure, "policy"),
     ("image", Layer::Pure, "json verdict"),
     ("json", Layer::Pure, "verdict"),
-    ("workload", Layer::Pure, "image verdict"),
+    ("workload", Layer::Pure, "image json verdict"),
     ("trust_root", Layer::Pure, "json verdict"),
     ("verify", Layer::Pure, "evidence image json policy trust_root verdict"),
     ("conditions", Layer::Pure, "api image json policy verdict"),

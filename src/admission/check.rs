@@ -16,6 +16,8 @@ use super::judge::Case;
 use super::judge::Judged;
 use super::lookup;
 use super::lookup::Answers;
+use super::recall::About;
+use super::recall::Oldest;
 use super::subjects;
 use super::subjects::Parts;
 use super::subjects::Reader;
@@ -70,11 +72,12 @@ struct OwnedCase {
     now: Timestamp,
     deadline: Instant,
     budget: Budget,
+    oldest: Oldest,
 }
 
 impl OwnedCase {
     const fn borrow(&self) -> Case<'_> {
-        let Self { subject, now, deadline, budget } = self;
+        let Self { subject, now, deadline, budget, oldest: _ } = self;
         let Subject { digest, platform: _ } = subject;
         Case { digest, now: *now, deadline: *deadline, budget }
     }
@@ -143,16 +146,21 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
                     PolicyId::Namespaced { .. } => shared.clone(),
                 };
                 let subject = Subject::named(digest.clone());
-                let case = OwnedCase { subject, now, deadline, budget };
-                if asks_platforms(&policy) {
-                    return self.judge_platforms(policy, gathering, parts, case).boxed();
-                }
-                let evidence = gathering.evidence(&policy, digest);
-                async move {
-                    let judged = self.judge(&policy, evidence.await, case.clone()).await;
-                    self.settle(&policy, judged, parts, case).await
-                }
-                .boxed()
+                let oldest = Oldest::default();
+                let case = OwnedCase { subject, now, deadline, budget, oldest: oldest.clone() };
+                let asked = Arc::clone(&policy);
+                let judging = if asks_platforms(&policy) {
+                    self.judge_platforms(policy, gathering, parts, case).boxed()
+                } else {
+                    let evidence = gathering.evidence(&policy, digest);
+                    async move {
+                        let judged = self.judge(&policy, evidence.await, case.clone()).await;
+                        self.settle(&policy, judged, parts, case).await
+                    }
+                    .boxed()
+                };
+                let about = About { image, digest, tenant, now };
+                async move { self.recall_or(&asked, about, (oldest, by), judging).await }.boxed()
             })
             .collect();
         join_all(judged).await
@@ -242,6 +250,7 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         evidence: Vec<Vec<Arc<Evidence>>>,
         case: OwnedCase,
     ) -> Judged {
+        case.oldest.note(&evidence);
         let evidence = Arc::new(evidence);
         let looked_up = self.look_up(policy, &evidence, &case).await;
         let (judged, asked) = match looked_up {
@@ -321,7 +330,7 @@ fn split<'a>(states: &[&'a PolicyState]) -> (Vec<Arc<Policy>>, Vec<&'a InvalidPo
     (ready, invalid)
 }
 
-fn uncovered(image: &ImageRef) -> ImageReport {
+pub(super) fn uncovered(image: &ImageRef) -> ImageReport {
     ImageReport::failed(image.to_string(), not_covered())
 }
 

@@ -18,6 +18,7 @@ use crate::evidence::OwnCredentials;
 use crate::evidence::Part;
 use crate::evidence::Place;
 use crate::evidence::Problem;
+use crate::evidence::Scope;
 use crate::evidence::Tenant;
 use crate::image::Digest;
 use crate::image::ImageRef;
@@ -123,6 +124,16 @@ impl TenantRegistry {
 }
 
 impl FetchEvidence for TenantRegistry {
+    /// Credentials of a tenant are looked up each time: whose they are cannot be told before.
+    fn scope_now(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        _repository: &Repository,
+    ) -> Option<Scope> {
+        tenant.namespace.is_empty().then_some(Scope::Own(own))
+    }
+
     async fn resolve(&self, image: &ImageRef, deadline: Instant) -> Result<Digest, Failure> {
         self.registry.resolve(image, deadline).await
     }

@@ -193,7 +193,7 @@ async fn start(
     let router = health::router(readiness.clone(), registry);
     let few = connections.connections.min(HEALTH_CONNECTIONS);
     let few = ConnectionLimits { connections: few, ..connections };
-    let health = listen::plain(health_listener, router, Handle::new(), few, metrics.clone());
+    let health = listen::plain_apart(health_listener, router, few, metrics.clone());
     parts.spawn(async move { ("health server", health.await) });
 
     for Background { name, task } in background {
