@@ -33,6 +33,7 @@ pub mod known;
 mod lookup;
 mod outcome;
 pub mod policies;
+mod prefetch;
 mod recall;
 pub mod review;
 pub mod shares;

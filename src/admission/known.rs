@@ -154,6 +154,9 @@ struct Entry {
     used: bool,
 }
 
+/// Before all time.
+const NEVER: i64 = i64::MIN;
+
 impl Entry {
     const fn cost(&self) -> usize {
         self.packed.len() + ENTRY_OVERHEAD
@@ -207,7 +210,7 @@ impl Known {
         let Some(packed) = pack::pack(policy, report) else { return };
         let most = self.limits.bytes / PARTS;
         let fetched = fetched.as_second();
-        let entry = Entry { packed, fetched, claimed: i64::MIN, used: false };
+        let entry = Entry { packed, fetched, claimed: NEVER, used: false };
         if entry.cost() > most / LARGEST_SHARE {
             return;
         }
@@ -221,7 +224,7 @@ impl Known {
         let mut part = self.part(key);
         // Its place in the queue stays; the entry goes when that is looked at.
         if part.entries.contains_key(key) {
-            let none = Entry { packed: Box::default(), fetched: 0, claimed: 0, used: false };
+            let none = Entry { packed: Box::default(), fetched: 0, claimed: NEVER, used: false };
             part.put(*key, none);
         }
     }
@@ -256,7 +259,11 @@ fn locked(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 }
 
 impl Part {
-    fn put(&mut self, key: Key, entry: Entry) {
+    /// Puts an entry in the place of what is known; who has begun to ask anew goes on to.
+    fn put(&mut self, key: Key, mut entry: Entry) {
+        if let Some(before) = self.entries.get(&key) {
+            entry.claimed = before.claimed;
+        }
         let cost = entry.cost();
         match self.entries.insert(key, entry) {
             Some(before) => self.bytes -= before.cost(),

@@ -168,6 +168,9 @@ fn is_due_for_one_at_a_time_and_known_for_a_day() {
     assert_eq!(due(later + 60.seconds()), Some(true));
     assert_eq!(due(start() + 86_399.seconds()), Some(true));
     assert_eq!(due(start() + 86_400.seconds()), None);
+    // What was found anew may be as old: then it is not asked for with every request.
+    known.insert(&key(1), &policy, &usual(), start());
+    assert_eq!(due(later + 59.seconds()), Some(false));
     // Asked anew, and forgotten.
     known.insert(&key(1), &policy, &usual(), later);
     assert_eq!(due(later + 599.seconds()), Some(false));
