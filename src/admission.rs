@@ -30,10 +30,12 @@ pub mod check;
 pub mod facts;
 mod gather;
 mod judge;
+pub mod known;
 mod lookup;
 mod outcome;
 pub mod policies;
 mod prefetch;
+mod recall;
 pub mod review;
 pub mod shares;
 mod subjects;
@@ -43,6 +45,7 @@ pub use outcome::Consequence;
 pub use outcome::Outcome;
 
 use facts::Facts;
+use known::Known;
 use shares::Shares;
 
 /// What the API server asks, as far as Tegata looks at it.
@@ -207,6 +210,7 @@ pub struct Admission<F, L = NoLog> {
     shares: Shares,
     verifying: Arc<Semaphore>,
     facts: Arc<Facts>,
+    known: Known,
 }
 
 impl<F: FetchEvidence> Admission<F> {
@@ -217,20 +221,32 @@ impl<F: FetchEvidence> Admission<F> {
         let shares = Shares::half_of(MAX_CHECKS);
         let verifying = Arc::new(Semaphore::new(threads));
         let facts = Arc::default();
-        Self { fetch, log: NoLog, settings, checking, shares, verifying, facts }
+        let known = Known::new(known::Limits::default());
+        Self { fetch, log: NoLog, settings, checking, shares, verifying, facts, known }
     }
 }
 
 impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
     /// The same pipeline, looking up log entries through `log`.
     pub fn with_log<M: SearchLog>(self, log: M) -> Admission<F, M> {
-        let Self { fetch, log: _, settings, checking, shares, verifying, facts } = self;
-        Admission { fetch, log, settings, checking, shares, verifying, facts }
+        let Self { fetch, log: _, settings, checking, shares, verifying, facts, known } = self;
+        Admission { fetch, log, settings, checking, shares, verifying, facts, known }
+    }
+
+    /// The same pipeline, keeping what it knows of images within these limits.
+    #[must_use]
+    pub fn keeping(self, limits: known::Limits) -> Self {
+        Self { known: Known::new(limits), ..self }
     }
 
     /// What was verified so far, for all requests.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// What is known of images.
+    pub const fn known(&self) -> &Known {
+        &self.known
     }
 
     /// Answers one request, by `deadline`, under one snapshot of the policies.
@@ -241,7 +257,7 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         now: Timestamp,
         deadline: Instant,
     ) -> Decision {
-        let Request { workload, kind, images, tenant, .. } = request;
+        let Request { workload, images, tenant, .. } = request;
         let workload = &snapshot.know_namespace(workload);
         let asked = check::Asked { workload, tenant, snapshot, now, deadline };
         let distinct: BTreeMap<&str, &ImageUse> =
@@ -250,27 +266,33 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
             distinct.into_values().map(|image| self.check_use(image, asked)).collect();
         let reports: BTreeMap<&str, ImageReport> =
             stream::iter(checks).buffer_unordered(CONCURRENT_IMAGES).collect().await;
+        let report = |image: &ImageUse| {
+            reports.get(image.text.as_str()).cloned().unwrap_or_else(|| {
+                let failure = Failure::new(Reason::InternalError, "the image was not checked");
+                ImageReport::failed(printable(&image.text), failure)
+            })
+        };
+        self.decide(request, images.iter().map(report).collect())
+    }
+
+    /// What the reports on the images of a request do to it; in their order.
+    fn decide(&self, request: &Request, reports: Vec<ImageReport>) -> Decision {
+        let Request { kind, images, .. } = request;
         let pins = match self.settings.mutate {
             Mutate::Off => false,
             Mutate::Pods => kind == "Pod",
             Mutate::All => true,
         };
-        let field = |image: &ImageUse| {
-            let report = reports.get(image.text.as_str()).cloned().unwrap_or_else(|| {
-                let failure = Failure::new(Reason::InternalError, "the image was not checked");
-                ImageReport::failed(printable(&image.text), failure)
-            });
-            FieldReport {
-                path: image.path.clone(),
-                pointer: image.pointer.clone(),
-                text: image.text.clone(),
-                pinned: pinned(image, &report).filter(|_| pins),
-                unpinned: self.settings.mutate == Mutate::Off && is_tag(image),
-                consequence: outcome::consequence(&report, self.settings),
-                report,
-            }
+        let field = |(image, report): (&ImageUse, ImageReport)| FieldReport {
+            path: image.path.clone(),
+            pointer: image.pointer.clone(),
+            text: image.text.clone(),
+            pinned: pinned(image, &report).filter(|_| pins),
+            unpinned: self.settings.mutate == Mutate::Off && is_tag(image),
+            consequence: outcome::consequence(&report, self.settings),
+            report,
         };
-        decide(images.iter().map(field).collect())
+        decide(images.iter().zip(reports).map(field).collect())
     }
 
     async fn check_use<'a>(

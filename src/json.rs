@@ -7,13 +7,18 @@ use std::fmt;
 
 use serde::Deserializer;
 use serde::de::DeserializeSeed;
-use serde::de::Error as _;
 use serde::de::MapAccess;
 use serde::de::SeqAccess;
 use serde::de::Visitor;
 use serde_json::Map;
 use serde_json::Number;
 use serde_json::Value;
+
+mod excerpt;
+
+pub use excerpt::Excerpt;
+pub use excerpt::Wanted;
+pub use excerpt::excerpt;
 
 /// Most values in one document: objects, lists, texts and the rest, each counted once. A value of
 /// two bytes takes up to some 350 in memory, so that bytes alone bound nothing: 8 MiB of `{"a":0}`
@@ -52,10 +57,7 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        let Some(left) = self.left.get().checked_sub(1) else {
-            return Err(D::Error::custom(format!("more than {MAX_VALUES} values")));
-        };
-        self.left.set(left);
+        counted(self.left)?;
         deserializer.deserialize_any(self)
     }
 }
@@ -80,7 +82,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+        finite(value).map(Value::Number)
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -107,13 +109,82 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut map = Map::new();
         while let Some(name) = access.next_key::<String>()? {
             if map.contains_key(&name) {
-                let name = crate::verdict::printable(&name);
-                return Err(A::Error::custom(format!("the name `{name}` stands twice")));
+                return Err(doubled(&name));
             }
             let value = access.next_value_seed(self)?;
             map.insert(name, value);
         }
         Ok(Value::Object(map))
+    }
+}
+
+/// Takes one value off those that the document may still have.
+fn counted<E: serde::de::Error>(left: &Cell<usize>) -> Result<(), E> {
+    let Some(fewer) = left.get().checked_sub(1) else {
+        return Err(E::custom(format!("more than {MAX_VALUES} values")));
+    };
+    left.set(fewer);
+    Ok(())
+}
+
+fn finite<E: serde::de::Error>(value: f64) -> Result<Number, E> {
+    Number::from_f64(value).ok_or_else(|| E::custom("number out of range"))
+}
+
+fn doubled<E: serde::de::Error>(name: &str) -> E {
+    let name = crate::verdict::printable(name);
+    E::custom(format!("the name `{name}` stands twice"))
+}
+
+/// A document as a tree, whoever holds its texts.
+pub trait Tree: Sized {
+    /// The member of an object with this name.
+    fn get(&self, name: &str) -> Option<&Self>;
+
+    /// A text.
+    fn as_str(&self) -> Option<&str>;
+
+    /// `true` or `false`.
+    fn as_bool(&self) -> Option<bool>;
+
+    /// The elements of a list.
+    fn as_list(&self) -> Option<&[Self]>;
+
+    /// The members of an object.
+    fn members(&self) -> Option<impl ExactSizeIterator<Item = (&str, &Self)>>;
+
+    /// Whether it is `null`.
+    fn is_null(&self) -> bool;
+
+    /// Whether it is an object.
+    fn is_object(&self) -> bool {
+        self.members().is_some()
+    }
+}
+
+impl Tree for Value {
+    fn get(&self, name: &str) -> Option<&Self> {
+        self.as_object()?.get(name)
+    }
+
+    fn as_str(&self) -> Option<&str> {
+        Self::as_str(self)
+    }
+
+    fn as_bool(&self) -> Option<bool> {
+        Self::as_bool(self)
+    }
+
+    fn as_list(&self) -> Option<&[Self]> {
+        self.as_array().map(Vec::as_slice)
+    }
+
+    fn members(&self) -> Option<impl ExactSizeIterator<Item = (&str, &Self)>> {
+        Some(self.as_object()?.iter().map(|(name, value)| (name.as_str(), value)))
+    }
+
+    fn is_null(&self) -> bool {
+        Self::is_null(self)
     }
 }
 

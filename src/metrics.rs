@@ -68,6 +68,7 @@ pub struct Metrics {
     by_policy: ByPolicy,
     events: Family<EventLabels, Counter>,
     stages: Family<StageLabels, Histogram, fn() -> Histogram>,
+    stale: Counter,
     in_flight: Gauge,
     shed: Family<ShedLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
@@ -106,6 +107,7 @@ impl Metrics {
             by_policy: ByPolicy::register(registry),
             events: Family::default(),
             stages: Family::new_with_constructor(latency),
+            stale: Counter::default(),
             in_flight: Gauge::default(),
             shed: Family::default(),
             refused: Family::default(),
@@ -139,6 +141,7 @@ impl Metrics {
             by_policy: _,
             events,
             stages,
+            stale,
             in_flight,
             shed,
             refused,
@@ -171,6 +174,11 @@ impl Metrics {
             Unit::Seconds,
             stages.clone(),
         );
+        registry.register(
+            "stale_answers",
+            "Answers that stand on evidence which could not be asked for anew",
+            stale.clone(),
+        );
         registry.register("in_flight", "Requests being answered", in_flight.clone());
         registry.register("shed", "Work turned away because of overload", shed.clone());
         registry.register(
@@ -192,6 +200,11 @@ impl Metrics {
         );
     }
 
+    /// Counts an answer that stands on evidence which could not be asked for anew.
+    pub fn stale(&self) {
+        self.stale.inc();
+    }
+
     /// Counts an answer.
     pub fn decided(&self, decided: Decided) {
         let Decided { endpoint, allowed, verdict, reason } = decided;
@@ -204,9 +217,9 @@ impl Metrics {
         self.decisions.get_or_create(&labels).inc();
     }
 
-    /// Counts what one policy said of one image.
-    pub fn policy_decided(&self, report: &PolicyReport) {
-        self.by_policy.decided(report);
+    /// Counts what policies said of the images of one request.
+    pub fn policies_decided<'a>(&self, reports: impl Iterator<Item = &'a PolicyReport>) {
+        self.by_policy.decided(reports);
     }
 
     /// Counts what became of something to be told by an Event.

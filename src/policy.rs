@@ -29,13 +29,16 @@ pub mod pattern;
 pub mod selector;
 pub mod snapshot;
 pub mod suggest;
+mod version;
 
 pub use glob::ImageGlob;
+pub use glob::Spellings;
 pub use identity::IdentityMatcher;
 pub use pattern::TextMatcher;
 pub use selector::LabelSelector;
 pub use snapshot::PolicySnapshot;
 pub use snapshot::Workload;
+pub use version::Version;
 
 /// Which resource a policy is.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -174,6 +177,8 @@ pub struct Policy {
     pub authorities: Vec<Authority>,
     /// What all that was verified must meet besides.
     pub rules: Option<PolicyRules>,
+    /// What its answers may be kept under; `None` where they may not.
+    pub version: Option<Version>,
 }
 
 /// One way to meet a policy.
@@ -290,7 +295,17 @@ pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 impl Scope {
     /// Whether one of the globs matches the reference, with its tag or with its digest.
     pub fn covers_image(&self, image: &ImageRef) -> bool {
-        self.images.iter().any(|glob| glob.matches(image))
+        self.covers_any(&Spellings::of(image))
+    }
+
+    /// The same, where the spellings of the reference are at hand.
+    pub fn covers_any(&self, image: &Spellings) -> bool {
+        self.images.iter().any(|glob| glob.matches_any(image))
+    }
+
+    /// The namespaces that it may be for, by name, where it is for none but those that it names.
+    fn named_namespaces(&self) -> Option<&[String]> {
+        self.namespaces.as_ref()?.values_of(NAMESPACE_NAME)
     }
 
     /// Whether the workload is one that the policy is for, and its namespace one that is selected.

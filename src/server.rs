@@ -44,6 +44,7 @@ mod denial;
 pub mod drain;
 pub mod health;
 pub mod listen;
+mod places;
 mod record;
 pub mod reload;
 pub mod timeout;
@@ -51,6 +52,9 @@ pub mod tls;
 mod webhook;
 
 pub use body::MAX_BUFFERED;
+pub use places::MAX_WAITING;
+
+use places::Places;
 
 /// The pipeline, as the server calls it: [`Admission`], or a fake in tests.
 pub trait Admit: Send + Sync + 'static {
@@ -62,6 +66,27 @@ pub trait Admit: Send + Sync + 'static {
         now: Timestamp,
         deadline: Instant,
     ) -> impl Future<Output = Decision> + Send;
+
+    /// The decision that [`Self::admit`] would come to, where it can be told at once.
+    fn admit_known(
+        &self,
+        _request: &Request,
+        _snapshot: &PolicySnapshot,
+        _now: Timestamp,
+    ) -> Option<Decision> {
+        None
+    }
+
+    /// Has what an admitted workload's pods will need looked at, by `deadline`.
+    fn prefetch(
+        &self,
+        _request: &Request,
+        _snapshot: &PolicySnapshot,
+        _now: Timestamp,
+        _deadline: Instant,
+    ) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 impl<F: FetchEvidence, L: SearchLog> Admit for Admission<F, L> {
@@ -74,6 +99,25 @@ impl<F: FetchEvidence, L: SearchLog> Admit for Admission<F, L> {
     ) -> impl Future<Output = Decision> + Send {
         Self::admit(self, request, snapshot, now, deadline)
     }
+
+    fn admit_known(
+        &self,
+        request: &Request,
+        snapshot: &PolicySnapshot,
+        now: Timestamp,
+    ) -> Option<Decision> {
+        Self::admit_known(self, request, snapshot, now)
+    }
+
+    fn prefetch(
+        &self,
+        request: &Request,
+        snapshot: &PolicySnapshot,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> impl Future<Output = ()> + Send {
+        Self::prefetch(self, request, snapshot, now, deadline)
+    }
 }
 
 /// Most requests that are answered at once, unless set otherwise. A request waits for registries
@@ -85,14 +129,24 @@ pub const DEFAULT_MAX_IN_FLIGHT: usize = 128;
 /// read. Further ones get an HTTP error at once: under a flood there is no memory for more.
 pub const MAX_SHEDDING: usize = 128;
 
-/// Bodies that are parsed at once. One, because a parsed body takes up to [`crate::json`]'s bound
-/// beside its bytes; the usual one takes less than a tenth of a millisecond.
+/// Largest body that is parsed where it was received, and judged without a place if all that it asks
+/// is known: a pod of fifty containers fits. It takes less than half a millisecond, about as long as
+/// a TLS handshake on the same thread; handing it to another thread takes longer than parsing the
+/// usual one.
+pub const SMALL_BODY: usize = 128 << 10;
+
+/// Larger bodies that are parsed at once. One, because a parsed body takes up to [`crate::json`]'s
+/// bound beside its bytes.
 const MAX_PARSING: usize = 1;
 
 /// Requests about policies that are looked at once; further ones wait before their body is read.
 /// They have places of their own, because the regular expressions of one policy may take a second
 /// to compile: whoever may write policies must not take the places of pods.
 const MAX_POLICIES: usize = 2;
+
+/// Workloads whose images are looked at beforehand at once: nobody waits for that, and it must leave the
+/// registries to those who wait.
+const MAX_PREFETCHING: usize = 4;
 
 /// The present, for the pipeline. The only place of the server that reads the clock.
 #[expect(clippy::disallowed_methods, reason = "the server is where a request's time is fixed")]
@@ -130,11 +184,12 @@ pub struct AppState<A> {
     references: watch::Receiver<Arc<References>>,
     metrics: Metrics,
     default_timeout: Duration,
-    in_flight: Arc<Semaphore>,
+    in_flight: Arc<Places>,
     shares: Arc<Shares>,
     shedding: Arc<Semaphore>,
     parsing: Arc<Semaphore>,
     reviewing: Arc<Semaphore>,
+    prefetching: Arc<Semaphore>,
     buffers: Arc<Semaphore>,
 }
 
@@ -155,11 +210,12 @@ impl<A> AppState<A> {
             references: no_references(),
             metrics,
             default_timeout,
-            in_flight: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
+            in_flight: Arc::new(Places::new(max_in_flight)),
             shares: Arc::new(Shares::half_of(max_in_flight)),
             shedding: Arc::new(Semaphore::new(MAX_SHEDDING)),
             parsing: Arc::new(Semaphore::new(MAX_PARSING)),
             reviewing: Arc::new(Semaphore::new(MAX_POLICIES)),
+            prefetching: Arc::new(Semaphore::new(MAX_PREFETCHING)),
             buffers: body::budget(),
         }
     }
@@ -200,6 +256,7 @@ impl<A> Clone for AppState<A> {
             shedding: Arc::clone(&self.shedding),
             parsing: Arc::clone(&self.parsing),
             reviewing: Arc::clone(&self.reviewing),
+            prefetching: Arc::clone(&self.prefetching),
             buffers: Arc::clone(&self.buffers),
         }
     }

@@ -3,6 +3,7 @@
 //! There are three answers, not two. `Rejected` is final: evidence is there and bad, or there is
 //! none. `Indeterminate` is worth a retry: a registry, a log or a deadline stood in the way. Which
 //! of the two a failure means is a property of its [`Reason`], so that no code path can choose.
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -189,6 +190,14 @@ impl Failure {
 /// Cuts to [`MAX_TEXT`] and replaces control and bidirectional-override characters, so that
 /// evidence cannot forge lines or colours in a terminal or a log.
 pub fn printable(text: &str) -> String {
+    printed(text).into_owned()
+}
+
+/// The same, which is the text itself where there is nothing to replace.
+pub fn printed(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_TEXT && text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        return Cow::Borrowed(text);
+    }
     let hidden = |c: char| {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -199,5 +208,5 @@ pub fn printable(text: &str) -> String {
     if chars.next().is_some() {
         out.push('…');
     }
-    out
+    Cow::Owned(out)
 }

@@ -4,10 +4,10 @@
 //! harm. What it must find is listed in [`IMAGE_FIELDS`], which `tests/image_fields.rs` compares
 //! with the Kubernetes API types.
 use std::collections::BTreeSet;
-
-use serde_json::Value;
+use std::fmt::Write as _;
 
 use crate::image::ImageUse;
+use crate::json::Tree;
 use crate::verdict::printable;
 
 /// Most images judged in one object. Pods in the field have fewer than thirty containers; each
@@ -88,8 +88,8 @@ impl Kind {
     ///
     /// # Errors
     /// [`WorkloadError::NotCovered`], also when the object does not say.
-    pub fn of(object: &Value) -> Result<Self, WorkloadError> {
-        let text = |key| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    pub fn of<V: Tree>(object: &V) -> Result<Self, WorkloadError> {
+        let text = |key| object.get(key).and_then(V::as_str).unwrap_or_default();
         let (group, version) = match text("apiVersion").split_once('/') {
             Some(parts) => parts,
             None => ("", text("apiVersion")),
@@ -98,7 +98,7 @@ impl Kind {
     }
 
     /// Where the pod spec of an object of this kind is.
-    pub fn pod_spec<'a>(&self, object: &'a Value) -> Option<&'a Value> {
+    pub fn pod_spec<'a, V: Tree>(&self, object: &'a V) -> Option<&'a V> {
         self.pod_spec.iter().try_fold(object, |value, key| value.get(key))
     }
 
@@ -120,7 +120,7 @@ fn api_version(group: &str, version: &str) -> String {
 /// # Errors
 /// When the pod spec or a field on the way to an image is not what Kubernetes says it is, or when
 /// there are more than [`MAX_IMAGES`].
-pub fn images(kind: Kind, object: &Value) -> Result<Vec<ImageUse>, WorkloadError> {
+pub fn images<V: Tree>(kind: Kind, object: &V) -> Result<Vec<ImageUse>, WorkloadError> {
     judge(fields(kind, object)?)
 }
 
@@ -131,7 +131,7 @@ pub fn images(kind: Kind, object: &Value) -> Result<Vec<ImageUse>, WorkloadError
 ///
 /// # Errors
 /// As [`images`], for the new object.
-pub fn added_images(kind: Kind, new: &Value, old: &Value) -> Result<Vec<ImageUse>, WorkloadError> {
+pub fn added_images<V: Tree>(kind: Kind, new: &V, old: &V) -> Result<Vec<ImageUse>, WorkloadError> {
     let mut found = fields(kind, new)?;
     let known = fields(kind, old).unwrap_or_default();
     let known: BTreeSet<&str> = known.iter().map(|field| field.text).collect();
@@ -181,49 +181,55 @@ fn judge(fields: Vec<Field<'_>>) -> Result<Vec<ImageUse>, WorkloadError> {
     Ok(fields.into_iter().map(judge).collect())
 }
 
-fn fields(kind: Kind, object: &Value) -> Result<Vec<Field<'_>>, WorkloadError> {
+fn fields<V: Tree>(kind: Kind, object: &V) -> Result<Vec<Field<'_>>, WorkloadError> {
     let mut at = Place::default();
     let mut spec = object;
     for key in kind.pod_spec {
-        at = at.key(key);
+        at.enter(key);
         spec =
             spec.get(key).filter(|value| value.is_object()).ok_or_else(|| at.wants("an object"))?;
     }
-    if !spec.get(REQUIRED_LIST).is_some_and(Value::is_array) {
-        return Err(at.key(REQUIRED_LIST).wants("a list"));
+    if spec.get(REQUIRED_LIST).and_then(V::as_list).is_none() {
+        at.enter(REQUIRED_LIST);
+        return Err(at.wants("a list"));
     }
     let mut found = Vec::new();
+    let above = at.mark();
     for field in IMAGE_FIELDS {
         let Some((list, tail)) = field.split_once("[].") else {
             continue;
         };
-        let at = at.key(list);
+        at.back(above);
+        at.enter(list);
         let Some(list) = present(spec.get(list)) else {
             continue;
         };
-        let list = list.as_array().ok_or_else(|| at.wants("a list"))?;
+        let list = list.as_list().ok_or_else(|| at.wants("a list"))?;
+        let before = at.mark();
         for (index, element) in list.iter().enumerate() {
-            let at = at.index(index);
-            let element = Some(element).filter(|value| value.is_object());
-            let element = element.ok_or_else(|| at.wants("an object"))?;
-            found.extend(leaf(element, tail, at)?);
+            at.back(before);
+            at.enter_element(index);
+            if !element.is_object() {
+                return Err(at.wants("an object"));
+            }
+            found.extend(leaf(element, tail, &mut at)?);
         }
     }
     Ok(found)
 }
 
 /// The text at the end of `tail`, or `None` where nothing would be pulled.
-fn leaf<'a>(
-    element: &'a Value,
+fn leaf<'a, V: Tree>(
+    element: &'a V,
     tail: &str,
-    mut at: Place,
+    at: &mut Place,
 ) -> Result<Option<Field<'a>>, WorkloadError> {
     let mut value = element;
     for key in tail.split('.') {
         if !value.is_object() {
             return Err(at.wants("an object"));
         }
-        at = at.key(key);
+        at.enter(key);
         match present(value.get(key)) {
             Some(next) => value = next,
             None => return Ok(None),
@@ -231,36 +237,49 @@ fn leaf<'a>(
     }
     let text = value.as_str().ok_or_else(|| at.wants("a string"))?;
     let Place { path, pointer } = at;
-    Ok((!text.is_empty()).then_some(Field { path, pointer, text }))
+    let field = || Field { path: path.clone(), pointer: pointer.clone(), text };
+    Ok((!text.is_empty()).then(field))
 }
 
 /// Kubernetes reads `null` as absent.
-fn present(value: Option<&Value>) -> Option<&Value> {
+fn present<V: Tree>(value: Option<&V>) -> Option<&V> {
     value.filter(|value| !value.is_null())
 }
 
 /// A place in the object, for people and for patches. The keys are those of this module, which
 /// need no escaping in either form.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Place {
     path: String,
     pointer: String,
 }
 
 impl Place {
-    fn key(&self, key: &str) -> Self {
-        let dot = if self.path.is_empty() { "" } else { "." };
-        Self {
-            path: format!("{}{dot}{key}", self.path),
-            pointer: format!("{}/{key}", self.pointer),
+    fn enter(&mut self, key: &str) {
+        let Self { path, pointer } = self;
+        if !path.is_empty() {
+            path.push('.');
         }
+        path.push_str(key);
+        pointer.push('/');
+        pointer.push_str(key);
     }
 
-    fn index(&self, index: usize) -> Self {
-        Self {
-            path: format!("{}[{index}]", self.path),
-            pointer: format!("{}/{index}", self.pointer),
-        }
+    fn enter_element(&mut self, index: usize) {
+        let Self { path, pointer } = self;
+        // Writing to a string cannot fail.
+        let _ = write!(path, "[{index}]");
+        let _ = write!(pointer, "/{index}");
+    }
+
+    /// Where it is, for [`Self::back`].
+    const fn mark(&self) -> (usize, usize) {
+        (self.path.len(), self.pointer.len())
+    }
+
+    fn back(&mut self, (path, pointer): (usize, usize)) {
+        self.path.truncate(path);
+        self.pointer.truncate(pointer);
     }
 
     fn wants(&self, wanted: &'static str) -> WorkloadError {
@@ -295,6 +314,15 @@ pub enum WorkloadError {
         /// How many.
         found: usize,
     },
+}
+
+/// Every name that is looked for in an object.
+#[cfg(test)]
+pub(crate) fn names() -> BTreeSet<&'static str> {
+    let fields = IMAGE_FIELDS.iter().flat_map(|field| field.split(['[', ']', '.']));
+    let paths = KINDS.iter().flat_map(|kind| kind.pod_spec.iter().copied());
+    let own = ["apiVersion", "kind", REQUIRED_LIST];
+    fields.chain(paths).chain(own).filter(|name| !name.is_empty()).collect()
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ mod virtual_sigstore;
 
 #[path = "admission/attestations.rs"]
 mod attestations;
+#[path = "admission/known.rs"]
+mod known;
 #[path = "admission/modes.rs"]
 mod modes;
 #[path = "admission/mutation.rs"]

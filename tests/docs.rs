@@ -145,6 +145,7 @@ fn used_metrics() -> String {
     metrics.refused(400);
     metrics.policies(&PolicySnapshot::default());
     metrics.policy_decided(&PolicyReport {
+        stale: false,
         policy: "ClusterImagePolicy signed".to_owned(),
         mode: Mode::Enforce,
         verdict: Verdict::Verified,

@@ -52,7 +52,7 @@ const MODULES: [(&str, Layer, &str); 24] = [
     ("verdict", Layer::Pure, "policy"),
     ("image", Layer::Pure, "json verdict"),
     ("json", Layer::Pure, "verdict"),
-    ("workload", Layer::Pure, "image verdict"),
+    ("workload", Layer::Pure, "image json verdict"),
     ("trust_root", Layer::Pure, "fingerprint json verdict"),
     ("verify", Layer::Pure, "evidence fingerprint image json policy trust_root verdict"),
     ("conditions", Layer::Pure, "api image json policy verdict"),

@@ -1,6 +1,8 @@
 //! The webhook server: what it answers, and what it does when anything goes wrong.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 
+#[path = "server/busy.rs"]
+mod busy;
 #[path = "server/configuration.rs"]
 mod configuration;
 #[path = "server/fake.rs"]

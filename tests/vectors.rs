@@ -132,6 +132,7 @@ fn policy(signer: Signer, log: LogDemand, predicate_type: Option<&str>) -> Polic
         threshold: NonZeroUsize::MIN,
         authorities: vec![authority],
         rules: None,
+        version: None,
     };
     PolicySnapshot::new(vec![PolicyState::Ready(Arc::new(policy))])
 }

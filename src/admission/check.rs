@@ -17,6 +17,8 @@ use super::judge::Case;
 use super::judge::Judged;
 use super::lookup;
 use super::lookup::Answers;
+use super::recall::About;
+use super::recall::Oldest;
 use super::subjects;
 use super::subjects::Parts;
 use super::subjects::Reader;
@@ -74,11 +76,12 @@ struct OwnedCase {
     /// The work that rules may do once more, over evidence that was asked for anew.
     budget_again: Budget,
     facts: Arc<Facts>,
+    oldest: Oldest,
 }
 
 impl OwnedCase {
     fn borrow(&self) -> Case<'_> {
-        let Self { subject, now, deadline, budget, budget_again: _, facts } = self;
+        let Self { subject, now, deadline, budget, budget_again: _, facts, oldest: _ } = self;
         let Subject { digest, platform: _ } = subject;
         Case { digest, now: *now, deadline: *deadline, budget, facts }
     }
@@ -147,16 +150,23 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
                     PolicyId::Namespaced { .. } => (shared.clone(), shared_again.clone()),
                 };
                 let subject = Subject::named(digest.clone());
+                let oldest = Oldest::default();
+                let noted = oldest.clone();
                 let facts = Arc::clone(&self.facts);
-                let case = OwnedCase { subject, now, deadline, budget, budget_again, facts };
-                if asks_platforms(&policy) {
-                    return self.judge_platforms(policy, gathering, parts, case).boxed();
-                }
-                async move {
-                    let judged = self.judge_found(&policy, gathering, case.clone()).await;
-                    self.settle(&policy, judged, parts, case).await
-                }
-                .boxed()
+                let case =
+                    OwnedCase { subject, now, deadline, budget, budget_again, facts, oldest };
+                let asked = Arc::clone(&policy);
+                let judging = if asks_platforms(&policy) {
+                    self.judge_platforms(policy, gathering, parts, case).boxed()
+                } else {
+                    async move {
+                        let judged = self.judge_found(&policy, gathering, case.clone()).await;
+                        self.settle(&policy, judged, parts, case).await
+                    }
+                    .boxed()
+                };
+                let about = About { image, digest, tenant, now };
+                async move { self.recall_or(&asked, about, (noted, by), judging).await }.boxed()
             })
             .collect();
         join_all(judged).await
@@ -220,7 +230,7 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         parts: &Parts<'_>,
         case: OwnedCase,
     ) -> PolicyReport {
-        let Judged { report, open } = judged;
+        let Judged { report, open, .. } = judged;
         let Some(open) = open else { return report };
         let asked = match parts.configs(policy, &case.subject).await {
             Ok(configs) => {
@@ -263,7 +273,9 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         evidence: Vec<Vec<Arc<Evidence>>>,
         case: OwnedCase,
     ) -> Judged {
+        case.oldest.note(&evidence);
         let evidence = Arc::new(evidence);
+        let oldest = case.oldest.clone();
         let looked_up = self.look_up(policy, &evidence, &case).await;
         let (judged, asked) = match looked_up {
             Err(failure) => (Err(failure), BTreeSet::new()),
@@ -276,7 +288,9 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         let judged = judged.unwrap_or_else(|failure| Judged {
             report: policy_report(policy, failure),
             open: None,
+            lasting: false,
         });
+        oldest.learn(&judged);
         if judged.report.verdict != Verdict::Verified {
             lookup::doubt(&self.log, &asked).await;
         }
@@ -342,7 +356,7 @@ fn split<'a>(states: &[&'a PolicyState]) -> (Vec<Arc<Policy>>, Vec<&'a InvalidPo
     (ready, invalid)
 }
 
-fn uncovered(image: &ImageRef) -> ImageReport {
+pub(super) fn uncovered(image: &ImageRef) -> ImageReport {
     ImageReport::failed(image.to_string(), not_covered())
 }
 
@@ -379,6 +393,7 @@ fn unresolved(image: &ImageRef, selected: &[&PolicyState], failure: &Failure) ->
 
 fn policy_report(policy: &Policy, failure: Failure) -> PolicyReport {
     PolicyReport {
+        stale: false,
         policy: policy.id.to_string(),
         mode: policy.mode,
         verdict: failure.verdict(),
@@ -392,6 +407,7 @@ fn policy_report(policy: &Policy, failure: Failure) -> PolicyReport {
 fn invalid_report(policy: &InvalidPolicy) -> PolicyReport {
     let failure = Failure::new(Reason::PolicyInvalid, &policy.problem);
     PolicyReport {
+        stale: false,
         policy: policy.id.to_string(),
         mode: Mode::Enforce,
         verdict: failure.verdict(),

@@ -108,7 +108,7 @@ impl<'a, F: FetchEvidence> Gathering<'a, F> {
 }
 
 /// A place that a namespace's owners name is asked with their own credentials alone.
-const fn own_credentials(policy: &PolicyId, authority: &Authority) -> OwnCredentials {
+pub(super) const fn own_credentials(policy: &PolicyId, authority: &Authority) -> OwnCredentials {
     match policy {
         PolicyId::Namespaced { .. } if !authority.sources.is_empty() => OwnCredentials::Withheld,
         PolicyId::Cluster { .. } | PolicyId::Namespaced { .. } => OwnCredentials::Used,

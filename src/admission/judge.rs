@@ -70,6 +70,19 @@ pub(super) struct Judged {
     /// besides: [`settle`] asks them. It is not read before, so that whoever may push an image cannot
     /// use up time and memory without a signature.
     pub(super) open: Option<Matches>,
+    /// Whether the answer stays as it is while time goes by, under the same policy.
+    pub(super) lasting: bool,
+}
+
+/// What met an authority.
+struct Verified {
+    signers: BTreeSet<SignerReport>,
+    lasting: bool,
+}
+
+/// Whether it was to be asked for anew, and could not be.
+fn is_stale(evidence: &Evidence) -> bool {
+    evidence.kept.as_ref().is_some_and(|kept| kept.stale.is_some())
 }
 
 /// Judges one policy. `evidence` holds, for every authority, what its places gave; `answers`, for
@@ -83,14 +96,16 @@ pub(super) fn judge(
     let mut authorities = Vec::new();
     let mut signers = BTreeMap::new();
     let mut matches = Matches::new(policy.rules.is_some());
+    let mut lasting = true;
     for (index, authority) in policy.authorities.iter().enumerate() {
         let found = evidence.get(index).map_or(&[][..], Vec::as_slice);
         let looked_up = |candidate| answers.get(&(index, candidate)).unwrap_or(&LookedUp::NotAsked);
         let found = Found { evidence: found, looked_up: &looked_up };
         let (report, verified) =
             judge_authority(authority, found, case, policy.threshold, &mut matches);
-        if report.verdict == Verdict::Verified {
+        if let Some(Verified { signers: verified, lasting: it_lasts }) = verified {
             signers.insert(index, verified);
+            lasting &= it_lasts;
         }
         authorities.push(report);
     }
@@ -108,6 +123,7 @@ pub(super) fn judge(
         }
     };
     let report = PolicyReport {
+        stale: evidence.iter().flatten().any(|one| is_stale(one)),
         policy: policy.id.to_string(),
         mode: policy.mode,
         verdict: failure.as_ref().map_or(Verdict::Verified, Failure::verdict),
@@ -115,7 +131,7 @@ pub(super) fn judge(
         failure,
         authorities,
     };
-    Judged { report, open }
+    Judged { report, open, lasting }
 }
 
 /// Asks the rules over all that was verified, and over the image's configuration.
@@ -140,7 +156,7 @@ pub(super) fn judge_static(policy: &Policy) -> PolicyReport {
     let (now, deadline, budget) = (Timestamp::UNIX_EPOCH, Instant::now(), &Budget::default());
     let facts = &Facts::default();
     let case = Case { digest, now, deadline, budget, facts };
-    let Judged { report, open } = judge(policy, &[], &Answers::new(), case);
+    let Judged { report, open, .. } = judge(policy, &[], &Answers::new(), case);
     // Rules are not asked without an image, and none of a policy that has some is judged here.
     if open.is_none() {
         return report;
@@ -179,7 +195,7 @@ fn judge_authority(
     case: Case<'_>,
     threshold: NonZeroUsize,
     matches: &mut Matches,
-) -> (AuthorityReport, BTreeSet<SignerReport>) {
+) -> (AuthorityReport, Option<Verified>) {
     let report = |verdict, failure, signatures| AuthorityReport {
         name: authority.name.clone(),
         platform: None,
@@ -190,12 +206,13 @@ fn judge_authority(
     match &authority.signer {
         Signer::StaticPass => {
             matches.add_static(&authority.name);
-            return (report(Verdict::Verified, None, Vec::new()), BTreeSet::new());
+            let verified = Verified { signers: BTreeSet::new(), lasting: true };
+            return (report(Verdict::Verified, None, Vec::new()), Some(verified));
         }
         Signer::StaticFail { message } => {
             let found = if message.is_empty() { "a static policy" } else { message };
             let failure = Failure::new(Reason::StaticFail, found);
-            return (report(failure.verdict(), Some(failure), Vec::new()), BTreeSet::new());
+            return (report(failure.verdict(), Some(failure), Vec::new()), None);
         }
         Signer::Keys(_) | Signer::Identities(_) | Signer::Certificates { .. } => {}
     }
@@ -204,7 +221,7 @@ fn judge_authority(
         let search = Search { authority, wanted: Wanted::Signature, case };
         search.judge(found, &mut signatures).map(|made| {
             matches.add_signatures(&authority.name, &made);
-            signers(&made)
+            Verified { signers: signers(&made), lasting: made.iter().all(|made| made.lasting) }
         })
     } else {
         judge_attestations(authority, found, case, &mut signatures).map(|found| {
@@ -214,12 +231,13 @@ fn judge_authority(
             // Towards a threshold only those count who made all of them; several who made one each
             // are not several who vouch for the whole.
             let shared = all.is_empty() && threshold == NonZeroUsize::MIN;
-            if shared { made.into_iter().flatten().collect() } else { all }
+            let signers = if shared { made.into_iter().flatten().collect() } else { all };
+            Verified { signers, lasting: found.iter().flatten().all(|made| made.lasting) }
         })
     };
     match judged {
-        Ok(signers) => (report(Verdict::Verified, None, signatures), signers),
-        Err(failure) => (report(failure.verdict(), Some(failure), signatures), BTreeSet::new()),
+        Ok(verified) => (report(Verdict::Verified, None, signatures), Some(verified)),
+        Err(failure) => (report(failure.verdict(), Some(failure), signatures), None),
     }
 }
 

@@ -169,7 +169,15 @@ mod tests {
             let verdict = reason.verdict();
             let (mode, on_unavailable) = (*mode, *on_unavailable);
             let policy = "ClusterImagePolicy p".to_owned();
-            PolicyReport { policy, mode, verdict, on_unavailable, failure, authorities: vec![] }
+            PolicyReport {
+                stale: false,
+                policy,
+                mode,
+                verdict,
+                on_unavailable,
+                failure,
+                authorities: vec![],
+            }
         };
         match own {
             Some(reason) => ImageReport::failed("app".to_owned(), Failure::new(reason, "found")),

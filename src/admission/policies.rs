@@ -120,7 +120,7 @@ fn change(request: &Value, operation: Operation) -> Result<Change, ReviewProblem
     let old = request.get("oldObject").filter(|_| operation == Operation::Update);
     let old = old.filter(|old| old.is_object());
     let unchanged = old.is_some_and(|old| spec(old) == spec(object));
-    let status = review::text_at(request, "/subResource") == STATUS;
+    let status = review::text_at(Some(request), &["subResource"]) == STATUS;
     // The content of a trust root is another format, in which `null` has a meaning.
     let applied = match kind {
         Kind::ClusterImagePolicy | Kind::ImagePolicy if !unchanged => applied(object, old),

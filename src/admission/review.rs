@@ -10,6 +10,8 @@ use super::Operation;
 use super::Request;
 use crate::image::ImageUse;
 use crate::json;
+use crate::json::Tree;
+use crate::json::Wanted;
 use crate::policy::Workload;
 use crate::verdict::printable;
 use crate::workload;
@@ -22,6 +24,8 @@ mod response;
 pub use error::ReviewError;
 pub use error::ReviewProblem;
 pub use response::Endpoint;
+pub use response::answer;
+pub use response::refusal;
 pub use response::refuse;
 pub use response::respond;
 
@@ -51,6 +55,45 @@ const IMAGELESS: [(&str, &str); 4] = [
     ("policy", "Eviction"),
 ];
 
+/// What is read of a request with an object that holds images. Most of a usual review is something
+/// else: environments, mounts, probes, and who manages which field.
+const WANTED: Wanted = Wanted {
+    names: &[
+        "apiVersion",
+        "containers",
+        "controller",
+        "dryRun",
+        "ephemeralContainers",
+        "generateName",
+        "group",
+        "image",
+        "imagePullSecrets",
+        "initContainers",
+        "jobTemplate",
+        "kind",
+        "labels",
+        "metadata",
+        "name",
+        "namespace",
+        "object",
+        "oldObject",
+        "operation",
+        "ownerReferences",
+        "reference",
+        "request",
+        "resource",
+        "serviceAccountName",
+        "spec",
+        "template",
+        "uid",
+        "userInfo",
+        "username",
+        "version",
+        "volumes",
+    ],
+    whole: &["labels"],
+};
+
 /// Parses the body of an admission request, and lists the images to judge: all that a new object
 /// names; of an update those that it adds; none of a deletion or a connection.
 ///
@@ -59,41 +102,54 @@ const IMAGELESS: [(&str, &str); 4] = [
 /// `admission.k8s.io/v1`, or its object is not of a covered kind and shape. Each is to be answered as a
 /// denial ([`refuse`]) where the error knows the `uid`, with HTTP status 400 otherwise.
 pub fn parse(body: &[u8]) -> Result<Request, ReviewError> {
-    open(body, |request, uid| {
-        let mut read = describe(request, uid)?;
-        read.images = match read.operation {
-            Operation::Connect | Operation::Delete => Vec::new(),
-            Operation::Create | Operation::Update => images(request, read.operation)?,
-        };
-        Ok(read)
-    })
+    let text = text(body)?;
+    let review = json::excerpt(text, WANTED).map_err(|error| malformed(&error))?;
+    within(&review, read)
 }
 
-/// Opens the envelope, and reads the request in it together with its `uid`.
+fn read<V: Tree>(request: &V, uid: &str) -> Result<Request, ReviewProblem> {
+    let mut read = describe(request, uid)?;
+    read.images = match read.operation {
+        Operation::Connect | Operation::Delete => Vec::new(),
+        Operation::Create | Operation::Update => images(request, read.operation)?,
+    };
+    Ok(read)
+}
+
+/// Opens the envelope, and reads the whole request in it together with its `uid`.
 pub(super) fn open<T>(
     body: &[u8],
     read: impl FnOnce(&Value, &str) -> Result<T, ReviewProblem>,
 ) -> Result<T, ReviewError> {
-    let review = document(body)?;
-    let request = envelope(&review)?;
+    let text = text(body)?;
+    let review = json::parse(text.as_bytes()).map_err(|error| malformed(&error))?;
+    within(&review, read)
+}
+
+/// Reads the request in the envelope.
+fn within<V: Tree, T>(
+    review: &V,
+    read: impl FnOnce(&V, &str) -> Result<T, ReviewProblem>,
+) -> Result<T, ReviewError> {
+    let request = envelope(review)?;
     let uid = uid(request)?;
     read(request, uid).map_err(|problem| ReviewError::of_request(uid, problem))
 }
 
-fn document(body: &[u8]) -> Result<Value, ReviewProblem> {
+fn text(body: &[u8]) -> Result<&str, ReviewProblem> {
     if body.len() > MAX_BODY {
         return Err(ReviewProblem::TooLarge { found: body.len() });
     }
-    if let Err(error) = str::from_utf8(body) {
-        return Err(ReviewProblem::Encoding { index: error.valid_up_to() });
-    }
-    json::parse(body)
-        .map_err(|error| ReviewProblem::Json { problem: printable(&error.to_string()) })
+    str::from_utf8(body).map_err(|error| ReviewProblem::Encoding { index: error.valid_up_to() })
 }
 
-fn envelope(review: &Value) -> Result<&Value, ReviewProblem> {
+fn malformed(error: &serde_json::Error) -> ReviewProblem {
+    ReviewProblem::Json { problem: printable(&error.to_string()) }
+}
+
+fn envelope<V: Tree>(review: &V) -> Result<&V, ReviewProblem> {
     for (key, wanted) in [("kind", REVIEW_KIND), ("apiVersion", API_VERSION)] {
-        let found = review.get(key).and_then(Value::as_str);
+        let found = review.get(key).and_then(V::as_str);
         if found != Some(wanted) {
             let found = found.map_or_else(|| "nothing".to_owned(), printable);
             return Err(ReviewProblem::Envelope { key, found, wanted });
@@ -105,18 +161,18 @@ fn envelope(review: &Value) -> Result<&Value, ReviewProblem> {
         .ok_or(ReviewProblem::Field { path: "request", wanted: "an object" })
 }
 
-fn uid(request: &Value) -> Result<&str, ReviewProblem> {
+fn uid<V: Tree>(request: &V) -> Result<&str, ReviewProblem> {
     let good = |uid: &&str| {
         (1..=MAX_UID).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_graphic())
     };
-    request.get("uid").and_then(Value::as_str).filter(good).ok_or(ReviewProblem::Field {
+    request.get("uid").and_then(V::as_str).filter(good).ok_or(ReviewProblem::Field {
         path: "request.uid",
         wanted: "a string of 1 to 128 visible ASCII characters",
     })
 }
 
 /// Everything about the request but its images.
-pub(super) fn describe(request: &Value, uid: &str) -> Result<Request, ReviewProblem> {
+pub(super) fn describe<V: Tree>(request: &V, uid: &str) -> Result<Request, ReviewProblem> {
     let operation = match string(request, "operation", "request.operation")? {
         "CREATE" => Operation::Create,
         "UPDATE" => Operation::Update,
@@ -128,7 +184,7 @@ pub(super) fn describe(request: &Value, uid: &str) -> Result<Request, ReviewProb
     };
     let kind = triple(request, "kind", "request.kind")?;
     let resource = triple(request, "resource", "request.resource")?;
-    let object = request.get("object").unwrap_or(&Value::Null);
+    let object = request.get("object");
     let namespace = optional(request, "namespace", "request.namespace")?;
     Ok(Request {
         uid: uid.to_owned(),
@@ -146,13 +202,13 @@ pub(super) fn describe(request: &Value, uid: &str) -> Result<Request, ReviewProb
         },
         kind: printable(kind.name),
         name: name(request, object),
-        user: printable(text_at(request, "/userInfo/username")),
+        user: printable(text_at(Some(request), &["userInfo", "username"])),
         dry_run: dry_run(request)?,
         images: Vec::new(),
     })
 }
 
-fn images(request: &Value, operation: Operation) -> Result<Vec<ImageUse>, ReviewProblem> {
+fn images<V: Tree>(request: &V, operation: Operation) -> Result<Vec<ImageUse>, ReviewProblem> {
     let kind = triple(request, "kind", "request.kind")?;
     if IMAGELESS.contains(&(kind.group, kind.name)) {
         return Ok(Vec::new());
@@ -161,7 +217,7 @@ fn images(request: &Value, operation: Operation) -> Result<Vec<ImageUse>, Review
     let resource = Triple { group: kind.group, version: kind.version, name: kind.resource };
     let object = object(request, &resource, kind.name)?;
     let old = match operation {
-        Operation::Update => request.get("oldObject").filter(|old| Kind::of(old) == Ok(kind)),
+        Operation::Update => request.get("oldObject").filter(|old| Kind::of(*old) == Ok(kind)),
         Operation::Connect | Operation::Create | Operation::Delete => None,
     };
     Ok(match old {
@@ -171,11 +227,11 @@ fn images(request: &Value, operation: Operation) -> Result<Vec<ImageUse>, Review
 }
 
 /// The request's object, where it and the request's resource are what the request's kind says.
-pub(super) fn object<'a>(
-    request: &'a Value,
+pub(super) fn object<'a, V: Tree>(
+    request: &'a V,
     wanted: &Triple<'_>,
     kind: &str,
-) -> Result<&'a Value, ReviewProblem> {
+) -> Result<&'a V, ReviewProblem> {
     let resource = triple(request, "resource", "request.resource")?;
     if resource != *wanted {
         return Err(ReviewProblem::Mismatch {
@@ -184,13 +240,19 @@ pub(super) fn object<'a>(
             wanted: wanted.name.to_owned(),
         });
     }
-    let object = request.get("object").unwrap_or(&Value::Null);
-    agree(object, "kind", "request.object.kind", kind)?;
+    let path = "request.object.kind";
+    let object = request.get("object").ok_or(ReviewProblem::Field { path, wanted: "a string" })?;
+    agree(object, "kind", path, kind)?;
     agree(object, "apiVersion", "request.object.apiVersion", &wanted.api_version())?;
     Ok(object)
 }
 
-fn agree(object: &Value, key: &str, path: &'static str, wanted: &str) -> Result<(), ReviewProblem> {
+fn agree<V: Tree>(
+    object: &V,
+    key: &str,
+    path: &'static str,
+    wanted: &str,
+) -> Result<(), ReviewProblem> {
     match string(object, key, path)? {
         found if found == wanted => Ok(()),
         found => Err(ReviewProblem::Mismatch {
@@ -218,8 +280,8 @@ impl Triple<'_> {
 }
 
 /// Reads `{group, version, <key>}` at `key`.
-pub(super) fn triple<'a>(
-    request: &'a Value,
+pub(super) fn triple<'a, V: Tree>(
+    request: &'a V,
     key: &str,
     path: &'static str,
 ) -> Result<Triple<'a>, ReviewProblem> {
@@ -235,56 +297,67 @@ pub(super) fn triple<'a>(
     read().ok_or(error)
 }
 
-fn string<'a>(value: &'a Value, key: &str, path: &'static str) -> Result<&'a str, ReviewProblem> {
-    value.get(key).and_then(Value::as_str).ok_or(ReviewProblem::Field { path, wanted: "a string" })
+fn string<'a, V: Tree>(
+    value: &'a V,
+    key: &str,
+    path: &'static str,
+) -> Result<&'a str, ReviewProblem> {
+    value.get(key).and_then(V::as_str).ok_or(ReviewProblem::Field { path, wanted: "a string" })
 }
 
 /// Absent and `null` read as empty, as in Kubernetes.
-fn optional<'a>(value: &'a Value, key: &str, path: &'static str) -> Result<&'a str, ReviewProblem> {
+fn optional<'a, V: Tree>(
+    value: &'a V,
+    key: &str,
+    path: &'static str,
+) -> Result<&'a str, ReviewProblem> {
     match value.get(key) {
-        None | Some(Value::Null) => Ok(""),
-        Some(_) => string(value, key, path),
+        Some(found) if !found.is_null() => string(value, key, path),
+        None | Some(_) => Ok(""),
     }
 }
 
-fn dry_run(request: &Value) -> Result<bool, ReviewProblem> {
+fn dry_run<V: Tree>(request: &V) -> Result<bool, ReviewProblem> {
     match request.get("dryRun") {
-        None | Some(Value::Null) => Ok(false),
-        Some(value) => value
+        Some(value) if !value.is_null() => value
             .as_bool()
             .ok_or(ReviewProblem::Field { path: "request.dryRun", wanted: "true or false" }),
+        None | Some(_) => Ok(false),
     }
 }
 
-fn labels(object: &Value) -> Result<BTreeMap<String, String>, ReviewProblem> {
+fn labels<V: Tree>(object: Option<&V>) -> Result<BTreeMap<String, String>, ReviewProblem> {
     let error = ReviewProblem::Field {
         path: "request.object.metadata.labels",
         wanted: "a map of at most 1000 strings",
     };
-    let labels = match object.pointer("/metadata/labels") {
-        None | Some(Value::Null) => return Ok(BTreeMap::new()),
-        Some(Value::Object(labels)) if labels.len() <= MAX_LABELS => labels,
-        Some(_) => return Err(error),
+    let found = object.and_then(|object| object.get("metadata")?.get("labels"));
+    let Some(found) = found.filter(|labels| !labels.is_null()) else {
+        return Ok(BTreeMap::new());
+    };
+    let Some(labels) = found.members().filter(|labels| labels.len() <= MAX_LABELS) else {
+        return Err(error);
     };
     labels
-        .iter()
-        .map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .map(|(key, value)| Some((key.to_owned(), value.as_str()?.to_owned())))
         .collect::<Option<_>>()
         .ok_or(error)
 }
 
 /// For people: the first of the places that say what the object is or will be called.
-fn name(request: &Value, object: &Value) -> String {
+fn name<V: Tree>(request: &V, object: Option<&V>) -> String {
     let candidates = [
-        text_at(request, "/name"),
-        text_at(object, "/metadata/name"),
-        text_at(object, "/metadata/generateName"),
+        text_at(Some(request), &["name"]),
+        text_at(object, &["metadata", "name"]),
+        text_at(object, &["metadata", "generateName"]),
     ];
     printable(candidates.into_iter().find(|name| !name.is_empty()).unwrap_or_default())
 }
 
-pub(super) fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+/// The text at the end of these keys; empty where there is none.
+pub(super) fn text_at<'a, V: Tree>(value: Option<&'a V>, keys: &[&str]) -> &'a str {
+    let found = value.and_then(|value| keys.iter().try_fold(value, |value, key| value.get(key)));
+    found.and_then(V::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::admission::known;
 use crate::server::timeout::parse_duration;
 use crate::store;
 use crate::store::MAX_TIME;
@@ -82,9 +83,14 @@ impl CacheArgs {
         })
     }
 
-    /// Bytes for what was verified.
-    pub const fn known_bytes(&self) -> u64 {
-        self.cache_memory - self.cache_memory / EVIDENCE_PART
+    /// The settings of what is known of images.
+    pub fn known(&self) -> known::Limits {
+        let bytes = self.cache_memory - self.cache_memory / EVIDENCE_PART;
+        known::Limits {
+            bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+            refresh_after: self.cache_refresh,
+            max_age: self.cache_max_age,
+        }
     }
 }
 

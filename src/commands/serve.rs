@@ -88,7 +88,7 @@ pub async fn run<F: FetchEvidence>(
     let clock = Clock::starting_at(server::now());
     let stored = Stored::new(fetch, args.cache.settings(pinned), tiers.clone(), clock);
     let admission = Admission::new(Timed::new(stored, metrics.clone()), settings);
-    let admission = admission.with_log(options.rekor.clone());
+    let admission = admission.with_log(options.rekor.clone()).keeping(args.cache.known());
     let served = serve(args, options, admission, origin, signals).await;
     // A disk that does not answer must not keep the process.
     let _ = tokio::time::timeout(FLUSH_TIME, tiers.flush()).await;
@@ -228,7 +228,7 @@ async fn start(
     let router = health::router(readiness.clone(), registry);
     let few = connections.connections.min(HEALTH_CONNECTIONS);
     let few = ConnectionLimits { connections: few, ..connections };
-    let health = listen::plain(health_listener, router, Handle::new(), few, metrics.clone());
+    let health = listen::plain_apart(health_listener, router, few, metrics.clone());
     parts.spawn(async move { ("health server", health.await) });
 
     for Background { name, task } in background {

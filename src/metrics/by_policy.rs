@@ -1,4 +1,5 @@
 //! What each policy said: the one metric whose labels come from the cluster, and so is bounded.
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -51,15 +52,20 @@ impl ByPolicy {
         metric
     }
 
-    /// Counts the answer of one policy on one image.
-    pub(super) fn decided(&self, report: &PolicyReport) {
-        let PolicyReport { policy, mode, verdict, failure, .. } = report;
-        let mut labels = Labels {
-            policy: label(policy),
-            mode: mode.as_str(),
-            verdict: verdict.as_str(),
-            reason: failure.as_ref().map_or("none", |failure| failure.reason.code()),
-        };
+    /// Counts the answers of policies on the images of one request, which are mostly the same.
+    pub(super) fn decided<'a>(&self, reports: impl Iterator<Item = &'a PolicyReport>) {
+        let mut counts: BTreeMap<_, u64> = BTreeMap::new();
+        for report in reports {
+            let PolicyReport { policy, mode, verdict, failure, .. } = report;
+            let reason = failure.as_ref().map_or("none", |failure| failure.reason.code());
+            *counts.entry((policy, mode.as_str(), verdict.as_str(), reason)).or_default() += 1;
+        }
+        for ((policy, mode, verdict, reason), count) in counts {
+            self.add(policy, Labels { policy: label(policy), mode, verdict, reason }, count);
+        }
+    }
+
+    fn add(&self, policy: &str, mut labels: Labels, count: u64) {
         let mut known = self.known();
         let [of_cluster, of_namespaces] = &mut *known;
         let known =
@@ -72,7 +78,7 @@ impl ByPolicy {
                 OTHER.clone_into(&mut labels.policy);
             }
         }
-        self.decisions.get_or_create(&labels).inc();
+        self.decisions.get_or_create(&labels).inc_by(count);
     }
 
     /// Forgets the policies that are gone.
@@ -119,6 +125,7 @@ mod tests {
 
     fn report(id: &PolicyId, reason: Option<Reason>) -> PolicyReport {
         PolicyReport {
+            stale: false,
             policy: id.to_string(),
             mode: Mode::Enforce,
             verdict: reason.map_or(Verdict::Verified, Reason::verdict),
@@ -160,9 +167,8 @@ mod tests {
         let mut registry = Registry::default();
         let metric = ByPolicy::register(&mut registry);
         let (signed, own) = (of_cluster("signed"), of_tenant("own"));
-        metric.decided(&report(&signed, None));
-        metric.decided(&report(&signed, None));
-        metric.decided(&report(&own, Some(Reason::SignatureAbsent)));
+        metric.decided([report(&signed, None), report(&signed, None)].iter());
+        metric.decided([report(&own, Some(Reason::SignatureAbsent))].iter());
         let of_signed = line("ClusterImagePolicy/signed", "verified", "none", 2);
         let of_own = line("ImagePolicy/team-a/own", "rejected", "signature-absent", 1);
         let found = text(&registry);
@@ -177,11 +183,11 @@ mod tests {
         let mut registry = Registry::default();
         let metric = ByPolicy::register(&mut registry);
         for index in 0..MAX_LABEL_SETS + 5 {
-            metric.decided(&report(&of_tenant(&format!("p{index}")), None));
+            metric.decided([report(&of_tenant(&format!("p{index}")), None)].iter());
         }
         let (kept, signed) = (of_tenant("p0"), of_cluster("signed"));
-        metric.decided(&report(&signed, None));
-        metric.decided(&report(&kept, None));
+        metric.decided([report(&signed, None)].iter());
+        metric.decided([report(&kept, None)].iter());
         let found = text(&registry);
         assert!(found.contains(&line(OTHER, "verified", "none", 5)), "{found}");
         assert!(found.contains(&line("ImagePolicy/team-a/p0", "verified", "none", 2)), "{found}");
@@ -190,7 +196,7 @@ mod tests {
         assert_eq!(sets, MAX_LABEL_SETS + 2);
         // Room again, once they are gone.
         metric.retain(&snapshot(&[&kept, &signed]));
-        metric.decided(&report(&of_tenant("late"), None));
+        metric.decided([report(&of_tenant("late"), None)].iter());
         assert!(text(&registry).contains(&line("ImagePolicy/team-a/late", "verified", "none", 1)));
     }
 }

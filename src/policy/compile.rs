@@ -7,6 +7,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::ImageGlob;
@@ -18,6 +19,7 @@ use super::Platforms;
 use super::Policy;
 use super::PolicyId;
 use super::Scope;
+use super::Version;
 use super::WorkloadMatcher;
 use super::suggest;
 use crate::api;
@@ -215,7 +217,7 @@ pub fn compile_image_policy(
         authorities,
         policy: policy.as_ref(),
     };
-    fields.compile(id, roots)
+    fields.compile(id, spec, roots)
 }
 
 /// Compiles a `ClusterImagePolicy`.
@@ -249,7 +251,7 @@ pub fn compile_cluster_image_policy(
         authorities,
         policy: policy.as_ref(),
     };
-    fields.compile(PolicyId::Cluster { name: name.to_owned() }, roots)
+    fields.compile(PolicyId::Cluster { name: name.to_owned() }, spec, roots)
 }
 
 /// The policy that stands for one that cannot be used: it denies what its spec is for, as far as
@@ -290,7 +292,12 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn compile(&self, id: PolicyId, roots: &References) -> Result<Policy, CompileError> {
+    fn compile(
+        &self,
+        id: PolicyId,
+        spec: &impl Serialize,
+        roots: &References,
+    ) -> Result<Policy, CompileError> {
         let Self {
             images, matches, namespaces, mode, threshold, on_unavailable, platforms, ..
         } = self;
@@ -325,7 +332,18 @@ impl Fields<'_> {
             api::PlatformsSpec::Any => Platforms::Any,
             api::PlatformsSpec::Index => Platforms::Index,
         };
-        Ok(Policy { id, scope, mode, on_unavailable, platforms, threshold, authorities, rules })
+        let version = Version::of(&id, spec, &authorities, rules.as_ref());
+        Ok(Policy {
+            id,
+            scope,
+            mode,
+            on_unavailable,
+            platforms,
+            threshold,
+            authorities,
+            rules,
+            version,
+        })
     }
 }
 

@@ -27,9 +27,73 @@ pub struct ImageGlob {
     text: String,
     /// What every match begins with.
     prefix: String,
-    regex: Regex,
+    shape: Shape,
     /// What stands before the `@` of a digest, where the glob has one.
-    named: Option<Regex>,
+    named: Option<Shape>,
+}
+
+/// A glob, by what it takes to compare a text with it.
+#[derive(Clone, Debug)]
+enum Shape {
+    /// It has no wildcard.
+    Literal(String),
+    /// It ends in `**` and has no other wildcard.
+    Prefix(String),
+    /// Any other.
+    Pattern(Regex),
+}
+
+impl Shape {
+    fn of(normal: &str) -> Result<Self, GlobError> {
+        let wild = |text: &str| text.contains(['*', '?']);
+        if !wild(normal) {
+            return Ok(Self::Literal(normal.to_owned()));
+        }
+        let start = normal.trim_end_matches('*');
+        if normal.ends_with("**") && !wild(start) {
+            return Ok(Self::Prefix(start.to_owned()));
+        }
+        let regex = pattern::glob_regex(normal);
+        regex.map(Self::Pattern).map_err(|error| GlobError { problem: error.problem })
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Literal(literal) => literal == text,
+            Self::Prefix(prefix) => text.starts_with(prefix.as_str()),
+            Self::Pattern(regex) => regex.is_match(text),
+        }
+    }
+}
+
+/// What of a reference is compared with globs; made once for all of them.
+#[derive(Clone, Debug)]
+pub struct Spellings {
+    /// The repository, and the repository with the tag.
+    names: Vec<String>,
+    /// The repository with the digest, without the tag and with it.
+    pinned: Vec<String>,
+}
+
+impl Spellings {
+    /// Those of `image`.
+    pub fn of(image: &ImageRef) -> Self {
+        let repository = image.repository().to_string();
+        let mut names = Vec::with_capacity(2);
+        names.extend(image.tag().map(|tag| format!("{repository}:{tag}")));
+        names.push(repository);
+        let digest = image.digest().map(ToString::to_string);
+        let pinned = digest.into_iter();
+        let pinned =
+            pinned.flat_map(|digest| names.iter().map(move |name| format!("{name}@{digest}")));
+        Self { pinned: pinned.collect(), names }
+    }
+
+    /// The reference without its digest, with its tag where it has one: what
+    /// [`ImageGlob::literal_prefix`] is compared with.
+    pub(super) fn undigested(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
 }
 
 /// Why a text is not an image glob.
@@ -70,26 +134,31 @@ impl ImageGlob {
         if let Some(problem) = unmatchable(&normal) {
             return Err(GlobError { problem: format!("{problem}, so it could never match") });
         }
-        let compile = |glob: &str| {
-            pattern::glob_regex(glob).map_err(|error| GlobError { problem: error.problem })
-        };
-        let named = normal.split_once('@').map(|(name, _)| compile(name)).transpose()?;
+        let named = normal.split_once('@').map(|(name, _)| Shape::of(name)).transpose()?;
         let prefix = normal.split(['*', '?', '@']).next().unwrap_or_default().to_owned();
-        Ok(Self { text: text.to_owned(), prefix, regex: compile(&normal)?, named })
+        Ok(Self { text: text.to_owned(), prefix, shape: Shape::of(&normal)?, named })
     }
 
     /// Whether it matches the reference, with its tag, with its digest, or without either.
     pub fn matches(&self, image: &ImageRef) -> bool {
-        let pinned = image.digest().map(|digest| format!("{}@{digest}", image.repository()));
-        names(image).any(|text| self.matches_text(&text))
-            || pinned.is_some_and(|text| self.matches_text(&text))
-            || self.matches_text(&image.to_string())
+        self.matches_any(&Spellings::of(image))
+    }
+
+    /// The same, where the spellings of the reference are at hand.
+    pub fn matches_any(&self, image: &Spellings) -> bool {
+        let Spellings { names, pinned } = image;
+        names.iter().chain(pinned).any(|text| self.shape.matches(text))
     }
 
     /// Whether it names a digest, and may match the reference once that is known to have it.
     pub fn may_match_digest_of(&self, image: &ImageRef) -> bool {
+        self.may_match_digest(&Spellings::of(image))
+    }
+
+    /// The same, where the spellings of the reference are at hand.
+    pub fn may_match_digest(&self, image: &Spellings) -> bool {
         let named = self.named.as_ref();
-        named.is_some_and(|named| names(image).any(|text| named.is_match(&text)))
+        named.is_some_and(|named| image.names.iter().any(|text| named.matches(text)))
     }
 
     /// What stands before the first wildcard, and before a digest: every reference that it matches
@@ -97,32 +166,12 @@ impl ImageGlob {
     pub(super) fn literal_prefix(&self) -> &str {
         &self.prefix
     }
-
-    fn matches_text(&self, text: &str) -> bool {
-        self.regex.is_match(text)
-    }
 }
 
 impl fmt::Display for ImageGlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
-}
-
-/// The reference without its digest, with its tag where it has one: what
-/// [`ImageGlob::literal_prefix`] is compared with.
-pub(super) fn undigested(image: &ImageRef) -> String {
-    match image.tag() {
-        Some(tag) => format!("{}:{tag}", image.repository()),
-        None => image.repository().to_string(),
-    }
-}
-
-/// The reference without its digest: the repository, and the repository with the tag.
-fn names(image: &ImageRef) -> impl Iterator<Item = String> {
-    let repository = image.repository().to_string();
-    let tagged = image.tag().map(|tag| format!("{repository}:{tag}"));
-    [Some(repository), tagged].into_iter().flatten()
 }
 
 /// The first character that can be in no reference and is no wildcard. Brackets are allowed where

@@ -46,6 +46,19 @@ impl LabelSelector {
     }
 }
 
+impl LabelSelector {
+    /// The values of which the label `key` must have one, where that is asked.
+    pub(super) fn values_of(&self, key: &str) -> Option<&[String]> {
+        self.requirements.iter().find_map(|requirement| match requirement {
+            Requirement::In { key: of, values } if of == key => Some(values.as_slice()),
+            Requirement::In { .. }
+            | Requirement::NotIn { .. }
+            | Requirement::Exists { .. }
+            | Requirement::DoesNotExist { .. } => None,
+        })
+    }
+}
+
 impl Requirement {
     fn key(&self) -> &str {
         match self {

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::ImageGlob;
+use super::NAMESPACE_NAME;
 use super::PolicyId;
 use super::PolicyState;
-use super::glob::undigested;
+use super::Spellings;
 use crate::image::ImageRef;
 
 /// What a policy's `match` and `namespaceSelector` look at.
@@ -69,8 +70,9 @@ impl PolicySnapshot {
     /// Those that apply to `image` in `workload`: cluster policies first, then the namespace's,
     /// each by name. Policies that are invalid are among them.
     pub fn select<'a>(&'a self, workload: &Workload, image: &ImageRef) -> Vec<&'a PolicyState> {
+        let image = &Spellings::of(image);
         self.may_cover(workload, image)
-            .filter(|policy| policy.scope().covers_image(image))
+            .filter(|policy| policy.scope().covers_any(image))
             .filter(|policy| policy.scope().covers_workload(workload))
             .collect()
     }
@@ -82,11 +84,12 @@ impl PolicySnapshot {
         workload: &Workload,
         image: &ImageRef,
     ) -> Vec<&'a PolicyState> {
-        let may = |glob: &ImageGlob| glob.may_match_digest_of(image);
+        let image = &Spellings::of(image);
+        let may = |glob: &ImageGlob| glob.may_match_digest(image);
         self.may_cover(workload, image)
             .filter(|policy| {
                 let scope = policy.scope();
-                scope.covers_image(image) || scope.images.iter().any(may)
+                scope.covers_any(image) || scope.images.iter().any(may)
             })
             .filter(|policy| policy.scope().covers_workload(workload))
             .collect()
@@ -108,16 +111,16 @@ impl PolicySnapshot {
     fn may_cover(
         &self,
         workload: &Workload,
-        image: &ImageRef,
+        image: &Spellings,
     ) -> impl Iterator<Item = &PolicyState> {
-        let ranks = self.index.ranks(&workload.namespace, &undigested(image));
+        let ranks = self.index.ranks(workload, image.undigested());
         let order = &self.index.order;
         ranks.into_iter().filter_map(|rank| self.policies.get(*order.get(rank)?))
     }
 }
 
-/// Where policies are found without looking at all of them: those of the cluster by what their
-/// globs begin with, those of a namespace by its name.
+/// Where policies are found without looking at all of them: those of the cluster by the namespaces
+/// that they name, or else by what their globs begin with; those of a namespace by its name.
 #[derive(Clone, Debug, Default)]
 struct Index {
     /// Places of the policies by rank: those of the cluster first, then those of namespaces, each by
@@ -126,6 +129,7 @@ struct Index {
     by_prefix: HashMap<String, Vec<usize>>,
     /// The lengths of those prefixes, in bytes.
     lengths: BTreeSet<usize>,
+    by_named: HashMap<String, Vec<usize>>,
     by_namespace: HashMap<String, Vec<usize>>,
 }
 
@@ -141,6 +145,12 @@ impl Index {
                     index.by_namespace.entry(namespace.clone()).or_default().push(rank);
                 }
                 PolicyId::Cluster { .. } => {
+                    if let Some(names) = policy.scope().named_namespaces() {
+                        for name in names {
+                            index.by_named.entry(name.clone()).or_default().push(rank);
+                        }
+                        continue;
+                    }
                     for glob in &policy.scope().images {
                         let prefix = glob.literal_prefix();
                         index.lengths.insert(prefix.len());
@@ -153,11 +163,16 @@ impl Index {
     }
 
     /// The ranks of the policies that may cover an image, each once and in order.
-    fn ranks(&self, namespace: &str, image: &str) -> Vec<usize> {
+    fn ranks(&self, workload: &Workload, image: &str) -> Vec<usize> {
+        let Workload { namespace, namespace_labels, .. } = workload;
         let prefixes = self.lengths.range(..=image.len()).filter_map(|length| image.get(..*length));
         let of_cluster = prefixes.filter_map(|prefix| self.by_prefix.get(prefix));
         let of_namespace = self.by_namespace.get(namespace);
-        let mut ranks: Vec<usize> = of_cluster.chain(of_namespace).flatten().copied().collect();
+        // The label says the same as the name, but for where something else than Kubernetes set it.
+        let names = [Some(namespace), namespace_labels.get(NAMESPACE_NAME)];
+        let named = names.into_iter().flatten().filter_map(|name| self.by_named.get(name));
+        let found = of_cluster.chain(of_namespace).chain(named);
+        let mut ranks: Vec<usize> = found.flatten().copied().collect();
         ranks.sort_unstable();
         ranks.dedup();
         ranks
@@ -272,6 +287,13 @@ mod tests {
         }
     }
 
+    /// A pod of a namespace whose labels are as Kubernetes sets them, lack the name, or are unknown.
+    fn known_in_three_ways(namespace: &str) -> [Workload; 3] {
+        let mut named = pod(namespace);
+        named.namespace_labels.insert(NAMESPACE_NAME.to_owned(), namespace.to_owned());
+        [named, pod(namespace), Workload { namespace_labels: BTreeMap::new(), ..pod(namespace) }]
+    }
+
     #[test]
     fn the_index_finds_what_a_look_at_every_policy_finds() {
         let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -302,6 +324,12 @@ mod tests {
             policies.push(namespaced("a", &format!("n{number}"), scope(glob)));
             policies.push(cluster(&format!("c{number}"), scope(glob)));
         }
+        let selective = |name: &str, namespaces| {
+            cluster(name, Scope { namespaces: Some(namespaces), ..scope("ghcr.io/**") })
+        };
+        policies.push(selective("of-a", labels(NAMESPACE_NAME, "a")));
+        policies.push(selective("of-b", labels(NAMESPACE_NAME, "b")));
+        policies.push(selective("of-team", labels("team", "a")));
         let snapshot = PolicySnapshot::new(policies);
         let mut found = 0;
         for image in [
@@ -320,22 +348,23 @@ mod tests {
         ] {
             let image = image.parse().unwrap();
             for namespace in ["a", "b"] {
-                let workload = pod(namespace);
-                let mut all = snapshot.select_workload(&workload);
-                let mut open = all.clone();
-                all.retain(|policy| policy.scope().covers_image(&image));
-                let ids = |policies: &[&PolicyState]| -> Vec<String> {
-                    policies.iter().map(|policy| policy.id().to_string()).collect()
-                };
-                found += all.len();
-                assert_eq!(ids(&snapshot.select(&workload, &image)), ids(&all), "{image}");
-                open.retain(|policy| {
-                    let scope = policy.scope();
-                    let may = |glob: &ImageGlob| glob.may_match_digest_of(&image);
-                    scope.covers_image(&image) || scope.images.iter().any(may)
-                });
-                let unresolved = snapshot.select_unresolved(&workload, &image);
-                assert_eq!(ids(&unresolved), ids(&open), "{image}");
+                for workload in known_in_three_ways(namespace) {
+                    let mut all: Vec<_> = snapshot.select_workload(&workload);
+                    let mut open = all.clone();
+                    all.retain(|policy| policy.scope().covers_image(&image));
+                    let ids = |policies: &[&PolicyState]| -> Vec<String> {
+                        policies.iter().map(|policy| policy.id().to_string()).collect()
+                    };
+                    found += all.len();
+                    assert_eq!(ids(&snapshot.select(&workload, &image)), ids(&all), "{image}");
+                    open.retain(|policy| {
+                        let scope = policy.scope();
+                        let may = |glob: &ImageGlob| glob.may_match_digest_of(&image);
+                        scope.covers_image(&image) || scope.images.iter().any(may)
+                    });
+                    let unresolved = snapshot.select_unresolved(&workload, &image);
+                    assert_eq!(ids(&unresolved), ids(&open), "{image}");
+                }
             }
         }
         assert!(found > 100, "{found}");

@@ -54,11 +54,12 @@ pub(super) enum BodyError {
     TooLarge,
 }
 
-/// Receives `body`; keeps it whole as far as `budget` allows, or only its head where that is
-/// `None`. Never keeps more than [`MAX_BODY`] bytes, whatever length was declared.
+/// Receives `body`; keeps it whole as far as `budget` allows and up to `most` bytes, or only its head
+/// where there is none. Never keeps more than [`MAX_BODY`] bytes, whatever length was declared.
 pub(super) async fn receive(
     body: Body,
     mut budget: Option<&Arc<Semaphore>>,
+    most: usize,
 ) -> Result<Received, BodyError> {
     let mut stream = body.into_data_stream();
     let mut kept = BytesMut::new();
@@ -71,7 +72,8 @@ pub(super) async fn receive(
             return Err(BodyError::TooLarge);
         }
         if let Some(semaphore) = budget {
-            match more(semaphore, share.as_ref(), length) {
+            let more = if length > most { None } else { more(semaphore, share.as_ref(), length) };
+            match more {
                 Some(more) => share = merged(share, more),
                 None => (budget, share) = (None, None),
             }
@@ -195,32 +197,37 @@ mod tests {
     async fn keeps_a_body_whole_within_the_budget() {
         let budget = budget();
         let before = budget.available_permits();
-        let received = receive(chunks(&[b'x'; 1500], 3), Some(&budget)).await.unwrap();
+        let received = receive(chunks(&[b'x'; 1500], 3), Some(&budget), 4500).await.unwrap();
         let Received::Whole(bytes, share) = received else { panic!("{received:?}") };
         assert_eq!(bytes.len(), 4500);
         assert_eq!(budget.available_permits(), before - 5);
         drop(share);
+        assert_eq!(budget.available_permits(), before);
+        let received = receive(chunks(&[b'x'; 1500], 3), Some(&budget), 4499).await.unwrap();
+        assert!(matches!(received, Received::Head(_)), "{received:?}");
         assert_eq!(budget.available_permits(), before);
     }
 
     #[tokio::test]
     async fn keeps_only_the_head_when_the_budget_is_spent_and_gives_back_its_share() {
         let budget = Arc::new(Semaphore::new(20));
-        let received = receive(chunks(&[b'x'; 4096], 10), Some(&budget)).await.unwrap();
+        let received = receive(chunks(&[b'x'; 4096], 10), Some(&budget), MAX_BODY).await.unwrap();
         let Received::Head(bytes) = received else { panic!("{received:?}") };
         assert_eq!(bytes.len(), HEAD);
         assert_eq!(budget.available_permits(), 20);
-        let received = receive(chunks(&[b'x'; 4096], 10), None).await.unwrap();
+        let received = receive(chunks(&[b'x'; 4096], 10), None, MAX_BODY).await.unwrap();
         assert!(matches!(received, Received::Head(bytes) if bytes.len() == HEAD));
     }
 
     #[tokio::test]
     async fn rejects_a_body_without_a_declared_length_that_is_too_large() {
-        let error = receive(chunks(&[b'x'; 1 << 20], 9), Some(&budget())).await.unwrap_err();
+        let error =
+            receive(chunks(&[b'x'; 1 << 20], 9), Some(&budget()), MAX_BODY).await.unwrap_err();
         assert!(matches!(error, BodyError::TooLarge), "{error:?}");
-        let exactly = receive(chunks(&[b'x'; 1 << 20], 8), Some(&budget())).await.unwrap();
+        let exactly =
+            receive(chunks(&[b'x'; 1 << 20], 8), Some(&budget()), MAX_BODY).await.unwrap();
         assert!(matches!(exactly, Received::Whole(bytes, _) if bytes.len() == MAX_BODY));
-        let error = receive(chunks(&[b'x'; 1 << 20], 9), None).await.unwrap_err();
+        let error = receive(chunks(&[b'x'; 1 << 20], 9), None, MAX_BODY).await.unwrap_err();
         assert!(matches!(error, BodyError::TooLarge), "{error:?}");
     }
 

@@ -20,6 +20,7 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use crate::metrics::Metrics;
 use crate::metrics::Shed;
@@ -95,6 +96,39 @@ pub async fn plain(
     let server =
         axum_server::from_tcp(listener)?.acceptor(Bounded::new(limits.connections, metrics));
     configured(server, limits).handle(handle).serve(router.into_make_service()).await
+}
+
+/// The same on a thread of its own, so that what keeps the others busy keeps nobody here waiting.
+/// It ends when this future is dropped.
+///
+/// # Errors
+/// As [`plain`], and when there can be no such thread.
+pub async fn plain_apart(
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    metrics: Metrics,
+) -> io::Result<()> {
+    let handle = Handle::new();
+    let _stopping = Stopping(handle.clone());
+    let (ended, ends) = oneshot::channel();
+    std::thread::Builder::new().name("health".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let served = runtime
+            .and_then(|runtime| runtime.block_on(plain(listener, router, handle, limits, metrics)));
+        // Whoever asked may have stopped waiting.
+        let _ = ended.send(served);
+    })?;
+    ends.await.unwrap_or_else(|_| Err(io::Error::other("its thread panicked")))
+}
+
+/// Stops a server when dropped.
+struct Stopping(Handle<SocketAddr>);
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
 }
 
 fn configured<A>(server: Server<SocketAddr, A>, limits: ConnectionLimits) -> Server<SocketAddr, A> {

@@ -1,5 +1,5 @@
 //! What is recorded of every decision: one log line, and the metrics.
-use std::fmt::Write as _;
+use std::fmt;
 use std::time::Duration;
 
 use crate::admission::Decision;
@@ -15,6 +15,7 @@ use crate::verdict::ImageReport;
 use crate::verdict::Reason;
 use crate::verdict::Verdict;
 use crate::verdict::printable;
+use crate::verdict::printed;
 
 /// Longest explanation, in bytes, that one log line carries. Some hundred signatures explained in
 /// full stay below it; more would only push other lines out of the log.
@@ -35,15 +36,18 @@ pub(super) fn record(
     metrics.stage(Stage::Total, elapsed);
     if endpoint.settles(decision.allowed) {
         let policies = decision.images.iter().flat_map(|image| &image.report.policies);
-        policies.for_each(|policy| metrics.policy_decided(policy));
+        metrics.policies_decided(policies);
+    }
+    let mut policies = decision.images.iter().flat_map(|image| &image.report.policies);
+    if policies.any(|policy| policy.stale) {
+        metrics.stale();
     }
     let endpoint = endpoint.as_str();
     metrics.decided(Decided { endpoint, allowed: decision.allowed, verdict, reason: first });
-    let of = |text: fn(&Request) -> &str| printable(request.map_or("", text));
-    let explanation = if decision.allowed { String::new() } else { explanation(decision) };
+    let of = |text: fn(&Request) -> &str| printed(request.map_or("", text));
     tracing::info!(
         endpoint,
-        uid = %printable(uid),
+        uid = %printed(uid),
         operation = request.map_or("", |request| request.operation.as_str()),
         kind = %of(|request| &request.kind),
         namespace = %of(|request| &request.workload.namespace),
@@ -53,14 +57,14 @@ pub(super) fn record(
         allowed = decision.allowed,
         verdict = verdict.as_str(),
         reasons = %reasons(decision, reason),
-        images = %images(decision),
+        images = %Images(&decision.images),
         elapsed_ms = elapsed.as_secs_f64() * 1000.0,
-        explanation = (!decision.allowed).then_some(explanation.as_str()),
+        explanation = (!decision.allowed).then(|| explanation(decision)),
         "{}",
         if decision.allowed { "Admitted" } else { "Denied" },
     );
     if decision.allowed && tracing::enabled!(tracing::Level::DEBUG) {
-        let explanation = self::explanation(decision);
+        let explanation = explanation(decision);
         tracing::debug!(uid = %printable(uid), explanation, "Explained");
     }
 }
@@ -131,21 +135,20 @@ fn reasons(decision: &Decision, reason: Option<Reason>) -> String {
     codes.join(",")
 }
 
-fn images(decision: &Decision) -> String {
-    let mut out = String::new();
-    for image in &decision.images {
-        let separator = if out.is_empty() { "" } else { "; " };
-        let digest = image.report.digest.as_deref().unwrap_or("unresolved");
-        // Writing to a string cannot fail.
-        let _ = write!(
-            out,
-            "{separator}{} {} {digest} {}",
-            image.path,
-            printable(&image.report.image),
-            image.outcome()
-        );
+/// The images of a request in one line.
+struct Images<'a>(&'a [FieldReport]);
+
+impl fmt::Display for Images<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, image) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            let FieldReport { path, report, .. } = image;
+            let digest = report.digest.as_deref().unwrap_or("unresolved");
+            let name = printed(&report.image);
+            write!(f, "{separator}{path} {name} {digest} {}", image.outcome())?;
+        }
+        Ok(())
     }
-    out
 }
 
 fn explanation(decision: &Decision) -> String {
@@ -169,6 +172,7 @@ mod tests {
 
     fn image(verdict: Verdict, own: Option<Reason>, policies: &[(Verdict, Reason)]) -> FieldReport {
         let policy = |(verdict, reason): &(Verdict, Reason)| PolicyReport {
+            stale: false,
             policy: "ClusterImagePolicy p".to_owned(),
             mode: Mode::Enforce,
             verdict: *verdict,
@@ -219,7 +223,8 @@ mod tests {
             reasons(&decision, None),
             "deadline-exceeded,registry-unreachable,subject-mismatch"
         );
-        assert!(!images(&decision).contains('\n'), "{:?}", images(&decision));
+        let line = Images(&decision.images).to_string();
+        assert!(!line.contains('\n'), "{line:?}");
         let own = Some(Reason::Overloaded);
         assert_eq!(outcome(&decision, own), (Outcome::Indeterminate, own));
     }
@@ -241,7 +246,8 @@ mod tests {
         let undecided = image(Verdict::Indeterminate, None, &[(Verdict::Indeterminate, down)]);
         let one = decision(vec![uncovered.clone()]);
         assert_eq!(outcome(&one, None), (Outcome::Uncovered, Some(Reason::PolicyNone)));
-        assert!(images(&one).ends_with(" uncovered"), "{}", images(&one));
+        let line = Images(&one.images).to_string();
+        assert!(line.ends_with(" uncovered"), "{line}");
         let two = decision(vec![uncovered, undecided]);
         assert_eq!(outcome(&two, None), (Outcome::Indeterminate, Some(down)));
     }

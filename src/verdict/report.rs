@@ -138,6 +138,9 @@ pub struct PolicyReport {
     /// Why it is not met.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Whether it stands on evidence that was to be asked for anew, and could not be: an outage.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
     /// Every authority.
     pub authorities: Vec<AuthorityReport>,
 }

@@ -209,7 +209,8 @@ fn image_node(report: &ImageReport) -> Node {
 }
 
 fn policy_node(report: &PolicyReport) -> Node {
-    let PolicyReport { policy, mode, verdict, on_unavailable, failure, authorities } = report;
+    let PolicyReport { policy, mode, verdict, on_unavailable, failure, stale: _, authorities } =
+        report;
     let mut title = policy.clone();
     title.push_str(match mode {
         Mode::Enforce => "",

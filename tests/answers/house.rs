@@ -158,6 +158,7 @@ impl Admit for Unsigned {
 
 fn unmet(mode: Mode) -> PolicyReport {
     PolicyReport {
+        stale: false,
         policy: "ImagePolicy team-a/signed".to_owned(),
         mode,
         verdict: Verdict::Rejected,

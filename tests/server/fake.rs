@@ -67,6 +67,17 @@ impl Admit for Fake {
             images,
         }
     }
+
+    fn admit_known(&self, request: &Request, _: &PolicySnapshot, _: Timestamp) -> Option<Decision> {
+        let images = match request.name.as_str() {
+            "known" => request.images.iter().map(|image| report(&image.text)).collect(),
+            "known-careless" => vec![],
+            "known-panic" => panic!("a defect"),
+            _ => return None,
+        };
+        let (message, warnings) = (String::new(), vec!["known".to_owned()]);
+        Some(Decision { allowed: true, message, warnings, retry: false, images })
+    }
 }
 
 pub(crate) fn report(image: &str) -> FieldReport {

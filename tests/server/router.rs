@@ -7,6 +7,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::http::Request as HttpRequest;
 use axum::http::StatusCode;
+use axum::response::Response;
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
@@ -279,6 +280,93 @@ async fn sheds_at_once_what_is_beyond_the_most_in_flight() {
         assert_eq!(waiting.await.unwrap(), StatusCode::OK);
     }
     assert_eq!(app.review("/validate", "good").await["allowed"], true);
+}
+
+/// Two requests that hold a place each until the fake's `release`.
+async fn hold_both_places(app: &App) -> Vec<tokio::task::JoinHandle<StatusCode>> {
+    let held = ["team-a", "team-b"].map(|namespace| {
+        let router = app.router.clone();
+        let request = post("/validate", of_namespace("wait", namespace).to_string());
+        tokio::spawn(async move { router.oneshot(request).await.unwrap().status() })
+    });
+    while app.fake.asked.load(Ordering::SeqCst) < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    held.into()
+}
+
+fn of_namespace(name: &str, namespace: &str) -> Value {
+    let mut review = review(name);
+    review["request"]["namespace"] = json!(namespace);
+    review
+}
+
+#[tokio::test]
+async fn answers_with_what_is_known_without_asking_and_accounts_for_every_image() {
+    let app = app(4);
+    let answer = app.review("/validate", "known").await;
+    assert_eq!((&answer["allowed"], &answer["warnings"]), (&json!(true), &json!(["known"])));
+    for name in ["known-panic", "known-careless"] {
+        assert_indeterminate(&app.review("/validate", name).await, "internal-error");
+    }
+    assert_eq!(app.fake.asked.load(Ordering::SeqCst), 0);
+    let metrics = app.metrics();
+    for line in [
+        r#"tegata_decisions_total{endpoint="validate",allowed="true",verdict="verified",reason="none"} 1"#,
+        r#"tegata_decisions_total{endpoint="validate",allowed="false",verdict="indeterminate",reason="internal-error"} 2"#,
+        r#"tegata_stage_duration_seconds_count{stage="admit"} 3"#,
+        r#"tegata_stage_duration_seconds_count{stage="parse"} 3"#,
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn answers_with_what_is_known_while_every_place_is_taken() {
+    let app = app(2);
+    let held = hold_both_places(&app).await;
+    assert_eq!(app.review("/validate", "known").await["allowed"], true);
+    // Of a namespace that has all it may have, too; but no more than can be parsed at once.
+    let mut large = review("known");
+    large["request"]["object"]["spec"]["x"] = json!("y".repeat(server::SMALL_BODY));
+    let text =
+        large.to_string().replacen("\"request\":{", "\"request\":{\"uid\":\"uid-known\",", 1);
+    let (_, answer) = app.send(post("/validate", text)).await;
+    assert_indeterminate(&response_of(&answer, "known"), "overloaded");
+    app.fake.release.notify_waiters();
+    for held in held {
+        assert_eq!(held.await.unwrap(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn who_finds_no_place_waits_for_one_half_of_its_time() {
+    let app = app(2);
+    let held = hold_both_places(&app).await;
+    let ask = |path: &'static str| {
+        let router = app.router.clone();
+        let request = post(path, of_namespace("good", "team-c").to_string());
+        tokio::spawn(async move { router.oneshot(request).await.unwrap() })
+    };
+    let text = async |response: Response<Body>| {
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        response_of(std::str::from_utf8(&body).unwrap(), "good")
+    };
+    let start = Instant::now();
+    let impatient = text(ask("/validate?timeout=400ms").await.unwrap()).await;
+    assert_indeterminate(&impatient, "overloaded");
+    let message = impatient["status"]["message"].as_str().unwrap();
+    assert!(message.contains("too many requests are under way"), "{message}");
+    assert!(start.elapsed() >= Duration::from_millis(150), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(300), "{:?}", start.elapsed());
+    let patient = ask("/validate?timeout=10s");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!patient.is_finished());
+    app.fake.release.notify_waiters();
+    assert_eq!(text(patient.await.unwrap()).await["allowed"], true);
+    for held in held {
+        assert_eq!(held.await.unwrap(), StatusCode::OK);
+    }
 }
 
 #[tokio::test]

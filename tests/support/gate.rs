@@ -220,19 +220,24 @@ impl Gate {
 
     /// The router; each has a registry client of its own, and so no memory of earlier requests.
     pub fn router(&self) -> axum::Router {
-        let mut allow_http = self.further_hosts.clone();
-        allow_http.push(self.registry.host());
-        let options = RegistryOptions { allow_http, ..RegistryOptions::default() };
-        let log = Rekor::new(&options, self.logs.iter().cloned()).unwrap();
-        let client = Registry::new(options, self.keychain.clone()).unwrap();
-        let admission = Admission::new(client, self.settings).with_log(log);
-        let pipeline = Pipeline { admission, panics: self.panics };
+        let pipeline = Pipeline { admission: self.admission(), panics: self.panics };
         let policies = watch::Sender::new(Arc::new(self.snapshot()));
         let (_, metrics) = metrics::registry();
         server::router(AppState::new(pipeline, policies.subscribe(), metrics, self.limits))
     }
 
-    fn snapshot(&self) -> PolicySnapshot {
+    /// The pipeline, without memory of earlier requests.
+    pub fn admission(&self) -> Admission<Registry, Rekor> {
+        let mut allow_http = self.further_hosts.clone();
+        allow_http.push(self.registry.host());
+        let options = RegistryOptions { allow_http, ..RegistryOptions::default() };
+        let log = Rekor::new(&options, self.logs.iter().cloned()).unwrap();
+        let client = Registry::new(options, self.keychain.clone()).unwrap();
+        Admission::new(client, self.settings).with_log(log)
+    }
+
+    /// The policies, compiled under the default trust root.
+    pub fn snapshot(&self) -> PolicySnapshot {
         if self.policies.is_empty() && self.yaml.is_none() {
             return PolicySnapshot::default();
         }
@@ -277,6 +282,16 @@ impl Admit for Pipeline {
     ) -> Decision {
         assert!(!self.panics, "a defect, as the test asks for one");
         self.admission.admit(request, snapshot, now, deadline).await
+    }
+
+    fn admit_known(
+        &self,
+        request: &Request,
+        snapshot: &PolicySnapshot,
+        now: Timestamp,
+    ) -> Option<Decision> {
+        assert!(!self.panics, "a defect, as the test asks for one");
+        self.admission.admit_known(request, snapshot, now)
     }
 }
 

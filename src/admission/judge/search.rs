@@ -29,6 +29,7 @@ use crate::verdict::StepReport;
 use crate::verdict::Verdict;
 use crate::verdict::printable;
 use crate::verify::Examined;
+use crate::verify::Lasting;
 use crate::verify::PublicKey;
 use crate::verify::Question;
 use crate::verify::VerifiedSignature;
@@ -40,6 +41,8 @@ pub(super) struct Made {
     pub(super) signer: SignerReport,
     /// What it says, where it is an attestation.
     pub(super) statement: Option<Statement>,
+    /// Whether it stays verified while time goes by.
+    pub(super) lasting: bool,
 }
 
 /// What is looked for among the candidates.
@@ -251,7 +254,8 @@ impl<'a> Search<'a> {
             signer = Some(evaluate::signer(verified.signer()));
             steps.push(self.check_identity(&verified)?);
             let statement = self.check_statement(&verified, &mut steps)?;
-            Ok(Made { signer: evaluate::signer(verified.signer()), statement })
+            let lasting = verified.lasting() == Lasting::Forever;
+            Ok(Made { signer: evaluate::signer(verified.signer()), statement, lasting })
         });
         if let Err(failure) = &outcome
             && failure.step() >= Step::Identity

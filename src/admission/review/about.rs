@@ -1,12 +1,11 @@
 //! Who and what a request is about, besides its images: for events, and for pull credentials.
 //!
 //! All of it is optional here: what is malformed is left out, since nothing is admitted for it.
-use serde_json::Value;
-
 use super::Triple;
 use super::text_at;
 use crate::admission::ObjectRef;
 use crate::evidence::Tenant;
+use crate::json::Tree;
 use crate::verdict::printable;
 use crate::workload::Kind;
 
@@ -18,44 +17,42 @@ const MAX_PULL_SECRETS: usize = 16;
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 
 /// The object of the request.
-pub(super) fn object(kind: &Triple<'_>, request: &Value, object: &Value) -> ObjectRef {
+pub(super) fn object<V: Tree>(kind: &Triple<'_>, request: &V, object: Option<&V>) -> ObjectRef {
     // Not its `generateName`: nothing bears that.
-    let named = [text_at(request, "/name"), text_at(object, "/metadata/name")];
+    let named = [text_at(Some(request), &["name"]), text_at(object, &["metadata", "name"])];
     let named = named.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
     ObjectRef {
         api_version: printable(&kind.api_version()),
         kind: printable(kind.name),
         name: printable(named),
-        uid: printable(text_at(object, "/metadata/uid")),
+        uid: printable(text_at(object, &["metadata", "uid"])),
     }
 }
 
 /// The object's controller: of its owner references the one that says so.
-pub(super) fn owner(object: &Value) -> Option<ObjectRef> {
-    let owners = object.pointer("/metadata/ownerReferences")?.as_array()?;
+pub(super) fn owner<V: Tree>(object: Option<&V>) -> Option<ObjectRef> {
+    let owners = object?.get("metadata")?.get("ownerReferences")?.as_list()?;
     let owner = owners
         .iter()
-        .find(|owner| owner.get("controller").and_then(Value::as_bool).unwrap_or_default())?;
-    let text = |pointer| printable(text_at(owner, pointer));
+        .find(|owner| owner.get("controller").and_then(V::as_bool).unwrap_or_default())?;
+    let text = |key| printable(text_at(Some(owner), &[key]));
     let found = ObjectRef {
-        api_version: text("/apiVersion"),
-        kind: text("/kind"),
-        name: text("/name"),
-        uid: text("/uid"),
+        api_version: text("apiVersion"),
+        kind: text("kind"),
+        name: text("name"),
+        uid: text("uid"),
     };
     (!found.kind.is_empty() && !found.name.is_empty()).then_some(found)
 }
 
 /// Whose credentials the kubelet would pull the object's images with.
-pub(super) fn tenant(kind: &Triple<'_>, namespace: &str, object: &Value) -> Tenant {
-    let spec = Kind::find(kind.group, kind.version, kind.name)
-        .ok()
-        .and_then(|kind| kind.pod_spec(object))
-        .unwrap_or(&Value::Null);
-    let named = text_at(spec, "/serviceAccountName");
+pub(super) fn tenant<V: Tree>(kind: &Triple<'_>, namespace: &str, object: Option<&V>) -> Tenant {
+    let kind = Kind::find(kind.group, kind.version, kind.name).ok();
+    let spec = kind.and_then(|kind| kind.pod_spec(object?));
+    let named = text_at(spec, &["serviceAccountName"]);
     let service_account = if named.is_empty() { DEFAULT_SERVICE_ACCOUNT } else { named };
-    let secrets = spec.get("imagePullSecrets").and_then(Value::as_array);
-    let names = secrets.into_iter().flatten().map(|secret| text_at(secret, "/name"));
+    let secrets = spec.and_then(|spec| spec.get("imagePullSecrets")?.as_list());
+    let names = secrets.into_iter().flatten().map(|secret| text_at(Some(secret), &["name"]));
     Tenant {
         namespace: namespace.to_owned(),
         service_account: service_account.to_owned(),

@@ -1,11 +1,12 @@
 //! The answer, as `admission.k8s.io/v1` AdmissionReview JSON.
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::Map;
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 
@@ -16,8 +17,10 @@ use crate::admission::Decision;
 use crate::admission::FieldReport;
 use crate::image::Digest;
 use crate::verdict::ImageReport;
+use crate::verdict::Reason;
 use crate::verdict::Verdict;
 use crate::verdict::printable;
+use crate::verdict::printed;
 use crate::workload;
 
 /// Longest warning, in characters. Of warnings that exceed [`MAX_WARNINGS`] together, the API
@@ -82,81 +85,163 @@ impl Endpoint {
     }
 }
 
-/// The answer to the request with this `uid`.
+/// An AdmissionReview with an answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Review<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    audit_annotations: Annotations<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    status: &'static str,
+    code: u16,
+    reason: &'static str,
+    message: Cow<'a, str>,
+}
+
+/// The short form for the audit log. The API server puts the webhook's name before each key.
+#[derive(Serialize)]
+struct Annotations<'a> {
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'static str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reasons: Cow<'a, str>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    policies: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    images: String,
+}
+
+/// The answer to the request with this `uid`, as JSON.
 ///
 /// A denial that is final has code 403 (422 where the object itself is at fault, a policy), one
 /// that a retry may change has 503. The patch replaces
 /// image fields only, and each only where it still holds the text that was judged.
 pub fn respond(request_uid: &str, decision: &Decision, endpoint: Endpoint) -> Value {
-    let Decision { allowed, message, warnings, retry, images } = decision;
-    let mut response = Map::new();
-    response.insert("uid".to_owned(), request_uid.into());
-    response.insert("allowed".to_owned(), (*allowed).into());
-    if !allowed {
-        let (code, reason) = match (retry, endpoint) {
-            (true, _) => (503, "ServiceUnavailable"),
-            (false, Endpoint::ValidatePolicies) => (422, "Invalid"),
-            (false, Endpoint::Mutate | Endpoint::Validate) => (403, "Forbidden"),
-        };
-        response.insert("status".to_owned(), status(code, reason, message));
-    }
-    let warnings = bounded_warnings(warnings);
-    if !warnings.is_empty() {
-        response.insert("warnings".to_owned(), warnings.into());
-    }
-    response.insert("auditAnnotations".to_owned(), annotations(decision));
-    if *allowed && endpoint == Endpoint::Mutate {
-        let operations: Vec<Value> = images.iter().filter_map(pin).flatten().collect();
-        if !operations.is_empty() {
-            let patch = BASE64_STANDARD.encode(Value::Array(operations).to_string());
-            response.insert("patchType".to_owned(), "JSONPatch".into());
-            response.insert("patch".to_owned(), patch.into());
-        }
-    }
-    review(response)
+    serde_json::to_value(review(request_uid, decision, endpoint, None)).unwrap_or_default()
 }
 
-/// The denial of a request that cannot be judged.
+/// The same as text; `own` is the reason of whoever answers in the pipeline's stead.
+pub fn answer(
+    request_uid: &str,
+    decision: &Decision,
+    endpoint: Endpoint,
+    own: Option<Reason>,
+) -> Vec<u8> {
+    written(&review(request_uid, decision, endpoint, own))
+}
+
+/// Nothing in an answer can fail to be written; an empty one would be no admission.
+fn written(review: &Review<'_>) -> Vec<u8> {
+    serde_json::to_vec(review).unwrap_or_default()
+}
+
+fn review<'a>(
+    uid: &'a str,
+    decision: &'a Decision,
+    endpoint: Endpoint,
+    own: Option<Reason>,
+) -> Review<'a> {
+    let Decision { allowed, message, warnings, retry, images } = decision;
+    let (code, reason) = match (retry, endpoint) {
+        (true, _) => (503, "ServiceUnavailable"),
+        (false, Endpoint::ValidatePolicies) => (422, "Invalid"),
+        (false, Endpoint::Mutate | Endpoint::Validate) => (403, "Forbidden"),
+    };
+    let pins = *allowed && endpoint == Endpoint::Mutate;
+    let operations: Vec<Value> = images.iter().filter(|_| pins).filter_map(pin).flatten().collect();
+    let patch = (!operations.is_empty())
+        .then(|| BASE64_STANDARD.encode(Value::Array(operations).to_string()));
+    Review {
+        api_version: API_VERSION,
+        kind: REVIEW_KIND,
+        response: Response {
+            uid,
+            allowed: *allowed,
+            status: (!allowed).then(|| status(code, reason, message)),
+            warnings: bounded_warnings(warnings),
+            audit_annotations: annotations(decision, own),
+            patch_type: patch.as_ref().map(|_| "JSONPatch"),
+            patch,
+        },
+    }
+}
+
+/// The denial of a request that cannot be judged, as text.
+pub fn refusal(request_uid: &str, error: &ReviewError) -> Vec<u8> {
+    let message = error.to_string();
+    written(&refused(request_uid, error, &message))
+}
+
+/// The same, as JSON.
 pub fn refuse(request_uid: &str, error: &ReviewError) -> Value {
+    let message = error.to_string();
+    serde_json::to_value(refused(request_uid, error, &message)).unwrap_or_default()
+}
+
+fn refused<'a>(uid: &'a str, error: &ReviewError, message: &'a str) -> Review<'a> {
     let code = error.status();
     let reason = if code == 403 { "Forbidden" } else { "BadRequest" };
-    let mut response = Map::new();
-    response.insert("uid".to_owned(), request_uid.into());
-    response.insert("allowed".to_owned(), false.into());
-    response.insert("status".to_owned(), status(code, reason, &error.to_string()));
-    let reasons = error.reason().map_or("request-malformed", |reason| reason.code());
-    response
-        .insert("auditAnnotations".to_owned(), json!({"decision": "denied", "reasons": reasons}));
-    review(response)
+    let annotations = Annotations {
+        decision: "denied",
+        verdict: None,
+        reasons: error.reason().map_or("request-malformed", |reason| reason.code()).into(),
+        policies: String::new(),
+        images: String::new(),
+    };
+    Review {
+        api_version: API_VERSION,
+        kind: REVIEW_KIND,
+        response: Response {
+            uid,
+            allowed: false,
+            status: Some(status(code, reason, message)),
+            warnings: Vec::new(),
+            audit_annotations: annotations,
+            patch_type: None,
+            patch: None,
+        },
+    }
 }
 
-fn review(response: Map<String, Value>) -> Value {
-    json!({"apiVersion": API_VERSION, "kind": REVIEW_KIND, "response": response})
-}
-
-fn status(code: u16, reason: &str, message: &str) -> Value {
+fn status<'a>(code: u16, reason: &'static str, message: &'a str) -> Status<'a> {
     let message = match message {
         "" => "the request was denied without an explanation: look at the log of this request",
         message => message,
     };
-    json!({
-        "status": "Failure",
-        "code": code,
-        "reason": reason,
-        "message": cut(message, MAX_MESSAGE),
-    })
+    Status { status: "Failure", code, reason, message: cut(message, MAX_MESSAGE) }
 }
 
 /// At most `limit` bytes, ending in `…` where something is missing.
-fn cut(text: &str, limit: usize) -> String {
+fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     if text.len() <= limit {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let mark = '…';
     let end = text.floor_char_boundary(limit.saturating_sub(mark.len_utf8()));
     let mut short = text.get(..end).unwrap_or_default().to_owned();
     short.push(mark);
-    short
+    Cow::Owned(short)
 }
 
 /// Each once, in their order, within the API server's limits, which would otherwise drop some of
@@ -191,30 +276,22 @@ fn warning_line(warning: &str) -> String {
     line.chars().take(room).chain(CUT_WARNING.chars()).collect()
 }
 
-/// The short form for the audit log. The API server puts the webhook's name before each key.
-fn annotations(decision: &Decision) -> Value {
+fn annotations(decision: &Decision, own: Option<Reason>) -> Annotations<'_> {
     let Decision { allowed, message: _, warnings: _, retry, images } = decision;
-    let word = match (allowed, retry) {
+    let decided = match (allowed, retry) {
         (true, _) => "admitted",
         (false, true) => "denied-for-now",
         (false, false) => "denied",
     };
-    let mut annotations = Map::new();
-    annotations.insert("decision".to_owned(), word.into());
-    annotations.insert("verdict".to_owned(), decision.outcome().as_str().into());
     let reasons: BTreeSet<&str> = images.iter().flat_map(|image| reasons(&image.report)).collect();
-    for (key, list) in [
-        ("reasons", reasons.into_iter().map(str::to_owned).collect()),
-        ("policies", policies(images)),
-    ] {
-        if !list.is_empty() {
-            annotations.insert(key.to_owned(), joined(&list, MAX_LIST).into());
-        }
+    let reasons: Vec<String> = reasons.into_iter().map(str::to_owned).collect();
+    Annotations {
+        decision: decided,
+        verdict: Some(decision.outcome().as_str()),
+        reasons: own.map_or_else(|| joined(&reasons, MAX_LIST).into(), |own| own.code().into()),
+        policies: joined(&policies(images), MAX_LIST),
+        images: short_reports(images),
     }
-    if !images.is_empty() {
-        annotations.insert("images".to_owned(), short_reports(images).into());
-    }
-    Value::Object(annotations)
 }
 
 /// Each policy that was asked with its worst verdict, as `ClusterImagePolicy/signed=rejected`;
@@ -251,23 +328,36 @@ fn reasons(report: &ImageReport) -> BTreeSet<&'static str> {
     report.failure.iter().chain(policies).map(|failure| failure.reason.code()).collect()
 }
 
-/// A JSON list, complete or ending in the number of images that found no room.
+/// One image in the annotation with all of them.
+#[derive(Serialize)]
+struct ShortReport<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
+    image: Cow<'a, str>,
+    path: &'a str,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    reasons: BTreeSet<&'static str>,
+    verdict: &'static str,
+}
+
+/// A JSON list, complete or ending in the number of images that found no room; nothing where there
+/// are none.
 fn short_reports(images: &[FieldReport]) -> String {
+    if images.is_empty() {
+        return String::new();
+    }
     let mut list = String::from("[");
     for (index, image) in images.iter().enumerate() {
         let FieldReport { path, report, .. } = image;
-        let mut entry = Map::new();
-        entry.insert("path".to_owned(), path.as_str().into());
-        entry.insert("image".to_owned(), printable(&report.image).into());
-        if let Some(digest) = &report.digest {
-            entry.insert("digest".to_owned(), digest.as_str().into());
-        }
-        entry.insert("verdict".to_owned(), image.outcome().as_str().into());
-        let reasons: Vec<Value> = reasons(report).into_iter().map(Value::from).collect();
-        if !reasons.is_empty() {
-            entry.insert("reasons".to_owned(), reasons.into());
-        }
-        let entry = Value::Object(entry).to_string();
+        let entry = ShortReport {
+            digest: report.digest.as_deref(),
+            image: printed(&report.image),
+            path,
+            reasons: reasons(report),
+            verdict: image.outcome().as_str(),
+        };
+        // It holds nothing that cannot be written.
+        let entry = serde_json::to_string(&entry).unwrap_or_default();
         let comma = if index == 0 { "" } else { "," };
         if list.len() + entry.len() > MAX_ANNOTATION - OMITTED_RESERVE {
             list.push_str(&format!("{comma}{{\"omitted\":{}}}", images.len() - index));

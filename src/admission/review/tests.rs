@@ -36,8 +36,12 @@ fn create() -> Value {
     review("CREATE", pod("r.io/a:1"), Value::Null)
 }
 
+/// What is read of the excerpt, which is the same that is read of the whole document.
 fn parse_value(review: &Value) -> Result<Request, ReviewError> {
-    parse(review.to_string().as_bytes())
+    let found = parse(review.to_string().as_bytes());
+    let whole = within(review, read);
+    assert_eq!(format!("{found:?}"), format!("{whole:?}"), "{review}");
+    found
 }
 
 fn texts(review: &Value) -> Vec<String> {
@@ -68,6 +72,15 @@ fn accepts_a_pod() {
     assert_eq!(labels, BTreeMap::from([("app".to_owned(), "web".to_owned())]));
     assert!(namespace_labels.is_empty());
     assert_eq!(images[0].path, "spec.containers[0].image");
+}
+
+/// A name that is not wanted would read as a field that is not there: an image that nobody judges.
+#[test]
+fn wants_every_name_on_the_way_to_an_image() {
+    for name in workload::names() {
+        assert!(WANTED.names.contains(&name), "{name}");
+    }
+    assert!(WANTED.whole.iter().all(|name| WANTED.names.contains(name)));
 }
 
 #[test]

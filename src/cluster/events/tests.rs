@@ -80,6 +80,7 @@ fn denied(message: &str) -> Decision {
 fn admitted(mode: Mode, consequence: Consequence) -> Decision {
     let failure = Failure::new(verdict::Reason::SignatureAbsent, "nothing is attached");
     let policy = PolicyReport {
+        stale: false,
         policy: "ClusterImagePolicy signed".to_owned(),
         mode,
         verdict: Verdict::Rejected,

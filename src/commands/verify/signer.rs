@@ -58,6 +58,7 @@ pub(super) fn snapshot(
         threshold: NonZeroUsize::MIN,
         authorities: vec![authority],
         rules: None,
+        version: None,
     };
     Ok(PolicySnapshot::new(vec![PolicyState::Ready(Arc::new(policy))]))
 }

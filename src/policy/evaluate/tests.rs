@@ -39,6 +39,7 @@ fn policy(threshold: usize, signers: Vec<Signer>) -> Policy {
         threshold: NonZeroUsize::new(threshold).unwrap(),
         authorities: authorities.collect(),
         rules: None,
+        version: None,
     }
 }
 

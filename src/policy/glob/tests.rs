@@ -54,7 +54,7 @@ fn matches_segment_by_segment() {
         ("*", "any.example:5000/a/b/c:tag", true),
     ] {
         let parsed = ImageGlob::parse(glob).unwrap();
-        assert_eq!(parsed.matches_text(text), expected, "{glob} on {text}");
+        assert_eq!(parsed.shape.matches(text), expected, "{glob} on {text}");
     }
 }
 
@@ -157,7 +157,7 @@ proptest! {
     #[test]
     fn never_panics(text in "\\PC{0,80}", image in "\\PC{0,80}") {
         if let Ok(glob) = ImageGlob::parse(&text) {
-            let _ = glob.matches_text(&image);
+            let _ = glob.shape.matches(&image);
         }
     }
 
@@ -167,18 +167,35 @@ proptest! {
     ) {
         let text = format!("{host}/team/{path}");
         let glob = ImageGlob::parse(&text).unwrap();
-        prop_assert!(glob.matches_text(&text));
-        prop_assert_eq!(glob.matches_text(&other), text == other);
+        prop_assert!(glob.shape.matches(&text));
+        prop_assert_eq!(glob.shape.matches(&other), text == other);
         let extended = format!("{}{}", text, other);
-        prop_assert!(!glob.matches_text(&extended));
+        prop_assert!(!glob.shape.matches(&extended));
     }
 
     #[test]
     fn a_star_never_crosses_a_slash(a in "[a-z]{0,5}", b in "[a-z/]{0,9}", c in "[a-z]{1,5}") {
         let glob = ImageGlob::parse(&format!("r.example/{a}*{c}")).unwrap();
         let text = format!("r.example/{a}{b}{c}");
-        prop_assert_eq!(glob.matches_text(&text), !b.contains('/'));
+        prop_assert_eq!(glob.shape.matches(&text), !b.contains('/'));
         let deep = ImageGlob::parse(&format!("r.example/{a}**{c}")).unwrap();
-        prop_assert!(deep.matches_text(&text));
+        prop_assert!(deep.shape.matches(&text));
     }
+}
+
+/// The short ways of comparing say what the regular expression says.
+#[test]
+fn every_shape_matches_what_its_pattern_matches() {
+    let texts = ["", "a/b", "a/b/c", "a/bc", "a/b:1", "a", "a.b", "axb", "a/b@sha256:1", "a\nb"];
+    for glob in ["a/b", "a/**", "a**", "**", "***", "a/b***", "a/*", "a?b", "**b", "a/*/**", "a.b"]
+    {
+        let regex = pattern::glob_regex(glob).unwrap();
+        let shape = Shape::of(glob).unwrap();
+        for text in texts {
+            assert_eq!(shape.matches(text), regex.is_match(text), "{glob} on {text:?}");
+        }
+    }
+    assert!(matches!(Shape::of("a/b").unwrap(), Shape::Literal(_)));
+    assert!(matches!(Shape::of("**").unwrap(), Shape::Prefix(prefix) if prefix.is_empty()));
+    assert!(matches!(Shape::of("a/*").unwrap(), Shape::Pattern(_)));
 }

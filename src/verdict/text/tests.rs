@@ -23,6 +23,7 @@ fn authority(
 fn policy(name: &str, authorities: Vec<AuthorityReport>) -> PolicyReport {
     let failure = authorities.iter().find_map(|authority| authority.failure.clone());
     PolicyReport {
+        stale: false,
         policy: name.to_owned(),
         mode: Mode::Enforce,
         verdict: failure.as_ref().map_or(Verdict::Verified, Failure::verdict),

@@ -16,6 +16,7 @@ fn pinned_text() -> String {
 fn field(pointer: &str, pinned: Option<String>, failure: Option<Failure>) -> FieldReport {
     let verdict = failure.as_ref().map_or(Verdict::Verified, Failure::verdict);
     let policy = PolicyReport {
+        stale: false,
         policy: "ClusterImagePolicy signed".to_owned(),
         mode: Mode::Enforce,
         verdict,
