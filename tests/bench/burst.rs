@@ -2,7 +2,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use std::time::Instant;
 
 use super::Bench;
 use super::crowd;

@@ -59,6 +59,8 @@ struct World {
     closing: Registry,
     falling_silent: Registry,
     others: tokio::runtime::Runtime,
+    /// It ends when it is dropped.
+    rekor: Option<FakeRekor>,
     images: Vec<Image>,
     server: Server,
 }
@@ -79,7 +81,8 @@ pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
         known.because
     );
     bench.say("everything goes away");
-    let World { closing, falling_silent, others, .. } = &mut world;
+    let World { closing, falling_silent, others, rekor, .. } = &mut world;
+    drop(rekor.take());
     closing.kill();
     falling_silent.set(Manner::Silent);
     let others = std::mem::replace(others, runtime()?);
@@ -139,7 +142,7 @@ impl World {
         // Policies do not use it; without it the public one would be fetched.
         let trusted_root = Some(signers.sigstore.trusted_root_json());
         let server = Server::start(&Setup { policies, http, flags, trusted_root })?;
-        Ok(Self { signers, closing, falling_silent, others, images, server })
+        Ok(Self { signers, closing, falling_silent, others, rekor: Some(rekor), images, server })
     }
 
     /// Asks for each image by its digest, and then for each by its tag, as pods are admitted.

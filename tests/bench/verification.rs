@@ -288,9 +288,9 @@ impl Bare {
         let key = Key::generate(algorithm);
         let message = vec![0x5a; MESSAGE];
         let verification: &'static dyn VerificationAlgorithm = match algorithm {
-            Algorithm::P384 => &signature::ECDSA_P384_SHA384_ASN1,
-            Algorithm::Ed25519 => &signature::ED25519,
-            Algorithm::P256 | Algorithm::P521 | Algorithm::Rsa | Algorithm::RsaPss => {
+            P384 => &signature::ECDSA_P384_SHA384_ASN1,
+            Ed25519 => &signature::ED25519,
+            P256 | Algorithm::P521 | Algorithm::Rsa | Algorithm::RsaPss => {
                 &signature::ECDSA_P256_SHA256_ASN1
             }
         };

@@ -1,4 +1,5 @@
-//! (a) A review whose images are all known, against the same server that answers a constant.
+//! (a) A review whose images are all known, against the same server that answers a constant: once
+//! without looking at the body, and once with a pipeline that does nothing behind all the rest.
 use std::time::Duration;
 
 use anyhow::bail;
@@ -6,6 +7,7 @@ use anyhow::bail;
 use super::Bench;
 use super::client::Answer;
 use super::client::Client;
+use super::constant;
 use super::constant::Constant;
 use super::images::Image;
 use super::images::Signed;
@@ -44,30 +46,35 @@ pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let images = signers.family(&registry, "warm", most, Signed::Classic);
     let server = Server::start(&setup(&registry, &signers))?;
     let constant = Constant::start()?;
-    let (mut client, mut other) = (server.peer.connect()?, constant.peer.connect()?);
+    let mut client = server.peer.connect()?;
+    let mut others = [constant.peer.connect()?, constant.peer.connect()?];
     assure(&mut client, &registry, &signers, FORGED)?;
     let mut requests = 0;
     for (containers, most) in SIZES {
         bench.say(&format!("a pod of {containers}"));
-        let mut review = review(&registry, &images[..containers]);
-        admitted(&mut client, &mut review, BEFORE)?;
-        admitted(&mut other, &mut review, BEFORE)?;
+        let images = &images[..containers];
+        let mut ours = review(&registry, images);
+        let mut bare = review_at(constant::BARE, &registry, images);
+        let mut idle = review(&registry, images);
+        admitted(&mut client, &mut ours, BEFORE)?;
         registry.asked();
-        let mut others = review.clone();
-        let mut ours = || timed(&mut client, &mut review);
-        let mut theirs = || timed(&mut other, &mut others);
-        let times = alternate(TURNS, &mut [&mut ours, &mut theirs])?;
-        requests += registry.asked().len();
-        let figure = Figure::new(
-            'a',
-            format!("warm review, {containers} containers"),
-            Quantity::Time(median(&times[0])),
+        let [other, another] = &mut others;
+        let mut sides = (
+            || timed(&mut client, &mut ours),
+            || timed(other, &mut bare),
+            || timed(another, &mut idle),
         );
-        let figure = figure.against("a constant", Quantity::Time(median(&times[1])));
+        let times = alternate(TURNS, &mut [&mut sides.0, &mut sides.1, &mut sides.2])?;
+        requests += registry.asked().len();
+        let name = format!("warm review, {containers} containers");
+        let figure = Figure::new('a', name, Quantity::Time(median(&times[0])));
+        let bare = figure.clone().against("a constant", Quantity::Time(median(&times[1])));
         bench.table.add(match most {
-            Some(ratio) => figure.target(Target::Ratio(ratio)),
-            None => figure,
+            Some(ratio) => bare.target(Target::Ratio(ratio)),
+            None => bare,
         });
+        let idle = Quantity::Time(median(&times[2]));
+        bench.table.add(figure.against("read, nothing checked", idle));
     }
     let none = Target::AtMost(Quantity::Count(0.0));
     let requests = Quantity::Count(requests as f64);
@@ -87,8 +94,12 @@ pub fn setup(registry: &Registry, signers: &Signers) -> Setup {
 
 /// The review of a pod with these images, by digest.
 pub fn review(registry: &Registry, images: &[Image]) -> Review {
+    review_at("/validate", registry, images)
+}
+
+fn review_at(endpoint: &str, registry: &Registry, images: &[Image]) -> Review {
     let references: Vec<String> = images.iter().map(|image| image.by_digest(registry)).collect();
-    Review::new("/validate", NAMESPACE, &references)
+    Review::new(endpoint, NAMESPACE, &references)
 }
 
 /// The next pod's review, and how long it took. Its answer is looked at when the clock has stopped.
