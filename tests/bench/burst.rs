@@ -1,6 +1,7 @@
 //! (d) Ten thousand pods at once, through a registry that lets few requests pass.
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Bench;
@@ -19,6 +20,7 @@ use super::server::Server;
 use super::stats::median;
 use super::table::Figure;
 use super::table::Quantity;
+use super::table::Table;
 use super::table::Target;
 use super::warm;
 
@@ -33,6 +35,13 @@ const NAMESPACES: usize = 20;
 
 /// Requests that the registry lets pass in a second.
 const PER_SECOND: f64 = 5.0;
+
+/// Requests that an image needs, at the most (see [`super::cold`]): what the registry lets pass in the
+/// time makes so many images known, and no more can be asked for.
+const REQUESTS: f64 = 4.0;
+
+/// Of those images, the part that is to be known in the end. The rest may be under way.
+const PART: f64 = 0.9;
 
 /// Of the images, one in so many was signed by a stranger, where there are so many.
 const FORGED: usize = 50;
@@ -81,15 +90,16 @@ fn burst(bench: &mut Bench, count: usize, time: Duration) -> anyhow::Result<()> 
     registry.asked();
     registry.set(Manner::Limited(PER_SECOND));
     let manners = Manners { clients: CLIENTS, time, retry: true };
-    let over = std::sync::atomic::AtomicBool::new(false);
+    let over = AtomicBool::new(false);
     let (outcome, slowest) = std::thread::scope(|scope| {
         let probing = scope.spawn(|| slowest_probe(&server, &over));
         let outcome = crowd::ask(&server.peer, &wishes, manners);
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        over.store(true, Ordering::Relaxed);
         (outcome, probing.join().unwrap())
     });
     let (_, peak) = server.memory()?;
-    tell(bench, &Burst { count, time, wishes, outcome, asked: registry.asked(), slowest, peak });
+    let asked = registry.asked();
+    Burst { count, time, wishes, outcome, asked, slowest, peak }.tell(bench);
     Ok(())
 }
 
@@ -99,15 +109,16 @@ const fn good(number: usize) -> bool {
 }
 
 /// The slowest answer of `/livez` until it is over; `None` where there was none.
-fn slowest_probe(server: &Server, over: &std::sync::atomic::AtomicBool) -> Option<Duration> {
+fn slowest_probe(server: &Server, over: &AtomicBool) -> Option<Duration> {
     let mut slowest = Duration::ZERO;
-    while !over.load(std::sync::atomic::Ordering::Relaxed) {
+    while !over.load(Ordering::Relaxed) {
         slowest = slowest.max(server.alive().ok()?);
         std::thread::sleep(PROBES);
     }
     Some(slowest)
 }
 
+/// A burst that is over.
 struct Burst {
     count: usize,
     time: Duration,
@@ -118,54 +129,83 @@ struct Burst {
     peak: u64,
 }
 
-fn tell(bench: &mut Bench, burst: &Burst) {
-    let Burst { count, time, wishes, outcome, asked, slowest, peak } = burst;
-    if let Some(because) = &outcome.because {
-        bench.say(&format!(
-            "undecided, for example: {}",
-            because.chars().take(300).collect::<String>()
-        ));
+impl Burst {
+    fn figure(&self, part: char, what: &str, quantity: Quantity) -> Figure {
+        Figure::new(part, format!("{what}, burst of {} images", self.count), quantity)
     }
-    bench.wrong.extend(outcome.wrong.iter().take(10).cloned());
-    let mut known: BTreeMap<usize, Duration> = BTreeMap::new();
-    for (place, at) in &outcome.settled {
-        let first = known.entry(wishes[*place].image).or_insert(*at);
-        *first = (*first).min(*at);
+
+    fn tell(&self, bench: &mut Bench) {
+        if let Some(because) = &self.outcome.because {
+            let because: String = because.chars().take(300).collect();
+            bench.say(&format!("undecided, for example: {because}"));
+        }
+        bench.wrong.extend(self.outcome.wrong.iter().take(10).cloned());
+        self.answers(&mut bench.table);
+        self.requests(&mut bench.table);
+        self.server(&mut bench.table);
     }
-    let (most, mean) = fetches(asked);
-    let sent = asked.iter().filter(|one| one.status != 429).count();
-    let refused = asked.len() - sent;
-    let last = known.values().max().copied().unwrap_or(*time);
-    let settled = outcome.settled.len();
-    let number = |number: usize| Quantity::Count(number as f64);
-    let name = |what: &str| format!("{what}, burst of {count} images");
-    let figure = |what: &str, quantity| Figure::new('d', name(what), quantity);
-    let zero = Target::AtMost(number(0));
-    let table = &mut bench.table;
-    table.add(figure("wrong answers", number(outcome.wrong.len())).target(zero));
-    table.add(figure("answers after 10 s or never", number(outcome.late)).target(zero));
-    let all = Target::AtLeast(number(REVIEWS));
-    table.add(figure("pods settled", number(settled)).target(all));
-    let whole = figure("images known", number(known.len())).against("all", number(*count));
-    table.add(whole.target(Target::AtLeast(number(*count))));
-    table.add(figure("last image known after", Quantity::Time(last)));
-    let fetched = figure("evidence fetches an image, most", number(most));
-    table.add(if *count == 1 { fetched.target(Target::AtMost(number(1))) } else { fetched });
-    table.add(figure("evidence fetches an image, mean", Quantity::Count(mean)));
-    table.add(figure("requests let pass", number(sent)).against("allowed", allowed(*time)));
-    table.add(figure("requests refused with 429", number(refused)));
-    table.add(figure("reviews sent", number(outcome.asked)).against("pods", number(REVIEWS)));
-    table.add(figure("undecided answers", number(outcome.undecided)));
-    table.add(figure("median answer", Quantity::Time(median(&outcome.latencies))));
-    let probe = slowest.unwrap_or(Duration::MAX);
-    let probe = figure("slowest answer of /livez", Quantity::Time(probe));
-    table.add(probe.target(Target::AtMost(Quantity::Time(PROBE))));
-    let peak = Figure::new('e', name("peak of memory"), Quantity::Bytes(*peak));
-    table.add(peak.target(Target::AtMost(Quantity::Bytes(MOST))));
+
+    /// What the pods were told, and how many images are known for it.
+    fn answers(&self, table: &mut Table) {
+        let Self { count, time, wishes, outcome, .. } = self;
+        let figure = |what: &str, quantity| self.figure('d', what, quantity);
+        let zero = Target::AtMost(number(0));
+        table.add(figure("wrong answers", number(outcome.wrong.len())).target(zero));
+        table.add(figure("answers after 10 s or never", number(outcome.late)).target(zero));
+        let mut known: BTreeMap<usize, Duration> = BTreeMap::new();
+        for (place, at) in &outcome.settled {
+            let first = known.entry(wishes[*place].image).or_insert(*at);
+            *first = (*first).min(*at);
+        }
+        let possible = (PER_SECOND * time.as_secs_f64() / REQUESTS).floor().min(*count as f64);
+        let whole = figure("images known", number(known.len()));
+        let whole = whole.against("possible in the time", Quantity::Count(possible));
+        table.add(whole.target(Target::AtLeast(Quantity::Count((possible * PART).ceil()))));
+        let settled = figure("pods settled", number(outcome.settled.len()));
+        if known.len() == *count {
+            let last = known.values().max().copied().unwrap_or_default();
+            table.add(figure("all images known after", Quantity::Time(last)));
+            table.add(settled.target(Target::AtLeast(number(REVIEWS))));
+        } else {
+            let pace = time.mul_f64(*count as f64 / (known.len() as f64).max(1.0));
+            table.add(figure("all images known after, at this pace", Quantity::Time(pace)));
+            table.add(settled.against("all", number(REVIEWS)));
+        }
+        let asked = figure("reviews sent", number(outcome.asked));
+        table.add(asked.against("pods", number(REVIEWS)));
+        table.add(figure("undecided answers", number(outcome.undecided)));
+        table.add(figure("median answer", Quantity::Time(median(&outcome.latencies))));
+    }
+
+    /// What the registry was asked.
+    fn requests(&self, table: &mut Table) {
+        let Self { count, time, asked, .. } = self;
+        let figure = |what: &str, quantity| self.figure('d', what, quantity);
+        let (most, mean) = fetches(asked);
+        let fetched = figure("evidence fetches an image, most", number(most));
+        table.add(match count {
+            1 => fetched.target(Target::AtMost(number(1))),
+            _ => fetched,
+        });
+        table.add(figure("evidence fetches an image, mean", Quantity::Count(mean)));
+        let passed = asked.iter().filter(|one| one.status != 429).count();
+        let allowed = Quantity::Count((PER_SECOND * time.as_secs_f64()).round());
+        table.add(figure("requests let pass", number(passed)).against("allowed", allowed));
+        table.add(figure("requests refused with 429", number(asked.len() - passed)));
+    }
+
+    /// How the server itself fared.
+    fn server(&self, table: &mut Table) {
+        let probe = Quantity::Time(self.slowest.unwrap_or(self.time));
+        let probe = self.figure('d', "slowest answer of /livez", probe);
+        table.add(probe.target(Target::AtMost(Quantity::Time(PROBE))));
+        let peak = self.figure('e', "peak of memory", Quantity::Bytes(self.peak));
+        table.add(peak.target(Target::AtMost(Quantity::Bytes(MOST))));
+    }
 }
 
-fn allowed(time: Duration) -> Quantity {
-    Quantity::Count((PER_SECOND * time.as_secs_f64()).round())
+const fn number(number: usize) -> Quantity {
+    Quantity::Count(number as f64)
 }
 
 /// How often the signature tag of an image was answered for: the most for one image, and the mean
@@ -176,6 +216,6 @@ fn fetches(asked: &[Asked]) -> (usize, f64) {
         *by_image.entry(&one.path).or_default() += 1;
     }
     let all: usize = by_image.values().sum();
-    let images = by_image.keys().collect::<BTreeSet<_>>().len().max(1);
+    let images = by_image.len().max(1);
     (by_image.values().max().copied().unwrap_or_default(), all as f64 / images as f64)
 }

@@ -32,7 +32,8 @@ impl Machine {
         let (processors, memory) = (read("/proc/cpuinfo")?, read("/proc/meminfo")?);
         let kib = field(&memory, "MemTotal").and_then(|text| text.split(' ').next()?.parse().ok());
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let dirty = !said(Command::new("git").args(["status", "--porcelain", "-uno"])).is_empty();
+        let but_figures = ["status", "--porcelain", "-uno", "--", ".", ":!bench"];
+        let dirty = !said(Command::new("git").args(but_figures)).is_empty();
         let commit = said(Command::new("git").args(["rev-parse", "HEAD"]));
         Ok(Self {
             cores: std::thread::available_parallelism()?.get(),
