@@ -2,6 +2,7 @@
 use clap::Parser;
 use clap::Subcommand;
 
+pub mod cache;
 pub mod cluster;
 pub mod outside;
 pub mod probe;
@@ -9,6 +10,7 @@ pub mod registry;
 pub mod serve;
 pub mod verify;
 
+pub use cache::CacheArgs;
 pub use cluster::ClusterArgs;
 pub use outside::OutsideArgs;
 pub use probe::ProbeArgs;

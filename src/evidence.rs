@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::hash::Hash;
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -204,8 +206,9 @@ pub enum OwnCredentials {
     Used,
 }
 
-/// Who may be told what a registry answered: whoever could have asked with the same success.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+/// Who may be told what a registry answered: whoever could have asked with the same success. Two are
+/// the same where the same credentials count, whichever secrets they are from.
+#[derive(Clone, Debug, Eq)]
 pub enum Scope {
     /// Everybody: no credential of a tenant was there to show. Tegata's own counted, or did not.
     Own(OwnCredentials),
@@ -221,8 +224,29 @@ pub enum Scope {
     },
 }
 
+impl Scope {
+    const fn counts(&self) -> (Option<&[u8; 32]>, OwnCredentials) {
+        match self {
+            Self::Own(own) => (None, *own),
+            Self::Tenant { credentials, secrets: _, own } => (Some(credentials), *own),
+        }
+    }
+}
+
+impl PartialEq for Scope {
+    fn eq(&self, other: &Self) -> bool {
+        self.counts() == other.counts()
+    }
+}
+
+impl Hash for Scope {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.counts().hash(state);
+    }
+}
+
 /// A part of an image, by the digest of its bytes.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Part {
     /// Its configuration: a blob.
     Config(Digest),
@@ -330,6 +354,16 @@ pub trait FetchEvidence: Send + Sync + 'static {
     ) -> impl Future<Output = Scope> + Send {
         std::future::ready(Scope::Own(own))
     }
+
+    /// The same, where it can be told without asking anybody.
+    fn scope_now(
+        &self,
+        _tenant: &Tenant,
+        own: OwnCredentials,
+        _repository: &Repository,
+    ) -> Option<Scope> {
+        Some(Scope::Own(own))
+    }
 }
 
 impl<F: FetchEvidence> FetchEvidence for Arc<F> {
@@ -406,5 +440,14 @@ impl<F: FetchEvidence> FetchEvidence for Arc<F> {
         deadline: Instant,
     ) -> impl Future<Output = Scope> + Send {
         (**self).scope(tenant, own, repository, deadline)
+    }
+
+    fn scope_now(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        repository: &Repository,
+    ) -> Option<Scope> {
+        (**self).scope_now(tenant, own, repository)
     }
 }

@@ -70,11 +70,13 @@ struct OwnedCase {
     now: Timestamp,
     deadline: Instant,
     budget: Budget,
+    /// The work that rules may do once more, over evidence that was asked for anew.
+    budget_again: Budget,
 }
 
 impl OwnedCase {
     const fn borrow(&self) -> Case<'_> {
-        let Self { subject, now, deadline, budget } = self;
+        let Self { subject, now, deadline, budget, budget_again: _ } = self;
         let Subject { digest, platform: _ } = subject;
         Case { digest, now: *now, deadline: *deadline, budget }
     }
@@ -132,24 +134,23 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         let gathering = &Gathering::new(&self.fetch, tenant, image, &policies, by);
         let reader = &Reader { fetch: &self.fetch, tenant, image, named: digest, by };
         let parts = &Parts::new(reader);
-        let shared = Budget::default();
+        let (shared, shared_again) = (Budget::default(), Budget::default());
         let judged: Vec<_> = policies
             .into_iter()
             .map(|policy| {
                 // However many policies a namespace has, their rules cost no more than one's;
                 // and they take nothing from the administrators'.
-                let budget = match policy.id {
-                    PolicyId::Cluster { .. } => Budget::default(),
-                    PolicyId::Namespaced { .. } => shared.clone(),
+                let (budget, budget_again) = match policy.id {
+                    PolicyId::Cluster { .. } => Default::default(),
+                    PolicyId::Namespaced { .. } => (shared.clone(), shared_again.clone()),
                 };
                 let subject = Subject::named(digest.clone());
-                let case = OwnedCase { subject, now, deadline, budget };
+                let case = OwnedCase { subject, now, deadline, budget, budget_again };
                 if asks_platforms(&policy) {
                     return self.judge_platforms(policy, gathering, parts, case).boxed();
                 }
-                let evidence = gathering.evidence(&policy, digest);
                 async move {
-                    let judged = self.judge(&policy, evidence.await, case.clone()).await;
+                    let judged = self.judge_found(&policy, gathering, case.clone()).await;
                     self.settle(&policy, judged, parts, case).await
                 }
                 .boxed()
@@ -174,9 +175,8 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         let any = policy.platforms == Platforms::Any;
         let (mut settled, mut open) = (Vec::new(), Vec::new());
         for subject in subjects {
-            let evidence = gathering.evidence(&policy, &subject.digest).await;
             let case = OwnedCase { subject: subject.clone(), ..case.clone() };
-            let judged = self.judge(&policy, evidence, case.clone()).await;
+            let judged = self.judge_found(&policy, gathering, case.clone()).await;
             let rejected = judged.report.verdict == Verdict::Rejected;
             if !any {
                 open.push((judged, case));
@@ -233,6 +233,24 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
                 PolicyReport { verdict: failure.verdict(), failure: Some(failure), ..report }
             }
         }
+    }
+
+    /// Judges one policy by what is found for it. Where that was kept, and is not enough, the places are
+    /// asked anew: a signature may have come since, and what was kept may have been tampered with.
+    async fn judge_found(
+        &self,
+        policy: &Arc<Policy>,
+        gathering: &Gathering<'_, F>,
+        case: OwnedCase,
+    ) -> Judged {
+        let evidence = gathering.evidence(policy, &case.subject.digest).await;
+        let judged = self.judge(policy, evidence.clone(), case.clone()).await;
+        if judged.report.verdict == Verdict::Verified {
+            return judged;
+        }
+        let Some(fresh) = gathering.again(policy, &evidence).await else { return judged };
+        let case = OwnedCase { budget: case.budget_again.clone(), ..case };
+        self.judge(policy, fresh, case).await
     }
 
     /// Judges one policy off the async threads; as many at a time as there are processors.

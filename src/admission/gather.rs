@@ -70,6 +70,25 @@ impl<'a, F: FetchEvidence> Gathering<'a, F> {
         join_all(policy.authorities.iter().map(of_authority).collect::<Vec<_>>())
     }
 
+    /// The same places asked once more, after what they gave has led to nothing good; `None` where that
+    /// is new enough, or where nothing is kept.
+    pub(super) async fn again(&self, policy: &Policy, found: &[Found]) -> Option<Vec<Found>> {
+        let Self { fetch, tenant, by, .. } = *self;
+        let of_authority = |(authority, found): (&Authority, &Found)| {
+            let own = own_credentials(&policy.id, authority);
+            let again = found.iter().cloned().map(|seen| async move {
+                let fresh = fetch.fetch_again(tenant, own, &seen, by).await;
+                (fresh.is_some(), fresh.unwrap_or(seen))
+            });
+            join_all(again.collect::<Vec<_>>())
+        };
+        let asked = policy.authorities.iter().zip(found).map(of_authority);
+        let answers = join_all(asked.collect::<Vec<_>>()).await;
+        let any = answers.iter().flatten().any(|(is_fresh, _)| *is_fresh);
+        let fresh = |answers: Vec<(bool, _)>| answers.into_iter().map(|(_, found)| found).collect();
+        any.then(|| answers.into_iter().map(fresh).collect())
+    }
+
     fn fetch(&self, (query, own): Asked) -> Shared<Fetching<'a>> {
         let attestations = self.attested.contains(&(anonymous(query.clone()), own));
         let query = EvidenceQuery { attestations, ..query };

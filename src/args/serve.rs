@@ -8,6 +8,7 @@ use clap::builder::TypedValueParser;
 
 use crate::admission::Mutate;
 use crate::admission::NoMatch;
+use crate::args::CacheArgs;
 use crate::server::timeout::MAX_TIMEOUT;
 use crate::server::timeout::parse_duration;
 use crate::telemetry::LogFilter;
@@ -114,6 +115,10 @@ pub struct ServeArgs {
     /// How long a request may take that names no time-out; 30s at most
     #[arg(long, env = "TEGATA_DEFAULT_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub default_timeout: Duration,
+
+    /// What is kept.
+    #[command(flatten)]
+    pub cache: CacheArgs,
 }
 
 fn no_match(text: &str) -> NoMatch {

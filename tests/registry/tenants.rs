@@ -22,6 +22,10 @@ use tegata::evidence::Place;
 use tegata::evidence::Tenant;
 use tegata::registry::HostOptions;
 use tegata::registry::Keychain;
+use tegata::store::Clock;
+use tegata::store::Settings;
+use tegata::store::Stored;
+use tegata::store::Tiers;
 use tegata::verdict::Failure;
 use tegata::verdict::Reason;
 use tegata::verdict::Verdict;
@@ -214,6 +218,40 @@ async fn a_tenant_gains_nothing_from_anothers_success() {
             let reason = problem(&evidence, Place::SignatureTag);
             assert_eq!(reason, Some(Reason::RegistryUnauthorised));
         }
+    }
+}
+
+/// What one tenant's secret opened is not handed to another, and what is open to both is asked once.
+#[tokio::test]
+async fn kept_evidence_is_for_those_who_could_have_asked() {
+    let world = World::new().await;
+    world.api.put_account("team-c", "default", &[]);
+    world.put_login("team-a", "regcred", "secret");
+    world.put_login("team-b", "copy", "secret");
+    world.put_login("team-c", "regcred", "wrong");
+    let clock = Clock::starting_at("2026-03-01T12:00:00Z".parse().unwrap());
+    let stored = Stored::new(world.registry(), Settings::default(), Tiers::default(), clock);
+    let query = world.fixture.query();
+    let fetch = async |namespace: &str, secrets: &[&str], own| {
+        stored.fetch_for(&tenant(namespace, secrets), own, &query, soon()).await
+    };
+    let used = OwnCredentials::Used;
+    assert_eq!(fetch("team-a", &["regcred"], used).await.candidates.len(), 2);
+    let asked = world.fixture.registry.log().len();
+    for (namespace, secret) in [("team-a", "regcred"), ("team-b", "copy")] {
+        for own in [used, OwnCredentials::Withheld] {
+            let evidence = fetch(namespace, &[secret], own).await;
+            assert_eq!((evidence.candidates.len(), evidence.problems.len()), (2, 0));
+        }
+    }
+    assert_eq!(world.fixture.registry.log().len(), asked);
+    let strangers: [(&str, &[&str]); 4] =
+        [("team-c", &["regcred"]), ("team-b", &["regcred"]), ("team-a", &[]), ("", &[])];
+    for (namespace, secrets) in strangers {
+        let evidence = fetch(namespace, secrets, used).await;
+        assert!(evidence.candidates.is_empty(), "{namespace}");
+        let reason = problem(&evidence, Place::SignatureTag);
+        assert_eq!(reason, Some(Reason::RegistryUnauthorised), "{namespace}");
     }
 }
 

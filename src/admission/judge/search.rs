@@ -10,6 +10,7 @@ use crate::conditions::Statement;
 use crate::evidence::Candidate;
 use crate::evidence::Evidence;
 use crate::evidence::Format;
+use crate::evidence::Kept;
 use crate::evidence::LookedUp;
 use crate::evidence::Place;
 use crate::evidence::Problem;
@@ -26,6 +27,7 @@ use crate::verdict::SignerReport;
 use crate::verdict::Step;
 use crate::verdict::StepReport;
 use crate::verdict::Verdict;
+use crate::verdict::printable;
 use crate::verify;
 use crate::verify::Examined;
 use crate::verify::PublicKey;
@@ -97,7 +99,25 @@ impl<'a> Wanted<'a> {
 pub(in crate::admission) fn candidates(
     evidence: &[Arc<Evidence>],
 ) -> impl Iterator<Item = &Candidate> {
-    evidence.iter().flat_map(|evidence| &evidence.candidates)
+    found_by(evidence).map(|(_, candidate)| candidate)
+}
+
+/// The same, each with what it is a part of.
+fn found_by(evidence: &[Arc<Evidence>]) -> impl Iterator<Item = (&Evidence, &Candidate)> {
+    evidence.iter().flat_map(|evidence| {
+        let evidence: &Evidence = evidence;
+        evidence.candidates.iter().map(move |candidate| (evidence, candidate))
+    })
+}
+
+/// Says in the explanation that evidence is older than it was to be, and why.
+fn note_age(report: &mut SignatureReport, evidence: &Evidence) {
+    let Some(Kept { fetched, stale: Some(why) }) = &evidence.kept else { return };
+    let evidence = report.steps.iter_mut().find(|step| step.step == Step::Evidence);
+    if let Some(StepReport { found, .. }) = evidence {
+        let what = std::mem::take(found);
+        *found = printable(&format!("{what}; stale, from {fetched}: {}", why.found));
+    }
 }
 
 /// One question to all candidates.
@@ -121,7 +141,7 @@ impl<'a> Search<'a> {
         let mut failures = Vec::new();
         let mut made = Vec::new();
         let payload = self.wanted.payload();
-        for (index, candidate) in candidates(found.evidence).enumerate() {
+        for (index, (evidence, candidate)) in found_by(found.evidence).enumerate() {
             if !self.accepts(candidate) {
                 continue;
             }
@@ -133,7 +153,8 @@ impl<'a> Search<'a> {
                 break;
             }
             let looked_up = (found.looked_up)(index);
-            let (report, outcome) = self.judge_candidate(candidate, &payload, looked_up);
+            let (mut report, outcome) = self.judge_candidate(candidate, &payload, looked_up);
+            note_age(&mut report, evidence);
             reports.push(report);
             match outcome {
                 Ok(one) => made.push(one),

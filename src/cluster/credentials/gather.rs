@@ -96,6 +96,16 @@ async fn group(
 }
 
 impl Gathered {
+    /// Which secrets were read, by what stays as it is when their content is renewed.
+    pub(super) fn names(&self) -> String {
+        let read = self.read.iter().zip(&self.versions);
+        let names = read.filter(|(key, _)| key.is_secret()).filter_map(|(key, version)| {
+            let uid = version.as_ref().ok()?.split('/').next()?;
+            Some(format!("{key} {uid}"))
+        });
+        names.collect::<Vec<_>>().join("\n")
+    }
+
     fn note(&mut self, key: Key, state: Result<String, Unreadable>) {
         if let Err(why) = &state {
             self.unread.push(Unread { key: key.clone(), why: why.clone() });

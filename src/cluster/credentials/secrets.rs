@@ -70,6 +70,11 @@ impl Key {
         Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
+    /// Whether it is a pull secret.
+    pub(super) const fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::PullSecret)
+    }
+
     /// Whether both names can be those of an object; anything else could change the request's
     /// path.
     fn is_valid(&self) -> bool {
