@@ -114,6 +114,8 @@ impl Client {
 pub enum Answer {
     /// Every image was verified.
     Admitted,
+    /// It is let in, although not every image was verified. Never right here.
+    LetIn(String),
     /// Some image is not as the policies want it, and asking again is of no use.
     Rejected(String),
     /// It could not be told; a controller asks again.
@@ -127,7 +129,7 @@ impl Answer {
         let message = response["status"]["message"].as_str().unwrap_or_default().to_owned();
         match (response["allowed"].as_bool(), response["status"]["code"].as_u64()) {
             (Some(true), _) if verdict == "verified" => Ok(Self::Admitted),
-            (Some(true), _) => bail!("found an admission with the verdict {verdict}"),
+            (Some(true), _) => Ok(Self::LetIn(verdict.to_owned())),
             (Some(false), Some(503)) => Ok(Self::Undecided(message)),
             (Some(false), Some(403)) => Ok(Self::Rejected(message)),
             (allowed, code) => bail!("found the answer {allowed:?} with code {code:?}"),

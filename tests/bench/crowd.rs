@@ -164,6 +164,10 @@ impl Crowd<'_> {
                     outcome.wrong.push(format!("{:?} was admitted", wish.images));
                     false
                 }
+                Ok(Answer::LetIn(verdict)) => {
+                    outcome.wrong.push(format!("{:?} was let in as {verdict}", wish.images));
+                    false
+                }
                 Ok(Answer::Rejected(why)) => {
                     outcome.wrong.push(format!("{:?} was rejected: {why}", wish.images));
                     false
