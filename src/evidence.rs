@@ -93,6 +93,9 @@ pub struct Kept {
     pub fetched: Timestamp,
     /// Why the registry could not be asked again since, where that was tried and failed.
     pub stale: Option<Failure>,
+    /// Whether something else than a registry gave it to this process: it is then not known to be what a
+    /// registry once said.
+    pub second_hand: bool,
 }
 
 /// Most candidates kept for one image. cosign's own images carry fewer than ten; a signer who

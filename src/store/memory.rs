@@ -133,7 +133,9 @@ impl Memory {
         not_before: Timestamp,
     ) -> Arc<Evidence> {
         let stale = evidence.kept.as_ref().and_then(|kept| kept.stale.clone());
-        let evidence = Evidence { kept: Some(Kept { fetched, stale }), ..evidence };
+        let second_hand = evidence.kept.as_ref().is_some_and(|kept| kept.second_hand);
+        let kept = Some(Kept { fetched, stale, second_hand });
+        let evidence = Evidence { kept, ..evidence };
         let weight = weight(&evidence);
         let room = Arc::clone(&self.held).try_acquire_many_owned(permits(weight));
         let (true, Ok(room)) = (weight <= MAX_ENTRY_BYTES, room) else {

@@ -130,7 +130,7 @@ pub(crate) fn decode(
     if candidates.is_empty() {
         return Err(RecordError::Value { found: "[]".to_owned(), wanted: "list of candidates" });
     }
-    let kept = Some(Kept { fetched, stale: None });
+    let kept = Some(Kept { fetched, stale: None, second_hand: true });
     let evidence = Evidence { query: query.clone(), candidates, problems: Vec::new(), kept };
     Ok((evidence, fetched))
 }

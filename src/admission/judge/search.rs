@@ -112,7 +112,7 @@ fn found_by(evidence: &[Arc<Evidence>]) -> impl Iterator<Item = (&Evidence, &Can
 
 /// Says in the explanation that evidence is older than it was to be, and why.
 fn note_age(report: &mut SignatureReport, evidence: &Evidence) {
-    let Some(Kept { fetched, stale: Some(why) }) = &evidence.kept else { return };
+    let Some(Kept { fetched, stale: Some(why), .. }) = &evidence.kept else { return };
     let evidence = report.steps.iter_mut().find(|step| step.step == Step::Evidence);
     if let Some(StepReport { found, .. }) = evidence {
         let what = std::mem::take(found);

@@ -144,17 +144,16 @@ async fn stays_below_its_capacity_and_evicts_the_oldest() {
         let folder = folder();
         let metrics = StoreMetrics::default();
         let disk = opened(&folder, capacity, metrics.clone());
-        let (mut n, mut largest) = (0, 0);
-        for round in 0..6 {
+        let mut n = 0;
+        for _ in 0..6 {
             let mut bytes = 0;
             while bytes < capacity / 4 {
                 let record = record(n, most);
                 bytes += u64::try_from(record.len()).unwrap() + 100;
-                disk.put(key(n), &record, at(round));
+                disk.put(key(n), &record, at(i64::try_from(n).unwrap()));
                 n += 1;
                 if disk.inner.queue().is_ample() {
                     disk.flush().await;
-                    largest = largest.max(length(&folder));
                     assert!(length(&folder) <= capacity, "{} of {capacity}", length(&folder));
                     assert!(disk.bytes() <= capacity);
                 }
@@ -162,7 +161,6 @@ async fn stays_below_its_capacity_and_evicts_the_oldest() {
         }
         disk.flush().await;
         assert_eq!(metrics.writes(Tier::Disk, StoreWrite::Failed), 0, "it is not full before that");
-        println!("{most}: {largest} of {capacity}, {} records, {} bytes", disk.len(), disk.bytes());
         assert!(disk.bytes() > capacity / 4, "it keeps what it may: {}", disk.bytes());
         assert!(disk.get(&key(n - 1)).await == Some(record(n - 1, most)), "the newest");
         assert!(disk.get(&key(0)).await.is_none(), "the oldest");

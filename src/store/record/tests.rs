@@ -98,7 +98,7 @@ fn comes_back_as_it_was() {
     assert_eq!(found.query, evidence.query);
     assert_eq!(shown(&found.candidates), shown(&evidence.candidates));
     assert!(found.problems.is_empty());
-    assert_eq!(found.kept, Some(Kept { fetched: now(), stale: None }));
+    assert_eq!(found.kept, Some(Kept { fetched: now(), stale: None, second_hand: true }));
 }
 
 #[test]
