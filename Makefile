@@ -10,7 +10,7 @@ TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 DENY = $(CARGO) deny --locked --config .github/deny.toml
 
-.PHONY: help test lint demo crds chart image docs deny e2e
+.PHONY: help test lint demo crds chart image docs deny e2e bench
 
 help:
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile
@@ -45,6 +45,11 @@ e2e: ## everything on real parts, which it gets first: minutes once; ONLY=kinds 
 	  KUBERNETES_VALIDATE=$(or $(KUBERNETES_VALIDATE),$(PARTS)/kubernetes-validate) \
 	  $(CARGO) test --locked --test chart)
 	$(CARGO) test --locked --test e2e -- $(ONLY)
+
+# TEGATA_BIN measures another program, for example the one that is shipped; BURST_SECONDS says how long
+# each burst may go on.
+bench: ## what it costs and what it stands: a quarter of an hour; ONLY="a c" picks parts
+	$(CARGO) test --locked --profile measured --test bench -- $(ONLY)
 
 crds: ## write manifests/crds.yaml anew
 	@mkdir -p manifests
