@@ -106,6 +106,15 @@ struct Inner<F> {
     refreshes: Arc<Semaphore>,
 }
 
+/// How much is kept.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Held {
+    /// Answers to questions for evidence.
+    pub entries: u64,
+    /// Bytes that they count for.
+    pub bytes: u64,
+}
+
 /// On whose behalf a registry is asked.
 #[derive(Clone, Debug)]
 struct Asker {
@@ -138,6 +147,11 @@ impl<F: FetchEvidence> Stored<F> {
             resolves: Flights::default(),
             refreshes: Arc::new(Semaphore::new(MAX_REFRESHES)),
         }))
+    }
+
+    /// How much evidence is in memory.
+    pub async fn held(&self) -> Held {
+        self.0.memory.held().await
     }
 
     /// What is kept, if it may be used.

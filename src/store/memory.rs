@@ -11,6 +11,7 @@ use moka::future::Cache;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
+use super::Held;
 use super::key::Key;
 use super::key::PartKey;
 use super::key::TagKey;
@@ -149,6 +150,13 @@ impl Memory {
         };
         self.evidence.insert(key, Arc::new(entry)).await;
         evidence
+    }
+
+    /// How much evidence is kept, after everything that is to go has gone.
+    pub(super) async fn held(&self) -> Held {
+        self.evidence.run_pending_tasks().await;
+        let (entries, bytes) = (self.evidence.entry_count(), self.evidence.weighted_size());
+        Held { entries, bytes }
     }
 
     pub(super) async fn tag(&self, key: &TagKey) -> Option<Resolved> {

@@ -1,0 +1,205 @@
+//! What a replica of Tegata asks the registries with: the counterpart of the registry client.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use tegata::evidence::Candidate;
+use tegata::evidence::Content;
+use tegata::evidence::Evidence;
+use tegata::evidence::EvidenceQuery;
+use tegata::evidence::FetchEvidence;
+use tegata::evidence::Format;
+use tegata::evidence::Part;
+use tegata::evidence::Place;
+use tegata::evidence::Problem;
+use tegata::image::Digest;
+use tegata::image::ImageRef;
+use tegata::image::Repository;
+use tegata::registry::limits::DEFAULT_REQUEST_TIMEOUT;
+use tegata::registry::limits::MAX_TRIES;
+use tegata::registry::limits::RETRY_PAUSE;
+use tegata::verdict::Failure;
+use tegata::verdict::Reason;
+use tokio::time::Instant;
+
+use crate::servers::Reply;
+use crate::servers::Round;
+use crate::servers::Servers;
+use crate::servers::Why;
+use crate::world::Host;
+use crate::world::Image;
+
+/// The signature's tag, and the list of referrers.
+const LISTING: Round = Round { requests: 2, manifests: 1 };
+
+/// The payload or bundle. It has to be known which.
+const CONTENT: Round = Round { requests: 1, manifests: 0 };
+
+/// The manifest of a tag.
+const MANIFEST: Round = Round { requests: 1, manifests: 1 };
+
+/// Images whose evidence somebody waits for, and how many do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Awaited(Arc<Mutex<HashMap<Digest, u64>>>);
+
+impl Awaited {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody waits until what is returned is dropped.
+    pub(crate) fn wait(&self, digest: &Digest) -> Wait {
+        *self.lock().entry(digest.clone()).or_default() += 1;
+        Wait { awaited: self.clone(), digest: digest.clone() }
+    }
+
+    fn contains(&self, digest: &Digest) -> bool {
+        self.lock().contains_key(digest)
+    }
+}
+
+/// One who waits.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    awaited: Awaited,
+    digest: Digest,
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let mut awaited = self.awaited.lock();
+        if let Some(waiting) = awaited.get_mut(&self.digest) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                awaited.remove(&self.digest);
+            }
+        }
+    }
+}
+
+/// One replica's access to the registries.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) servers: Arc<Servers>,
+    pub(crate) awaited: Awaited,
+}
+
+impl Client {
+    /// One round trip with its retries, as the registry client has them.
+    async fn ask(&self, host: Host, round: Round, deadline: Instant) -> Result<(), Failure> {
+        let mut problem = failure(Reason::RegistryUnreachable, host);
+        let mut pause = RETRY_PAUSE;
+        for _ in 0..MAX_TRIES {
+            let (takes, reply) = self.servers.reply(host, round);
+            let until = deadline.min(Instant::now() + DEFAULT_REQUEST_TIMEOUT);
+            if tokio::time::timeout_at(until, tokio::time::sleep(takes)).await.is_err() {
+                problem = failure(Reason::DeadlineExceeded, host);
+                continue;
+            }
+            let after = match reply {
+                Reply::Answered => return Ok(()),
+                Reply::Limited(after) => {
+                    problem = failure(Reason::RegistryRateLimited, host);
+                    after
+                }
+                Reply::Silent => {
+                    problem = failure(Reason::RegistryUnreachable, host);
+                    pause
+                }
+            };
+            if Instant::now() + after >= deadline {
+                break;
+            }
+            tokio::time::sleep(after).await;
+            pause *= 2;
+        }
+        Err(problem)
+    }
+
+    /// What is attached to an image.
+    async fn candidates(
+        &self,
+        image: &Image,
+        deadline: Instant,
+    ) -> Result<Vec<Candidate>, Failure> {
+        self.ask(image.host, LISTING, deadline).await?;
+        if !image.is_signed(self.servers.now()) {
+            return Ok(Vec::new());
+        }
+        self.ask(image.host, CONTENT, deadline).await?;
+        Ok(vec![candidate(image)])
+    }
+}
+
+impl FetchEvidence for Client {
+    async fn resolve(
+        &self,
+        image: &ImageRef,
+        deadline: std::time::Instant,
+    ) -> Result<Digest, Failure> {
+        if let Some(digest) = image.digest() {
+            return Ok(digest.clone());
+        }
+        let Some(workload) = self.servers.world.tags.get(image.repository().path()) else {
+            return Err(Failure::new(Reason::ImageNotFound, image));
+        };
+        let digest = |now| workload.image(now).map(|image| (image.host, image.digest.clone()));
+        let missing = || Failure::new(Reason::ImageNotFound, image);
+        let (host, first) = digest(self.servers.now()).ok_or_else(missing)?;
+        self.servers.question(Why::Tag, &first);
+        self.ask(host, MANIFEST, deadline.into()).await?;
+        digest(self.servers.now()).map(|(_, digest)| digest).ok_or_else(missing)
+    }
+
+    async fn fetch(&self, query: &EvidenceQuery, deadline: std::time::Instant) -> Evidence {
+        let (mut candidates, mut problems) = (Vec::new(), Vec::new());
+        if let Some(image) = self.servers.world.images.get(&query.digest) {
+            let awaited = self.awaited.contains(&query.digest);
+            let why = if awaited { Why::Evidence } else { Why::Refresh };
+            self.servers.question(why, &query.digest);
+            match self.candidates(image, deadline.into()).await {
+                Ok(found) => candidates = found,
+                Err(failure) => problems.push(Problem { place: Place::SignatureTag, failure }),
+            }
+        }
+        Evidence { query: query.clone(), candidates, problems, kept: None }
+    }
+
+    async fn read(
+        &self,
+        repository: &Repository,
+        _: &Part,
+        _: std::time::Instant,
+    ) -> Result<Bytes, Failure> {
+        // No policy of the simulation looks at an image's configuration.
+        Err(Failure::new(Reason::ImageNotFound, repository))
+    }
+}
+
+fn failure(reason: Reason, host: Host) -> Failure {
+    Failure::new(reason, host.name())
+}
+
+/// A bundle that names its image, and is as long as one.
+fn candidate(image: &Image) -> Candidate {
+    let mut bundle = image.digest.to_string().into_bytes();
+    bundle.resize(image.bytes, b' ');
+    Candidate {
+        place: Place::SignatureTag,
+        manifest: image.digest.clone(),
+        layer: image.digest.clone(),
+        format: Format::Bundle,
+        content: Ok(Content::Bundle(Bytes::from(bundle))),
+    }
+}
+
+/// Whether it is a signature of the image, which stands for verifying it.
+pub(crate) fn is_signature(candidate: &Candidate, digest: &Digest) -> bool {
+    match &candidate.content {
+        Ok(Content::Bundle(bundle)) => bundle.starts_with(digest.to_string().as_bytes()),
+        Ok(Content::Envelope { .. } | Content::SimpleSigning { .. }) | Err(_) => false,
+    }
+}

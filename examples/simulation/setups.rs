@@ -1,0 +1,64 @@
+//! The configurations that are compared.
+use std::time::Duration;
+
+use tegata::store::Settings;
+
+use crate::run::Setup;
+use crate::servers::Limit;
+use crate::world::Size;
+
+const MIB: u64 = 1 << 20;
+
+/// Few configurations, or all.
+pub(crate) fn all(size: Size, quick: bool) -> Vec<Setup> {
+    let kept = |replicas, mib| with(size, replicas, mib, "", |_| {});
+    let mut setups = vec![bare(size), kept(1, 8), kept(1, 64), kept(3, 8), kept(3, 256)];
+    if quick {
+        return setups;
+    }
+    let hour = |settings: &mut Settings| settings.refresh_after = Duration::from_secs(3600);
+    let brief = |settings: &mut Settings| settings.max_age = Duration::from_secs(1200);
+    let counted = with(size, 3, 256, ", 200 pulls in 6 h", |_| {});
+    setups.extend([
+        kept(1, 256),
+        kept(3, 64),
+        kept(10, 64),
+        kept(10, 256),
+        with(size, 3, 256, ", refresh after 1 h", hour),
+        with(size, 3, 256, ", max age 20 min", brief),
+        Setup { limit: pulls(size), ..counted },
+    ]);
+    setups
+}
+
+/// Nothing is kept, and nobody shares a question.
+fn bare(size: Size) -> Setup {
+    Setup { label: "nothing kept".to_owned(), replicas: 3, settings: None, limit: usual(size) }
+}
+
+/// So many MiB in a whole cluster; in a part of it that part.
+fn with(
+    size: Size,
+    replicas: usize,
+    mib: u64,
+    more: &str,
+    change: impl Fn(&mut Settings),
+) -> Setup {
+    let memory = mib * MIB / size.part;
+    let mut settings = Settings { memory, ..Settings::default() };
+    change(&mut settings);
+    let noun = if replicas == 1 { "replica" } else { "replicas" };
+    let label = format!("{replicas} {noun}, {:.1} MiB{more}", memory as f64 / MIB as f64);
+    Setup { label, replicas, settings: Some(settings), limit: usual(size) }
+}
+
+/// What public registries put up with from one address: some thousands of requests a minute.
+fn usual(size: Size) -> Limit {
+    Limit { requests: size.of(50), per: Duration::from_secs(1), manifests_only: false }
+}
+
+/// What Docker Hub allows an account that nobody pays for.
+fn pulls(size: Size) -> Limit {
+    let per = Duration::from_secs(6 * 3600);
+    Limit { requests: size.of(200), per, manifests_only: true }
+}
