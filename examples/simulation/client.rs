@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tegata::evidence::Candidate;
@@ -91,30 +92,25 @@ impl Client {
     /// One round trip with its retries, as the registry client has them.
     async fn ask(&self, host: Host, round: Round, deadline: Instant) -> Result<(), Failure> {
         let mut problem = failure(Reason::RegistryUnreachable, host);
-        let mut pause = RETRY_PAUSE;
-        for _ in 0..MAX_TRIES {
+        let mut pause = Duration::ZERO;
+        for number in 0..MAX_TRIES {
+            if Instant::now() + pause >= deadline {
+                break;
+            }
+            tokio::time::sleep(pause).await;
             let (takes, reply) = self.servers.reply(host, round);
             let until = deadline.min(Instant::now() + DEFAULT_REQUEST_TIMEOUT);
             if tokio::time::timeout_at(until, tokio::time::sleep(takes)).await.is_err() {
                 problem = failure(Reason::DeadlineExceeded, host);
                 continue;
             }
-            let after = match reply {
+            (problem, pause) = match reply {
                 Reply::Answered => return Ok(()),
-                Reply::Limited(after) => {
-                    problem = failure(Reason::RegistryRateLimited, host);
-                    after
-                }
+                Reply::Limited(after) => (failure(Reason::RegistryRateLimited, host), after),
                 Reply::Silent => {
-                    problem = failure(Reason::RegistryUnreachable, host);
-                    pause
+                    (failure(Reason::RegistryUnreachable, host), RETRY_PAUSE * (1 << number))
                 }
             };
-            if Instant::now() + after >= deadline {
-                break;
-            }
-            tokio::time::sleep(after).await;
-            pause *= 2;
         }
         Err(problem)
     }

@@ -9,6 +9,7 @@ use tegata::store::NEGATIVE_LIFE;
 use tegata::store::TAG_LIFE;
 use tegata::verdict::Verdict;
 
+use crate::day::OUTAGE;
 use crate::day::Pod;
 use crate::replica::Checked;
 use crate::servers::Asked;
@@ -21,6 +22,8 @@ pub(crate) struct Tally {
     rejected: u64,
     indeterminate: u64,
     unanswered: u64,
+    /// Of these two, those outside of [`OUTAGE`].
+    undisturbed: u64,
     wrong: u64,
     unfinished: u64,
     /// How long each answer took, in milliseconds.
@@ -38,12 +41,19 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// No replica was there.
-    pub(crate) fn unanswered(&mut self) {
+    pub(crate) fn unanswered(&mut self, at: Duration) {
         self.unanswered += 1;
+        self.undecided(at);
+    }
+
+    fn undecided(&mut self, at: Duration) {
+        if !OUTAGE.contains(&at) {
+            self.undisturbed += 1;
+        }
     }
 
     /// The day ended before the pod was admitted.
-    pub(crate) fn left(&mut self, _: &Pod) {
+    pub(crate) fn left(&mut self) {
         self.unfinished += 1;
     }
 
@@ -75,6 +85,7 @@ impl Tally {
         // An answer about nothing at all is none.
         if checked.is_empty() || verdicts().any(|verdict| verdict != Verdict::Verified) {
             self.indeterminate += 1;
+            self.undecided(span.start);
             return Verdict::Indeterminate;
         }
         self.admitted += 1;
@@ -130,6 +141,7 @@ pub(crate) struct Figures {
     /// Images that pods were admitted with.
     pub(crate) images: BTreeSet<Digest>,
     held: Held,
+    undisturbed: u64,
     unfinished: u64,
     /// Median, 99th of a hundred, and the longest, in milliseconds.
     waits: [u64; 3],
@@ -141,7 +153,17 @@ pub(crate) struct Figures {
 impl Figures {
     pub(crate) fn new(label: &str, tally: Tally, asked: Asked) -> Self {
         let Tally { admitted, rejected, indeterminate, unanswered, wrong, .. } = tally;
-        let Tally { mut waits, delayed, oldest, taken_back, held, images, unfinished, .. } = tally;
+        let Tally {
+            mut waits,
+            delayed,
+            oldest,
+            taken_back,
+            held,
+            images,
+            unfinished,
+            undisturbed,
+            ..
+        } = tally;
         waits.sort_unstable();
         let at = |hundredths: usize| {
             let place = waits.len().saturating_sub(1) * hundredths / 100;
@@ -158,6 +180,7 @@ impl Figures {
             wrong,
             images,
             held,
+            undisturbed,
             unfinished,
             waits,
             delayed,
@@ -187,12 +210,13 @@ impl Figures {
     fn answers(&self) -> Vec<String> {
         let Self { admitted, rejected, indeterminate, unanswered, .. } = self;
         let all = admitted + rejected + indeterminate + unanswered;
-        let share = (indeterminate + unanswered) as f64 * 100.0 / all.max(1) as f64;
+        let share = |part: u64| format!("{:.2} %", part as f64 * 100.0 / all.max(1) as f64);
         let [median, high, longest] = self.waits;
         vec![
             self.label.clone(),
             all.to_string(),
-            format!("{share:.2} %"),
+            share(indeterminate + unanswered),
+            share(self.undisturbed),
             self.wrong.to_string(),
             format!("{median} / {high} / {longest} ms"),
             minutes(self.delayed),
@@ -220,10 +244,11 @@ const REGISTRIES: [&str; 8] = [
     "refused (429)",
 ];
 
-const ANSWERS: [&str; 11] = [
+const ANSWERS: [&str; 12] = [
     "configuration",
     "answers",
     "undecided",
+    "outside of the outage",
     "wrong",
     "median / 99th / longest",
     "longest delay of a pod",

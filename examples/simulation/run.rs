@@ -34,8 +34,9 @@ const NEXT: Duration = Duration::from_secs(60);
 /// How often it is looked how much is kept.
 const LOOK: Duration = Duration::from_secs(600);
 
-/// Between a controller's tries to create a pod: at first, and at most.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// Between a controller's tries to create a pod: at first, and at most. Those of Kubernetes begin with
+/// milliseconds, and wait for 1,000 seconds in the end.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(1_000));
 
 /// After so many rejections somebody reads what they say, and stops.
 const REJECTIONS: usize = 4;
@@ -122,7 +123,7 @@ impl Cluster {
                 return;
             }
             if self.servers.now() + pause >= DAY {
-                lock(&self.tally).left(&pod);
+                lock(&self.tally).left();
                 return;
             }
             tokio::time::sleep(pause).await;
@@ -134,7 +135,7 @@ impl Cluster {
     async fn ask(&self, pod: &Pod) -> Option<Verdict> {
         let asked = self.servers.now();
         let Some(replica) = self.replica() else {
-            lock(&self.tally).unanswered();
+            lock(&self.tally).unanswered(asked);
             return None;
         };
         let checked = replica.admit(pod).await;

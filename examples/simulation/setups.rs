@@ -14,19 +14,22 @@ pub(crate) fn all(size: Size, quick: bool) -> Vec<Setup> {
     let kept = |replicas, mib| with(size, replicas, mib, "", |_| {});
     let mut setups = vec![bare(size), kept(1, 8), kept(1, 64), kept(3, 8), kept(3, 256)];
     if quick {
+        let counted = with(size, 3, 256, ", 200 pulls in 6 h", |_| {});
+        setups.push(Setup { limit: PULLS, ..counted });
         return setups;
     }
     let hour = |settings: &mut Settings| settings.refresh_after = Duration::from_secs(3600);
     let brief = |settings: &mut Settings| settings.max_age = Duration::from_secs(1200);
-    let counted = with(size, 3, 256, ", 200 pulls in 6 h", |_| {});
+    let pinned = |settings: &mut Settings| settings.stale_tags = true;
     setups.extend([
         kept(1, 256),
         kept(3, 64),
+        kept(10, 8),
         kept(10, 64),
         kept(10, 256),
         with(size, 3, 256, ", refresh after 1 h", hour),
         with(size, 3, 256, ", max age 20 min", brief),
-        Setup { limit: pulls(size), ..counted },
+        with(size, 3, 256, ", digests pinned", pinned),
     ]);
     setups
 }
@@ -57,8 +60,6 @@ fn usual(size: Size) -> Limit {
     Limit { requests: size.of(50), per: Duration::from_secs(1), manifests_only: false }
 }
 
-/// What Docker Hub allows an account that nobody pays for.
-fn pulls(size: Size) -> Limit {
-    let per = Duration::from_secs(6 * 3600);
-    Limit { requests: size.of(200), per, manifests_only: true }
-}
+/// What Docker Hub allows an account that nobody pays for, however small the cluster is.
+const PULLS: Limit =
+    Limit { requests: 200, per: Duration::from_secs(6 * 3600), manifests_only: true };
