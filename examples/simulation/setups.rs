@@ -57,7 +57,7 @@ fn with(
 
 /// What public registries put up with from one address: some thousands of requests a minute.
 fn usual(size: Size) -> Limit {
-    Limit { requests: size.of(50), per: Duration::from_secs(1), manifests_only: false }
+    Limit { requests: size.of(500), per: Duration::from_secs(10), manifests_only: false }
 }
 
 /// What Docker Hub allows an account that nobody pays for, however small the cluster is.

@@ -1,0 +1,103 @@
+//! A day of a small cluster on a clock that jumps: the simulation's own rules, and those that the store
+//! keeps to in it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use self::day::Pod;
+use self::figures::Figures;
+use self::figures::tables;
+use self::run::Setup;
+use self::world::Size;
+use self::world::World;
+
+#[path = "../examples/simulation/client.rs"]
+mod client;
+#[path = "../examples/simulation/day.rs"]
+mod day;
+#[path = "../examples/simulation/figures.rs"]
+mod figures;
+#[path = "../examples/simulation/random.rs"]
+mod random;
+#[path = "../examples/simulation/replica.rs"]
+mod replica;
+#[path = "../examples/simulation/run.rs"]
+mod run;
+#[path = "../examples/simulation/servers.rs"]
+mod servers;
+#[path = "../examples/simulation/setups.rs"]
+mod setups;
+#[path = "../examples/simulation/world.rs"]
+mod world;
+
+const SEED: u64 = 7;
+
+/// A hundredth of a cluster.
+const SMALL: Size = Size { pods: 1_000, images: 200, part: 100 };
+
+fn small() -> (Arc<World>, Vec<Pod>) {
+    let world = World::new(SMALL, SEED, &day::rollouts).unwrap();
+    let pods = day::pods(&world, SMALL, SEED);
+    (Arc::new(world), pods)
+}
+
+fn simulate(setup: &Setup) -> Figures {
+    let (world, pods) = small();
+    run::run(&world, &pods, setup, SEED).unwrap()
+}
+
+fn setup(label: &str) -> Setup {
+    let mut all = setups::all(SMALL, false);
+    let place = all.iter().position(|setup| setup.label.starts_with(label)).unwrap();
+    all.swap_remove(place)
+}
+
+/// What pods name over the day.
+fn named() -> BTreeSet<tegata::image::Digest> {
+    let (_, pods) = small();
+    let of_pod = |pod: Pod| [Some(pod.image), pod.sidecar];
+    pods.into_iter().flat_map(of_pod).flatten().map(|image| image.digest.clone()).collect()
+}
+
+#[test]
+fn every_answer_is_right_with_any_configuration() {
+    let mut setups = setups::all(SMALL, false);
+    setups.extend(setups::all(SMALL, true).pop());
+    assert!(setups.len() > 10);
+    for setup in setups {
+        let figures = [simulate(&setup)];
+        let [Figures { wrong, admitted, rejected, indeterminate, .. }] = &figures;
+        assert_eq!(*wrong, 0, "{}", tables(&figures));
+        assert!(*admitted > 2_000, "{}", tables(&figures));
+        assert!(*rejected > 0 && *indeterminate > 0, "{}", tables(&figures));
+    }
+}
+
+#[test]
+fn each_image_is_fetched_by_the_first_that_needs_it() {
+    let figures = simulate(&setup("1 replica, 2.6 MiB"));
+    for digest in &figures.images {
+        assert!(figures.asked.images.contains_key(digest), "{digest} was admitted unseen");
+    }
+    let named = named();
+    let asked: BTreeSet<_> = figures.asked.images.keys().cloned().collect();
+    // Pods that name a tag run what it stands for, which may not be what they were made for.
+    assert!(named.difference(&asked).count() * 20 < named.len());
+    assert!(asked.is_subset(&named));
+}
+
+#[test]
+fn keeping_evidence_spares_registries() {
+    let both = [simulate(&setup("nothing kept")), simulate(&setup("3 replicas, 2.6 MiB"))];
+    let [bare, kept] = &both;
+    assert!(bare.asked.requests > 3 * kept.asked.requests, "{}", tables(&both));
+    assert!(bare.asked.evidence > 10 * kept.asked.evidence, "{}", tables(&both));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_day() {
+    let setup = setup("3 replicas, 2.6 MiB");
+    let (one, two) = (simulate(&setup), simulate(&setup));
+    assert_eq!(tables(&[one.clone()]), tables(&[two.clone()]));
+    assert_eq!(one, two);
+}
