@@ -32,6 +32,7 @@ mod judge;
 mod lookup;
 mod outcome;
 pub mod policies;
+mod prefetch;
 pub mod review;
 pub mod shares;
 mod subjects;

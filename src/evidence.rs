@@ -354,6 +354,16 @@ pub trait FetchEvidence: Send + Sync + 'static {
     ) -> impl Future<Output = Scope> + Send {
         std::future::ready(Scope::Own(own))
     }
+
+    /// The same, where it can be told without asking anybody.
+    fn scope_now(
+        &self,
+        _tenant: &Tenant,
+        own: OwnCredentials,
+        _repository: &Repository,
+    ) -> Option<Scope> {
+        Some(Scope::Own(own))
+    }
 }
 
 impl<F: FetchEvidence> FetchEvidence for Arc<F> {
@@ -430,5 +440,14 @@ impl<F: FetchEvidence> FetchEvidence for Arc<F> {
         deadline: Instant,
     ) -> impl Future<Output = Scope> + Send {
         (**self).scope(tenant, own, repository, deadline)
+    }
+
+    fn scope_now(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        repository: &Repository,
+    ) -> Option<Scope> {
+        (**self).scope_now(tenant, own, repository)
     }
 }

@@ -22,6 +22,7 @@ use crate::verdict::Reason;
 mod by_policy;
 mod labels;
 mod of_registry;
+mod of_store;
 mod of_trust_root;
 mod of_watch;
 mod timed;
@@ -36,6 +37,10 @@ pub use of_registry::OTHER;
 pub use of_registry::RegistryMetrics;
 pub use of_registry::RequestOutcome;
 pub use of_registry::WELL_KNOWN;
+pub use of_store::StoreLookup;
+pub use of_store::StoreMetrics;
+pub use of_store::StoreWrite;
+pub use of_store::Tier;
 pub use of_trust_root::RefreshOutcome;
 pub use of_trust_root::TrustRootMetrics;
 pub use of_watch::WatchMetrics;
@@ -73,6 +78,8 @@ pub struct Metrics {
     pub watch: WatchMetrics,
     /// Of requests to registries.
     pub registry: RegistryMetrics,
+    /// Of the tiers of the evidence store.
+    pub store: StoreMetrics,
     /// Of trust roots that are fetched.
     pub trust_roots: TrustRootMetrics,
 }
@@ -107,6 +114,7 @@ impl Metrics {
             reload_failures: Family::default(),
             watch: WatchMetrics::register(registry),
             registry: RegistryMetrics::register(registry),
+            store: StoreMetrics::register(registry),
             trust_roots: TrustRootMetrics::register(registry),
         };
         metrics.register_all(registry);
@@ -139,6 +147,7 @@ impl Metrics {
             reload_failures,
             watch: _,
             registry: _,
+            store: _,
             trust_roots: _,
         } = self;
         registry.register(

@@ -4,7 +4,8 @@
 //! things that general clients leave out. It treats registries as hostile: every length, count
 //! and wait is bounded ([`limits`]), no redirect or token service leads to addresses that are not
 //! public ([`address`]), credentials never cross hosts, and bytes are hashed before they count.
-//! And it treats them politely: tokens are shared, `Retry-After` is obeyed, requests are budgeted.
+//! And it treats them politely: tokens are shared, `Retry-After` is obeyed, requests are budgeted,
+//! and a server that does not answer is left alone for a while ([`breaker`]).
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +13,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use reqwest::StatusCode;
-use reqwest::header::HeaderName;
 use tokio::sync::Semaphore;
-use url::Url;
 
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
@@ -31,7 +29,9 @@ use crate::verdict::Failure;
 use crate::verdict::Reason;
 
 pub mod address;
+mod apis;
 mod auth;
+mod breaker;
 mod budget;
 mod clients;
 mod credentials;
@@ -47,6 +47,7 @@ pub mod manifest;
 mod options;
 mod outbound;
 mod referrers;
+mod session;
 mod transport;
 
 pub use credentials::Credential;
@@ -63,25 +64,21 @@ pub use options::ProxyOptions;
 pub use options::RegistryOptions;
 pub(crate) use outbound::Outbound;
 
+use apis::Apis;
 use auth::Authenticator;
 use clients::Clients;
 use clients::Factory;
+use discover::Api;
 use discover::Listing;
 use discover::Store;
 use discover::discover;
 use endpoint::Endpoint;
 use endpoint::mirrored;
 use fingerprint::FingerprintKey;
-use limits::MAX_BLOB_BYTES;
 use limits::MAX_MANIFEST_BYTES;
-use manifest::ACCEPT_MANIFEST;
 use manifest::parse_document;
-use transport::Answer;
-use transport::Call;
+use session::Session;
 use transport::Transport;
-
-/// A registry's word on the digest of its answer.
-const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// A client for all registries, acting for one keychain. Clones share connections, tokens,
 /// settings and credentials: what replaces them in one replaces them in all.
@@ -96,6 +93,7 @@ pub struct Registry {
 /// What follows from the settings.
 #[derive(Debug)]
 struct Configured {
+    apis: Apis,
     default_clients: Arc<Clients>,
     host_clients: HashMap<String, Arc<Clients>>,
     /// Hosts that are counted by name.
@@ -152,7 +150,7 @@ impl Registry {
     }
 
     /// Replaces the settings from the next question on; those under way end under the old ones.
-    /// Tokens are kept, connections and request budgets begin anew. Reads the system's certificate
+    /// Tokens are kept, connections and request budgets begin anew, as does what is known of servers. Reads the system's certificate
     /// authorities, which takes some milliseconds.
     ///
     /// # Errors
@@ -220,6 +218,7 @@ impl Registry {
         }
         endpoints.push(endpoint(repository.registry(), repository.path().to_owned())?);
         let (keychain, lasting) = (self.keychain(), self.lasting.clone());
+        let deadline = deadline.into();
         Ok(Session { configured, keychain, lasting, endpoints, deadline })
     }
 }
@@ -239,6 +238,7 @@ impl Configured {
         }
         let named = options.hosts.keys().chain(&options.allow_http);
         Ok(Self {
+            apis: Apis::new(),
             default_clients,
             host_clients,
             named: named.map(|host| host.to_lowercase()).collect(),
@@ -311,81 +311,6 @@ pub(crate) fn supported(digest: &Digest) -> Result<Digest, Failure> {
     }
 }
 
-/// One question to one repository, on the registry and its mirrors.
-struct Session {
-    configured: Arc<Configured>,
-    keychain: Arc<Keychain>,
-    lasting: Arc<Lasting>,
-    endpoints: Vec<Endpoint>,
-    deadline: Instant,
-}
-
-impl Session {
-    /// Asks the mirrors in turn, then the registry itself, whose word is final.
-    async fn each<T, F>(&self, ask: impl Fn(Endpoint, Instant) -> F) -> Result<T, RegistryError>
-    where
-        F: Future<Output = Result<T, RegistryError>>,
-    {
-        let mut left = self.endpoints.len() as u32;
-        let mut outcome = Err(RegistryError::TimedOut { what: "registry".to_owned() });
-        for endpoint in &self.endpoints {
-            // A mirror that hangs leaves as much time to each of those after it.
-            let time = self.deadline.saturating_duration_since(Instant::now()) / left.max(1);
-            let until = if left == 1 { self.deadline } else { Instant::now() + time };
-            left = left.saturating_sub(1);
-            outcome = ask(endpoint.clone(), until).await;
-            if outcome.is_ok() {
-                break;
-            }
-        }
-        outcome
-    }
-
-    /// A GET with the credentials for this server. 404 is `Absent`, other refusals `Unsupported`.
-    async fn get(
-        &self,
-        endpoint: &Endpoint,
-        url: Url,
-        accept: &'static str,
-        cap: usize,
-        deadline: Instant,
-    ) -> Result<Answer, RegistryError> {
-        let Lasting { authenticator, .. } = &*self.lasting;
-        let transport = &self.configured.transport;
-        let sources = self.keychain.sources(&endpoint.registry, &endpoint.path);
-        let what = error::shown(&url);
-        let call = Call { url, accept, authorization: None, form: None, cap, follow: true };
-        // Boxed, as further down: a future of this depth would outgrow a thread's stack.
-        let send = authenticator.send(transport, endpoint, &sources, call, deadline);
-        let answer = Box::pin(send).await?;
-        match answer.status {
-            StatusCode::OK => Ok(answer),
-            StatusCode::NOT_FOUND => Err(RegistryError::Absent { what }),
-            status => Err(RegistryError::Unsupported { what, status: status.as_u16() }),
-        }
-    }
-
-    /// The manifest of at most `cap` bytes under a tag or digest, with the digest of what came.
-    async fn manifest_at(
-        &self,
-        reference: &str,
-        expected: Option<&Digest>,
-        cap: usize,
-    ) -> Result<(Digest, Bytes), RegistryError> {
-        self.each(|endpoint, until| async move {
-            let url = endpoint.url("manifests", reference);
-            let what = error::shown(&url);
-            let answer = self.get(&endpoint, url, ACCEPT_MANIFEST, cap, until).await?;
-            check_announced(&what, &answer)?;
-            if let Some(expected) = expected {
-                check(&what, expected, &answer.body)?;
-            }
-            Ok((Digest::sha256_of(&answer.body), answer.body))
-        })
-        .await
-    }
-}
-
 /// Bytes that are not those of `expected` are refused.
 fn check(what: &str, expected: &Digest, bytes: &[u8]) -> Result<(), RegistryError> {
     if expected.matches(bytes) {
@@ -396,64 +321,6 @@ fn check(what: &str, expected: &Digest, bytes: &[u8]) -> Result<(), RegistryErro
         expected: expected.to_string(),
         actual: Digest::sha256_of(bytes).to_string(),
     })
-}
-
-/// The header is never believed; one that contradicts the bytes shows that something is wrong.
-fn check_announced(what: &str, answer: &Answer) -> Result<(), RegistryError> {
-    if !answer.headers.contains_key(&DOCKER_CONTENT_DIGEST) {
-        return Ok(());
-    }
-    let announced: Option<Digest> = transport::header_text(&answer.headers, &DOCKER_CONTENT_DIGEST)
-        .and_then(|text| text.trim().parse().ok());
-    match announced {
-        Some(announced) => check(what, &announced, &answer.body),
-        None => Err(RegistryError::malformed(what, "Docker-Content-Digest is not a digest")),
-    }
-}
-
-impl Store for Session {
-    async fn tag(&self, tag: &str) -> Result<Option<(Digest, Bytes)>, RegistryError> {
-        if !is_tag(tag) {
-            return Err(RegistryError::malformed(
-                "signature tag",
-                "wanted a tag of 128 characters",
-            ));
-        }
-        match self.manifest_at(tag, None, MAX_MANIFEST_BYTES).await {
-            Ok(found) => Ok(Some(found)),
-            Err(RegistryError::Absent { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn manifest(&self, digest: &Digest, cap: usize) -> Result<Bytes, RegistryError> {
-        let (_, bytes) = self.manifest_at(&digest.to_string(), Some(digest), cap).await?;
-        Ok(bytes)
-    }
-
-    async fn blob(&self, digest: &Digest) -> Result<Bytes, RegistryError> {
-        self.each(|endpoint, until| async move {
-            let url = endpoint.url("blobs", &digest.to_string());
-            let what = error::shown(&url);
-            let answer = self.get(&endpoint, url, "*/*", MAX_BLOB_BYTES, until).await?;
-            check(&what, digest, &answer.body)?;
-            Ok(answer.body)
-        })
-        .await
-    }
-
-    async fn referrers(&self, digest: &Digest) -> Listing {
-        referrers::list(self, digest).await
-    }
-}
-
-/// OCI distribution specification, "Pulling manifests": the grammar of a tag.
-fn is_tag(tag: &str) -> bool {
-    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    let mut bytes = tag.bytes();
-    tag.len() <= 128
-        && bytes.next().is_some_and(word)
-        && bytes.all(|b| word(b) || matches!(b, b'.' | b'-'))
 }
 
 /// A repository that cannot even be asked: every place fails with the same error.
@@ -473,7 +340,11 @@ impl Store for Broken {
     }
 
     async fn referrers(&self, _: &Digest) -> Listing {
-        Listing { supported: true, descriptors: Vec::new(), problem: Some(self.0.clone()) }
+        Listing { api: Api::Present, descriptors: Vec::new(), problem: Some(self.0.clone()) }
+    }
+
+    async fn expects_fallback(&self) -> bool {
+        false
     }
 }
 

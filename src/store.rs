@@ -35,11 +35,26 @@ use crate::verdict::Reason;
 use crate::verdict::Verdict;
 
 mod clock;
+pub mod disk;
 mod flight;
 mod key;
 mod memory;
+mod pause;
+mod record;
+pub mod shared;
+mod tiers;
+pub mod turns;
 
 pub use clock::Clock;
+pub use disk::Disk;
+pub use disk::DiskError;
+pub use record::MAX_RECORD_BYTES;
+pub use shared::MAX_TIME;
+pub use shared::MIN_TIME;
+pub use shared::Shared;
+pub use shared::SharedError;
+pub use shared::SharedOptions;
+pub use tiers::Tiers;
 
 use flight::Flights;
 use flight::Waiters;
@@ -49,6 +64,8 @@ use key::TagKey;
 use memory::Memory;
 use memory::Resolved;
 use memory::age;
+use turns::Turn;
+use turns::Turns;
 
 /// How long it is believed that nothing is attached, or that an image is not there: signing and
 /// deploying often are one after the other.
@@ -66,6 +83,14 @@ const FETCH_TIME: Duration = Duration::from_secs(30);
 
 /// Refreshes in the background at a time: they must leave the registries to those who wait.
 const MAX_REFRESHES: usize = 4;
+
+/// Questions to one registry at a time. Each is two or three requests, of which the registry's own
+/// settings let so many through ([`crate::registry::limits::MAX_CONCURRENT_REQUESTS`]).
+const MAX_RUNNING: usize = 16;
+
+/// Most questions to one registry that wait for their turn: more than so many images would not be
+/// fetched within any request's time.
+const MAX_WAITING: usize = 1_024;
 
 /// What can be set.
 #[derive(Clone, Copy, Debug)]
@@ -98,12 +123,14 @@ pub struct Stored<F>(Arc<Inner<F>>);
 struct Inner<F> {
     fetch: F,
     settings: Settings,
+    tiers: Tiers,
     clock: Clock,
     memory: Memory,
     loads: Flights<Key, Arc<Evidence>>,
     fetches: Flights<Key, Arc<Evidence>>,
     resolves: Flights<TagKey, Result<Digest, Failure>>,
     refreshes: Arc<Semaphore>,
+    turns: Turns,
 }
 
 /// How much is kept.
@@ -136,16 +163,18 @@ impl<F> fmt::Debug for Stored<F> {
 
 impl<F: FetchEvidence> Stored<F> {
     /// Keeps what `fetch` answers.
-    pub fn new(fetch: F, settings: Settings, clock: Clock) -> Self {
+    pub fn new(fetch: F, settings: Settings, tiers: Tiers, clock: Clock) -> Self {
         Self(Arc::new(Inner {
             fetch,
             settings,
+            tiers,
             clock,
             memory: Memory::new(settings.memory),
             loads: Flights::default(),
             fetches: Flights::default(),
             resolves: Flights::default(),
             refreshes: Arc::new(Semaphore::new(MAX_REFRESHES)),
+            turns: Turns::new(MAX_RUNNING, MAX_WAITING),
         }))
     }
 
@@ -175,9 +204,25 @@ impl<F: FetchEvidence> Stored<F> {
             return Some(Arc::clone(&entry.evidence));
         }
         tokio::select! {
-            fetched = self.fetched(&key, &asker) => fetched,
+            found = self.find(&key, &asker) => found,
             () = waiters.gone() => None,
         }
+    }
+
+    async fn find(&self, key: &Key, asker: &Asker) -> Option<Arc<Evidence>> {
+        let Settings { refresh_after, max_age, .. } = self.0.settings;
+        let found = self.0.tiers.find(key, self.0.clock.now(), max_age).await;
+        // What the registry said later stands, also where it said that nothing is attached any more.
+        let last = self.0.memory.evidence(key).await.map(|entry| entry.fetched);
+        let found = found.filter(|(_, fetched)| last.is_none_or(|last| *fetched > last));
+        if let Some((evidence, fetched)) = found {
+            let due = later(fetched, refresh_after);
+            let adopted = self.0.memory.adopt(key.clone(), evidence, fetched, due).await;
+            if let Some(evidence) = adopted {
+                return Some(evidence);
+            }
+        }
+        self.fetched(key, asker).await
     }
 
     /// The registry's answer, asked for once at a time.
@@ -192,9 +237,13 @@ impl<F: FetchEvidence> Stored<F> {
         self,
         key: Key,
         asker: Asker,
-        _waiters: Waiters<Arc<Evidence>>,
+        waiters: Waiters<Arc<Evidence>>,
     ) -> Option<Arc<Evidence>> {
         let Asker { tenant, own } = &asker;
+        let _turn = match self.turn(&key.query.repository, tenant, &waiters).await? {
+            Ok(turn) => turn,
+            Err(failure) => return Some(unread(&key.query, failure)),
+        };
         let until = soon(FETCH_TIME);
         let evidence = self.0.fetch.fetch_for(tenant, *own, &key.query, until).await;
         if unsettled(&evidence).is_some() {
@@ -206,9 +255,27 @@ impl<F: FetchEvidence> Stored<F> {
             return Some(evidence);
         }
         let now = self.0.clock.now();
+        self.0.tiers.keep(&key, &evidence, now);
         let evidence = Arc::unwrap_or_clone(evidence);
         let due = later(now, self.0.settings.refresh_after);
         Some(self.0.memory.keep(key, evidence, now, due).await)
+    }
+
+    /// A turn at a registry, or why there is none; `None` once nobody waits for the answer any more. A
+    /// question that has its turn is asked to the end, whoever has left: otherwise a registry that is
+    /// slower than requests are patient would be asked forever and never answer.
+    async fn turn<V>(
+        &self,
+        repository: &Repository,
+        tenant: &Tenant,
+        waiters: &Waiters<V>,
+    ) -> Option<Result<Turn, Failure>> {
+        let until = tokio::time::Instant::now() + FETCH_TIME;
+        let turn = self.0.turns.turn(repository.registry(), &tenant.namespace, until);
+        tokio::select! {
+            turn = turn => Some(turn.map_err(|error| error.failure())),
+            () = waiters.gone() => None,
+        }
     }
 
     /// Asks for what is old in the background, unless as many as may are asked for already.
@@ -242,10 +309,14 @@ impl<F: FetchEvidence> Stored<F> {
         image: &ImageRef,
         tenant: &Tenant,
     ) -> Result<Digest, Failure> {
-        let resolve = |_waiters| {
+        let resolve = |waiters| {
             let (store, image, tenant, key) =
                 (self.clone(), image.clone(), tenant.clone(), key.clone());
             async move {
+                let _turn = match store.turn(&key.repository, &tenant, &waiters).await? {
+                    Ok(turn) => turn,
+                    Err(failure) => return Some(Err(failure)),
+                };
                 let answer = store.0.fetch.resolve_for(&tenant, &image, soon(FETCH_TIME)).await;
                 let settled = answer.as_ref().err().is_none_or(is_final);
                 if settled {
@@ -391,6 +462,15 @@ impl<F: FetchEvidence> FetchEvidence for Stored<F> {
     ) -> Scope {
         self.0.fetch.scope(tenant, own, repository, deadline).await
     }
+
+    fn scope_now(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        repository: &Repository,
+    ) -> Option<Scope> {
+        self.0.fetch.scope_now(tenant, own, repository)
+    }
 }
 
 /// The runtime's present, and so much later.
@@ -430,6 +510,11 @@ fn settled_or(
         Ok(None) => Failure::new(Reason::InternalError, "the question was lost"),
         Err(_) => late(&query.repository),
     };
+    unread(query, failure)
+}
+
+/// Evidence of which no place could be read.
+fn unread(query: &EvidenceQuery, failure: Failure) -> Arc<Evidence> {
     // Every kind of signature and of attestation may stand there.
     let problems = vec![Problem { place: Place::Referrers, failure }];
     Arc::new(Evidence { query: query.clone(), candidates: Vec::new(), problems, kept: None })

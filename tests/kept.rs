@@ -9,9 +9,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::ToSpan as _;
+use serde_json::Value;
 use serde_json::json;
 use tegata::admission::Admission;
 use tegata::admission::Decision;
+use tegata::admission::Request;
 use tegata::admission::Settings;
 use tegata::admission::review;
 use tegata::evidence::Candidate;
@@ -34,6 +36,7 @@ use tegata::store::Clock;
 use tegata::store::NEGATIVE_LIFE;
 use tegata::store::Stored;
 use tegata::store::TAG_LIFE;
+use tegata::store::Tiers;
 use tegata::trust_root::TrustRoot;
 use tegata::verdict::Failure;
 use tegata::verdict::Reason;
@@ -108,18 +111,24 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
+        Self::matching(json!([]))
+    }
+
+    /// With a policy for some kinds of workload.
+    fn matching(workloads: Value) -> Self {
         let sigstore = VirtualSigstore::new(start());
         let key = Key::generate(Algorithm::P256);
         let root = Arc::new(TrustRoot::from_json(&sigstore.trusted_root_json()).unwrap());
         let roots = References { default: root, named: [].into(), keys: Keys::NoCluster };
-        let spec = json!({"images": [{"glob": "**"}],
+        let spec = json!({"images": [{"glob": "**"}], "match": workloads,
             "authorities": [{"key": {"data": key.public_pem()}}]});
         let spec = serde_json::from_value(spec).unwrap();
         let policy = compile::compile_cluster_image_policy("signed", &spec, &roots).unwrap();
         let snapshot = PolicySnapshot::new(vec![PolicyState::Ready(Arc::new(policy))]);
         let fake = Fake::default();
         let settings = store::Settings { stale_tags: true, ..store::Settings::default() };
-        let stored = Stored::new(fake.clone(), settings, Clock::starting_at(start()));
+        let stored =
+            Stored::new(fake.clone(), settings, Tiers::default(), Clock::starting_at(start()));
         let admission = Admission::new(stored, Settings::default());
         Self { sigstore, key, fake, admission, snapshot }
     }
@@ -137,7 +146,17 @@ impl Cluster {
         self.fake.0.lock().unwrap().fetches
     }
 
-    async fn admit(&self, image: &str) -> Decision {
+    fn request(kind: &str, image: &str) -> Request {
+        let (group, resource) = match kind {
+            "Pod" => ("", "pods"),
+            _ => ("apps", "deployments"),
+        };
+        let pod = json!({"containers": [{"name": "c", "image": image}]});
+        let spec = match kind {
+            "Pod" => pod,
+            _ => json!({"template": {"spec": pod}}),
+        };
+        let version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
         let review = json!({
             "apiVersion": "admission.k8s.io/v1",
             "kind": "AdmissionReview",
@@ -145,19 +164,26 @@ impl Cluster {
                 "uid": "705ab4f5",
                 "operation": "CREATE",
                 "namespace": "team",
-                "kind": {"group": "", "version": "v1", "kind": "Pod"},
-                "resource": {"group": "", "version": "v1", "resource": "pods"},
+                "kind": {"group": group, "version": "v1", "kind": kind},
+                "resource": {"group": group, "version": "v1", "resource": resource},
                 "object": {
-                    "apiVersion": "v1",
-                    "kind": "Pod",
+                    "apiVersion": version,
+                    "kind": kind,
                     "metadata": {"name": "p"},
-                    "spec": {"containers": [{"name": "c", "image": image}]},
+                    "spec": spec,
                 },
             },
         });
-        let request = review::parse(review.to_string().as_bytes()).unwrap();
-        let deadline = (tokio::time::Instant::now() + Duration::from_secs(20)).into_std();
-        self.admission.admit(&request, &self.snapshot, start() + 24.hours(), deadline).await
+        review::parse(review.to_string().as_bytes()).unwrap()
+    }
+
+    async fn admit(&self, image: &str) -> Decision {
+        self.admit_as("Pod", image).await
+    }
+
+    async fn admit_as(&self, kind: &str, image: &str) -> Decision {
+        let request = Self::request(kind, image);
+        self.admission.admit(&request, &self.snapshot, now(), soon()).await
     }
 }
 
@@ -171,6 +197,14 @@ fn by_digest(name: &str) -> String {
 
 fn reason(decision: &Decision) -> Option<Reason> {
     decision.images[0].report.policies[0].failure.as_ref().map(|failure| failure.reason)
+}
+
+fn now() -> Timestamp {
+    start() + 24.hours()
+}
+
+fn soon() -> Instant {
+    (tokio::time::Instant::now() + Duration::from_secs(20)).into_std()
 }
 
 /// Lets what runs in the background come to its end.
@@ -256,4 +290,26 @@ async fn a_tag_that_moves_while_it_is_kept_never_pins_what_was_not_verified() {
     let decision = cluster.admit(IMAGE).await;
     assert!(!decision.allowed);
     assert_eq!(pinned(&decision), None);
+}
+
+/// A Deployment's pods come at once and from many nodes: what they need is at hand by then, also where
+/// policies are for pods alone.
+#[tokio::test(start_paused = true)]
+async fn the_pods_of_an_admitted_workload_arrive_warm() {
+    let pods = json!([{"group": "", "version": "v1", "resource": "pods"}]);
+    for (workloads, asked) in [(json!([]), 1), (pods, 0)] {
+        let cluster = Cluster::matching(workloads);
+        let image = by_digest("app");
+        cluster.attach(&digest("app"), &cluster.key);
+        assert!(cluster.admit_as("Deployment", &image).await.allowed);
+        assert_eq!(cluster.fetches(), asked);
+        let request = Cluster::request("Deployment", &image);
+        cluster.admission.prefetch(&request, &cluster.snapshot, now(), soon()).await;
+        assert_eq!(cluster.fetches(), 1);
+        cluster.set(|held| held.down = true);
+        for _ in 0..50 {
+            assert!(cluster.admit(&image).await.allowed);
+        }
+        assert_eq!(cluster.fetches(), 1);
+    }
 }

@@ -24,9 +24,13 @@ mod candidates;
 mod discovery;
 #[path = "registry/hostile.rs"]
 mod hostile;
+#[path = "registry/outages.rs"]
+mod outages;
 #[path = "registry/resolve.rs"]
 mod resolve;
 #[path = "registry/settings.rs"]
 mod settings;
 #[path = "registry/tenants.rs"]
 mod tenants;
+#[path = "registry/trips.rs"]
+mod trips;

@@ -1,8 +1,12 @@
 //! What `tegata serve` keeps of what registries answered.
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::server::timeout::parse_duration;
 use crate::store;
+use crate::store::MAX_TIME;
+use crate::store::MIN_TIME;
+use crate::store::SharedOptions;
 
 /// Of the memory, the part that evidence gets; the rest is for what was verified, which is asked more
 /// often and takes a twentieth.
@@ -23,6 +27,36 @@ pub struct CacheArgs {
     /// Age from which evidence is not used, whether or not its registry can be asked
     #[arg(long, env = "TEGATA_CACHE_MAX_AGE", value_name = "DURATION", default_value = "24h", value_parser = max_age)]
     pub cache_max_age: Duration,
+
+    /// Folder, of this process alone, in which evidence is kept for the next start; none where absent
+    #[arg(long, env = "TEGATA_CACHE_DIR", value_name = "FOLDER")]
+    pub cache_dir: Option<PathBuf>,
+
+    /// Most bytes in --cache-dir, in bytes, Ki, Mi or Gi
+    #[arg(long, env = "TEGATA_CACHE_DISK", value_name = "SIZE", default_value = "1Gi", value_parser = size)]
+    pub cache_disk: u64,
+
+    /// Redis or Valkey that replicas share evidence in: redis://host:port/database, or rediss:// over
+    /// TLS; none where absent
+    #[arg(long, env = "TEGATA_SHARED_STORE", value_name = "URL")]
+    pub shared_store: Option<String>,
+
+    /// File with the password of --shared-store
+    #[arg(
+        long,
+        env = "TEGATA_SHARED_STORE_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "shared_store"
+    )]
+    pub shared_store_password_file: Option<PathBuf>,
+
+    /// Begins the keys in --shared-store, to tell apart those that must not share
+    #[arg(long, env = "TEGATA_SHARED_STORE_PREFIX", value_name = "TEXT", default_value = "tegata")]
+    pub shared_store_prefix: String,
+
+    /// How long --shared-store is waited for, before a registry is asked; 5ms to 1s
+    #[arg(long, env = "TEGATA_SHARED_STORE_TIME", value_name = "DURATION", default_value = "100ms", value_parser = shared_time)]
+    pub shared_store_time: Duration,
 }
 
 impl CacheArgs {
@@ -34,6 +68,18 @@ impl CacheArgs {
             max_age: self.cache_max_age,
             stale_tags: pinned,
         }
+    }
+
+    /// The shared store, where there is one.
+    pub fn shared(&self) -> Option<SharedOptions> {
+        Some(SharedOptions {
+            url: self.shared_store.clone()?,
+            prefix: format!("{}:", self.shared_store_prefix),
+            time: self.shared_store_time,
+            life: self.cache_max_age,
+            password: self.shared_store_password_file.clone(),
+            ca_pem: None,
+        })
     }
 
     /// Bytes for what was verified.
@@ -62,6 +108,14 @@ fn memory(text: &str) -> Result<u64, String> {
     match size(text)? {
         size if (1 << 20..=16 << 30).contains(&size) => Ok(size),
         _ => Err(format!("found {text}, wanted 1Mi to 16Gi")),
+    }
+}
+
+fn shared_time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(time) if (MIN_TIME..=MAX_TIME).contains(&time) => Ok(time),
+        Ok(_) => Err(format!("found {text}, wanted {MIN_TIME:?} to {MAX_TIME:?}")),
+        Err(error) => Err(error.to_string()),
     }
 }
 

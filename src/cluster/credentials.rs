@@ -10,6 +10,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use bytes::Bytes;
+use moka::sync::Cache;
 
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
@@ -44,6 +45,14 @@ const READ_TIME: Duration = Duration::from_secs(2);
 /// Most unread secrets that one failure names; the text of a denial has room for no more.
 const MAX_NOTES: usize = 3;
 
+/// Most tenants and repositories of which it is remembered whose credentials count, at some 400 bytes
+/// each; a cluster of a thousand namespaces has a few thousand.
+const MAX_SCOPES: u64 = 8_192;
+
+/// How long that is remembered: for so long at most, a tenant whose secret was withdrawn is told what
+/// is known already.
+const SCOPE_LIFE: Duration = Duration::from_secs(30);
+
 /// Whose pull secrets are read.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum PullSecretScope {
@@ -73,14 +82,20 @@ pub struct TenantRegistry {
     registry: Registry,
     secrets: Option<PullSecrets>,
     scope: PullSecretScope,
+    /// Who may be told what, as last found out.
+    scopes: Cache<Opened, Scope>,
 }
+
+/// A repository, and whose credentials are to open it.
+type Opened = (Tenant, OwnCredentials, Repository);
 
 impl TenantRegistry {
     /// Asks through `registry`, whose keychain is Tegata's own, and reads pull secrets of `scope`
     /// through `api`; without one, tenants have none.
     pub fn new(registry: Registry, api: Option<kube::Client>, scope: PullSecretScope) -> Self {
         let secrets = api.map(|api| PullSecrets::new(api, registry.metrics().clone()));
-        Self { registry, secrets, scope }
+        let scopes = Cache::builder().max_capacity(MAX_SCOPES).time_to_live(SCOPE_LIFE).build();
+        Self { registry, secrets, scope, scopes }
     }
 
     /// What may be read for this tenant, and through what.
@@ -111,6 +126,14 @@ impl TenantRegistry {
         }
         let now = self.gather(tenant, deadline).await;
         (now.versions != before.versions).then_some(now)
+    }
+
+    /// Where Tegata itself has nothing to show, it does not matter whether it would.
+    fn own(&self, own: OwnCredentials, repository: &Repository) -> OwnCredentials {
+        match self.registry.fingerprint(&self.registry.keychain(), repository) {
+            Some(_) => own,
+            None => OwnCredentials::Withheld,
+        }
     }
 
     fn acting(&self, gathered: &Gathered, own: OwnCredentials) -> Registry {
@@ -227,16 +250,35 @@ impl FetchEvidence for TenantRegistry {
         repository: &Repository,
         deadline: Instant,
     ) -> Scope {
-        // Where Tegata itself has nothing to show, it does not matter whether it would.
-        let own = match self.registry.fingerprint(&self.registry.keychain(), repository) {
-            Some(_) => own,
-            None => OwnCredentials::Withheld,
-        };
+        let (asked, own) = (own, self.own(own, repository));
+        let opened = || (tenant.clone(), asked, repository.clone());
+        if self.secrets(tenant).is_none() {
+            return Scope::Own(own);
+        }
         let gathered = self.gather(tenant, deadline).await;
-        match self.registry.fingerprint(&gathered.keychain, repository) {
+        let scope = match self.registry.fingerprint(&gathered.keychain, repository) {
             Some(credentials) => Scope::Tenant { credentials, secrets: gathered.names(), own },
             None => Scope::Own(own),
+        };
+        // What could not be read is looked for again by the next who asks.
+        if gathered.unread.iter().any(Unread::is_outage) {
+            self.scopes.invalidate(&opened());
+        } else {
+            self.scopes.insert(opened(), scope.clone());
         }
+        scope
+    }
+
+    fn scope_now(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        repository: &Repository,
+    ) -> Option<Scope> {
+        if self.secrets(tenant).is_none() {
+            return Some(Scope::Own(self.own(own, repository)));
+        }
+        self.scopes.get(&(tenant.clone(), own, repository.clone()))
     }
 }
 

@@ -20,12 +20,14 @@ use tokio::task::JoinSet;
 use crate::admission::Admission;
 use crate::admission::Mutate;
 use crate::admission::Settings;
+use crate::args::CacheArgs;
 use crate::args::serve::ServeArgs;
 use crate::cluster::serving;
 use crate::cluster::watch::POLICIES;
 use crate::evidence::FetchEvidence;
 use crate::metrics;
 use crate::metrics::Metrics;
+use crate::metrics::StoreMetrics;
 use crate::metrics::Timed;
 use crate::rekor::Rekor;
 use crate::server;
@@ -39,8 +41,13 @@ use crate::server::listen;
 use crate::server::listen::ConnectionLimits;
 use crate::server::reload::Load;
 use crate::server::tls;
-use crate::store;
+use crate::store::Clock;
+use crate::store::Disk;
+use crate::store::DiskError;
+use crate::store::Shared;
+use crate::store::SharedError;
 use crate::store::Stored;
+use crate::store::Tiers;
 use crate::tuf::Follower;
 
 mod origin;
@@ -56,6 +63,9 @@ const CERTIFICATE: &str = "the serving certificate";
 
 /// How often connections are counted while stopping: a tenth of a second more is not noticed.
 const CONNECTIONS_POLL: Duration = Duration::from_millis(100);
+
+/// Time, once all requests have ended, to write what waits for a volume.
+const FLUSH_TIME: Duration = Duration::from_secs(5);
 
 /// Most connections to the probes and metrics: a kubelet and a few scrapers hold one each.
 const HEALTH_CONNECTIONS: usize = 32;
@@ -74,11 +84,30 @@ pub async fn run<F: FetchEvidence>(
     let signals = signals().map_err(ServeError::Signals)?;
     let (_, metrics) = &options.metrics;
     let pinned = args.mutate != Mutate::Off;
-    let stored =
-        Stored::new(fetch, args.cache.settings(pinned), store::Clock::starting_at(server::now()));
+    let tiers = tiers(&args.cache, &metrics.store).await?;
+    let clock = Clock::starting_at(server::now());
+    let stored = Stored::new(fetch, args.cache.settings(pinned), tiers.clone(), clock);
     let admission = Admission::new(Timed::new(stored, metrics.clone()), settings);
     let admission = admission.with_log(options.rekor.clone());
-    serve(args, options, admission, origin, signals).await
+    let served = serve(args, options, admission, origin, signals).await;
+    // A disk that does not answer must not keep the process.
+    let _ = tokio::time::timeout(FLUSH_TIME, tiers.flush()).await;
+    served
+}
+
+/// What keeps evidence beyond the process.
+async fn tiers(args: &CacheArgs, metrics: &StoreMetrics) -> Result<Tiers, ServeError> {
+    let disk = match args.cache_dir.clone() {
+        Some(folder) => {
+            let (capacity, metrics) = (args.cache_disk, metrics.clone());
+            let open = move || Disk::open(&folder, capacity, metrics);
+            let opened = tokio::task::spawn_blocking(open).await;
+            Some(opened.map_err(|error| ServeError::Cache(error.to_string()))??)
+        }
+        None => None,
+    };
+    let shared = args.shared().map(|options| Shared::new(options, metrics.clone())).transpose()?;
+    Ok(Tiers { disk, shared, metrics: metrics.clone() })
 }
 
 /// What is not set on the command line.
@@ -366,6 +395,15 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The volume for evidence cannot be looked at.
+    #[error("--cache-dir cannot be opened: {0}")]
+    Cache(String),
+    /// The volume for evidence cannot be used.
+    #[error("--cache-dir: {0}")]
+    Disk(#[from] DiskError),
+    /// The shared store cannot be used as it is named.
+    #[error("--shared-store: {0}")]
+    Shared(#[from] SharedError),
     /// A certificate without a key, or the reverse.
     #[error("--tls-cert and --tls-key belong together: found one of them")]
     HalfPair,
@@ -398,8 +436,17 @@ impl ServeError {
     /// The exit code: 2 for what the configuration must change, 1 for what failed while serving.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Bind { .. } | Self::HalfPair | Self::Policies(_) | Self::Tls(_) => 2,
-            Self::Interrupted | Self::Serving(_) | Self::Signals(_) | Self::Stopped { .. } => 1,
+            Self::Bind { .. }
+            | Self::Disk(_)
+            | Self::HalfPair
+            | Self::Policies(_)
+            | Self::Shared(_)
+            | Self::Tls(_) => 2,
+            Self::Cache(_)
+            | Self::Interrupted
+            | Self::Serving(_)
+            | Self::Signals(_)
+            | Self::Stopped { .. } => 1,
         }
     }
 }

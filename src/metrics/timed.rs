@@ -106,6 +106,15 @@ impl<F: FetchEvidence> FetchEvidence for Timed<F> {
     ) -> Scope {
         self.fetch.scope(tenant, own, repository, deadline).await
     }
+
+    fn scope_now(
+        &self,
+        tenant: &Tenant,
+        own: OwnCredentials,
+        repository: &Repository,
+    ) -> Option<Scope> {
+        self.fetch.scope_now(tenant, own, repository)
+    }
 }
 
 /// Records the time until it is dropped, so that calls which are given up count too.

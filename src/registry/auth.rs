@@ -2,22 +2,21 @@
 //!
 //! Distribution specification, "Token Authentication": a challenge names a realm and a service;
 //! the scope is ours, always `repository:<path>:pull`, whatever the challenge asks for.
+use std::hash::BuildHasher as _;
+use std::hash::RandomState;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use moka::future::Cache;
 use reqwest::StatusCode;
 use reqwest::header::HeaderValue;
-use serde::Deserialize;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded;
 
 use crate::metrics::Lookup;
 
+use super::budget::Account;
 use super::credentials::Credential;
 use super::credentials::CredentialSource;
 use super::endpoint::Endpoint;
@@ -37,11 +36,17 @@ use super::transport::Call;
 use super::transport::Transport;
 
 mod challenge;
+mod grant;
 mod standing;
 
 use challenge::Challenge;
+use grant::Grant;
+use grant::GrantExpiry;
+use grant::basic;
+use grant::bearer;
+use grant::grant;
 use standing::Standing;
-use standing::standings;
+use standing::Standings;
 
 /// How this program introduces itself to token services.
 const CLIENT_ID: &str = "tegata";
@@ -54,28 +59,15 @@ pub(super) struct Key {
     source: Option<CredentialSource>,
 }
 
-/// What a server grants: a header to send, or leave to send none.
-#[derive(Clone, Debug)]
-pub(super) struct Grant {
-    header: Option<HeaderValue>,
-    life: Duration,
-}
-
 /// Obtains and keeps authorizations.
 #[derive(Debug)]
 pub(super) struct Authenticator {
     grants: Cache<Key, Arc<Grant>>,
     helpers: Cache<CredentialSource, Option<Arc<Credential>>>,
-    standings: Cache<Key, Standing>,
+    standings: Standings,
     running: Semaphore,
-}
-
-struct GrantExpiry;
-
-impl moka::Expiry<Key, Arc<Grant>> for GrantExpiry {
-    fn expire_after_create(&self, _: &Key, grant: &Arc<Grant>, _: Instant) -> Option<Duration> {
-        Some(grant.life)
-    }
+    /// Makes accounts of credentials.
+    hasher: RandomState,
 }
 
 impl Authenticator {
@@ -83,7 +75,8 @@ impl Authenticator {
         let grants = Cache::builder().max_capacity(MAX_TOKENS).expire_after(GrantExpiry).build();
         let helpers =
             Cache::builder().max_capacity(MAX_REGISTRIES).time_to_live(HELPER_LIFE).build();
-        Self { grants, helpers, standings: standings(), running: Semaphore::new(MAX_HELPERS) }
+        let running = Semaphore::new(MAX_HELPERS);
+        Self { grants, helpers, standings: Standings::new(), running, hasher: RandomState::new() }
     }
 
     /// Sends `call` with one of `sources`, in order, until one is let in and finds something; with
@@ -168,7 +161,7 @@ impl Authenticator {
         let mut grant = asker.known(deadline).await?;
         for last in [false, true] {
             let authorization = grant.as_ref().and_then(|grant| grant.header.clone());
-            let call = Call { authorization, ..call.clone() };
+            let call = Call { authorization, account: asker.account(), ..call.clone() };
             let answer = transport.send(endpoint, &call, deadline).await?;
             match answer.status {
                 StatusCode::UNAUTHORIZED if !last => {
@@ -204,12 +197,33 @@ impl Asker<'_> {
         Key { server: base.to_string(), path: path.clone(), source: self.source.cloned() }
     }
 
+    /// Whose requests these are.
+    fn account(&self) -> Account {
+        self.source.map(|source| self.authenticator.hasher.hash_one(source))
+    }
+
+    /// A question for a challenge.
+    fn ping_call(&self) -> Call {
+        let (accept, account) = ("application/json", self.account());
+        Call { accept, account, cap: MAX_TOKEN_BYTES, ..Call::to(self.endpoint.ping_url()) }
+    }
+
+    /// The grant that is there, while it holds.
+    async fn present(&self, key: &Key) -> Option<Arc<Grant>> {
+        let grants = &self.authenticator.grants;
+        let grant = grants.get(key).await?;
+        if grant.is_fresh() {
+            return Some(grant);
+        }
+        grants.invalidate(key).await;
+        None
+    }
+
     /// What is known already. With a credential the server is asked for its challenge first, as
     /// some answer 404 to strangers instead of 401.
     async fn known(&self, deadline: Instant) -> Result<Option<Arc<Grant>>, RegistryError> {
-        let grants = &self.authenticator.grants;
         let key = self.key();
-        if let Some(grant) = grants.get(&key).await {
+        if let Some(grant) = self.present(&key).await {
             self.endpoint.count_token(Lookup::Hit);
             return Ok(Some(grant));
         }
@@ -229,7 +243,7 @@ impl Asker<'_> {
     ) -> Result<Arc<Grant>, RegistryError> {
         let grants = &self.authenticator.grants;
         let key = self.key();
-        if let Some(present) = grants.get(&key).await {
+        if let Some(present) = self.present(&key).await {
             if used.is_none_or(|used| !Arc::ptr_eq(used, &present)) {
                 return Ok(present);
             }
@@ -249,7 +263,7 @@ impl Asker<'_> {
     ) -> Result<Arc<Grant>, RegistryError> {
         let load = async { load.await.map(Arc::new) };
         let shared = self.authenticator.grants.try_get_with(key, load);
-        match tokio::time::timeout_at(deadline.into(), shared).await {
+        match tokio::time::timeout_at(deadline, shared).await {
             Ok(Ok(grant)) => Ok(grant),
             Ok(Err(error)) => Err((*error).clone()),
             Err(_) => Err(RegistryError::TimedOut { what: shown(&self.endpoint.base) }),
@@ -261,12 +275,12 @@ impl Asker<'_> {
     }
 
     async fn ping(&self) -> Result<Grant, RegistryError> {
-        let call = ping(self.endpoint.ping_url());
+        let call = self.ping_call();
         let answer = self.transport.send(self.endpoint, &call, self.own_deadline()).await?;
         if answer.status == StatusCode::UNAUTHORIZED {
             return Box::pin(self.answer(Challenge::parse(&answer.headers))).await;
         }
-        Ok(Grant { header: None, life: DEFAULT_TOKEN_LIFE })
+        Ok(Grant::new(None, DEFAULT_TOKEN_LIFE))
     }
 
     async fn answer(&self, challenge: Option<Challenge>) -> Result<Grant, RegistryError> {
@@ -279,7 +293,7 @@ impl Asker<'_> {
         match (challenge, credential.as_deref()) {
             (None, _) => Err(refuse("status 401 without a Basic or Bearer challenge")),
             (Some(_), Some(Credential::RegistryToken(token))) => {
-                Ok(Grant { header: Some(bearer(token, &what)?), life: MAX_TOKEN_LIFE })
+                Ok(Grant::new(Some(bearer(token, &what)?), MAX_TOKEN_LIFE))
             }
             (Some(Challenge::Basic), Some(Credential::Basic { username, password })) => {
                 Box::pin(self.prove(basic(username, password)?)).await
@@ -297,13 +311,12 @@ impl Asker<'_> {
     /// Shows user name and password once, before all who wait for them do so at the same time:
     /// wrong ones must not lock the account.
     async fn prove(&self, header: HeaderValue) -> Result<Grant, RegistryError> {
-        let url = self.endpoint.ping_url();
-        let call = Call { authorization: Some(header.clone()), ..ping(url.clone()) };
+        let call = Call { authorization: Some(header.clone()), ..self.ping_call() };
         let answer = self.transport.send(self.endpoint, &call, self.own_deadline()).await?;
         if answer.status == StatusCode::UNAUTHORIZED {
-            return Err(unauthorised(&url, &answer));
+            return Err(unauthorised(&call.url, &answer));
         }
-        Ok(Grant { header: Some(header), life: MAX_TOKEN_LIFE })
+        Ok(Grant::new(Some(header), MAX_TOKEN_LIFE))
     }
 
     async fn credential(&self) -> Result<Option<Arc<Credential>>, RegistryError> {
@@ -331,12 +344,11 @@ impl Asker<'_> {
         let realm = self.realm(realm, credential.is_some())?;
         let scope = format!("repository:{}:pull", self.endpoint.path);
         let mut call = Call {
-            url: realm.clone(),
             accept: "application/json",
-            authorization: None,
-            form: None,
+            account: self.account(),
             cap: MAX_TOKEN_BYTES,
             follow: false,
+            ..Call::to(realm.clone())
         };
         if let Some(Credential::IdentityToken(token)) = credential {
             let mut form = form_urlencoded::Serializer::new(String::new());
@@ -385,52 +397,6 @@ impl Asker<'_> {
         }
         Ok(url)
     }
-}
-
-/// The question for a challenge.
-fn ping(url: Url) -> Call {
-    let accept = "application/json";
-    Call { url, accept, authorization: None, form: None, cap: MAX_TOKEN_BYTES, follow: true }
-}
-
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<f64>,
-}
-
-fn grant(answer: &Answer, what: &str) -> Result<Grant, RegistryError> {
-    let malformed = |problem: &str| RegistryError::malformed(what, problem);
-    let TokenAnswer { token, access_token, expires_in } = serde_json::from_slice(&answer.body)
-        .map_err(|_| malformed("the token service's answer is not JSON with a token"))?;
-    let token = token
-        .or(access_token)
-        .filter(|token| !token.is_empty())
-        .ok_or_else(|| malformed("the token service's answer holds no token"))?;
-    let life = expires_in.map_or(DEFAULT_TOKEN_LIFE, |seconds| {
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
-    });
-    // A tenth less, so that a token does not expire on its way.
-    let life = life.min(MAX_TOKEN_LIFE).mul_f64(0.9);
-    Ok(Grant { header: Some(bearer(&token, what)?), life })
-}
-
-fn bearer(token: &str, what: &str) -> Result<HeaderValue, RegistryError> {
-    secret(format!("Bearer {token}"))
-        .ok_or_else(|| RegistryError::malformed(what, "the token holds control characters"))
-}
-
-fn basic(username: &str, password: &str) -> Result<HeaderValue, RegistryError> {
-    let encoded = STANDARD.encode(format!("{username}:{password}"));
-    secret(format!("Basic {encoded}"))
-        .ok_or_else(|| RegistryError::malformed("user name and password", "cannot be sent"))
-}
-
-fn secret(text: String) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// `Unauthorised`, with the error code of the answer's body where it has one.

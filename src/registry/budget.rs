@@ -1,14 +1,18 @@
-//! How much is asked of one server at a time.
+//! How much is asked of one server at a time, and when nothing is.
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
-use std::time::Instant;
 
 use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
 
 use super::limits::MAX_CONCURRENT_REQUESTS;
+use super::limits::MAX_PAUSES;
+use super::limits::MAX_RETRY_AFTER;
 use super::options::HostOptions;
 
 /// What a budget lets through.
@@ -35,6 +39,19 @@ impl From<&HostOptions> for Limits {
     }
 }
 
+/// Who asks: a keyed hash of the credential, or nobody in particular. Registries limit the rate of
+/// an account, and where there is none that of an address, which all who have none share.
+pub(super) type Account = Option<u64>;
+
+/// Why there is no turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum NoTurn {
+    /// The server wants to be left alone for so long.
+    Paused(Duration),
+    /// Our own limit is reached.
+    Spent(Spent),
+}
+
 /// The setting whose limit is reached, for people.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Spent {
@@ -56,30 +73,75 @@ impl fmt::Display for Spent {
 pub(super) struct Budget {
     limits: Limits,
     turns: Semaphore,
+    /// Until when the server wants to be left alone, and by whom.
+    pauses: Mutex<HashMap<Account, Instant>>,
     /// When the requests so far would have been sent, had they been spread evenly.
     sent_until: Mutex<Option<Instant>>,
 }
 
 impl Budget {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, turns: Semaphore::new(limits.concurrent), sent_until: Mutex::default() }
+        let (pauses, sent_until) = (Mutex::default(), Mutex::default());
+        Self { limits, turns: Semaphore::new(limits.concurrent), pauses, sent_until }
     }
 
     /// Waits for a turn, at most until `until`.
     ///
     /// # Errors
-    /// The limit that left no turn.
-    pub(super) async fn turn(&self, until: Instant) -> Result<SemaphorePermit<'_>, Spent> {
+    /// What left no turn.
+    pub(super) async fn turn(
+        &self,
+        account: Account,
+        until: Instant,
+    ) -> Result<SemaphorePermit<'_>, NoTurn> {
+        loop {
+            if let Some(end) = self.pause_of(account) {
+                if end >= until {
+                    return Err(NoTurn::Paused(end.saturating_duration_since(Instant::now())));
+                }
+                tokio::time::sleep_until(end).await;
+            }
+            let turn = self.within_limits(until).await.map_err(NoTurn::Spent)?;
+            // A pause may have begun while this one waited.
+            if self.pause_of(account).is_none() {
+                return Ok(turn);
+            }
+        }
+    }
+
+    async fn within_limits(&self, until: Instant) -> Result<SemaphorePermit<'_>, Spent> {
         let Limits { concurrent, per_second } = self.limits;
         if let Some(limit) = per_second {
             let at = self.slot(limit, Instant::now(), until).ok_or(Spent::PerSecond(limit))?;
-            tokio::time::sleep_until(at.into()).await;
+            tokio::time::sleep_until(at).await;
         }
-        match tokio::time::timeout_at(until.into(), self.turns.acquire()).await {
+        match tokio::time::timeout_at(until, self.turns.acquire()).await {
             // A turn that comes free as the time ends was waited for in vain.
             Ok(Ok(turn)) if Instant::now() < until => Ok(turn),
             Ok(_) | Err(_) => Err(Spent::Concurrent(concurrent)),
         }
+    }
+
+    /// Leaves the server alone for `time`, at most [`MAX_RETRY_AFTER`], on behalf of an account: of
+    /// others it has not said so, and whoever has used up their own must not stop them.
+    pub(super) fn pause(&self, account: Account, time: Duration) {
+        let now = Instant::now();
+        let end = now + time.min(MAX_RETRY_AFTER);
+        let mut pauses = self.pauses();
+        pauses.retain(|_, end| *end > now);
+        if pauses.len() < MAX_PAUSES || pauses.contains_key(&account) {
+            let known = pauses.entry(account).or_insert(end);
+            *known = end.max(*known);
+        }
+    }
+
+    fn pause_of(&self, account: Account) -> Option<Instant> {
+        let end = self.pauses().get(&account).copied();
+        end.filter(|end| *end > Instant::now())
+    }
+
+    fn pauses(&self) -> MutexGuard<'_, HashMap<Account, Instant>> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the next request may be sent: a second's worth at once, then evenly spread. Nothing is
@@ -118,16 +180,63 @@ mod tests {
         assert_eq!(budget.slot(4, later, far), Some(later));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn names_the_limit_that_is_reached() {
         let soon = || Instant::now() + Duration::from_millis(20);
         let budget = Budget::new(Limits { concurrent: 1, per_second: None });
-        let turn = budget.turn(soon()).await.unwrap();
-        assert_eq!(budget.turn(soon()).await.unwrap_err(), Spent::Concurrent(1));
+        let turn = budget.turn(None, soon()).await.unwrap();
+        let spent = budget.turn(None, soon()).await.unwrap_err();
+        assert_eq!(spent, NoTurn::Spent(Spent::Concurrent(1)));
         drop(turn);
-        assert!(budget.turn(soon()).await.is_ok());
+        assert!(budget.turn(None, soon()).await.is_ok());
         let budget = Budget::new(Limits { concurrent: 1, per_second: Some(1) });
-        assert!(budget.turn(soon()).await.is_ok());
-        assert_eq!(budget.turn(soon()).await.unwrap_err(), Spent::PerSecond(1));
+        assert!(budget.turn(None, soon()).await.is_ok());
+        let spent = budget.turn(None, soon()).await.unwrap_err();
+        assert_eq!(spent, NoTurn::Spent(Spent::PerSecond(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_holds_for_everyone_with_that_account_and_for_nobody_else() {
+        let seconds = Duration::from_secs;
+        let budget = Budget::new(Limits::default());
+        let start = Instant::now();
+        budget.pause(None, seconds(4));
+        // A shorter one does not end it.
+        budget.pause(None, seconds(1));
+        let refused = budget.turn(None, start + seconds(3)).await.unwrap_err();
+        assert_eq!((refused, start.elapsed()), (NoTurn::Paused(seconds(4)), Duration::ZERO));
+        assert!(budget.turn(Some(1), start + seconds(3)).await.is_ok());
+        assert_eq!(start.elapsed(), Duration::ZERO, "another account does not wait");
+        assert!(budget.turn(None, start + seconds(10)).await.is_ok());
+        assert_eq!(start.elapsed(), seconds(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_holds_for_those_that_wait_already_and_is_bounded() {
+        let budget = Budget::new(Limits { concurrent: 1, per_second: None });
+        let start = Instant::now();
+        let far = start + Duration::from_secs(1_000);
+        let turn = budget.turn(None, far).await.unwrap();
+        let waits = budget.turn(None, far);
+        let ends = async {
+            tokio::task::yield_now().await;
+            budget.pause(None, Duration::from_secs(u64::from(u32::MAX)));
+            drop(turn);
+        };
+        let (turn, ()) = futures::join!(waits, ends);
+        assert!(turn.is_ok());
+        assert_eq!(start.elapsed(), MAX_RETRY_AFTER);
+    }
+
+    #[test]
+    fn pauses_are_bounded_in_number() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _guard = runtime.enter();
+        let budget = Budget::new(Limits::default());
+        for account in 0..2 * MAX_PAUSES as u64 {
+            budget.pause(Some(account), Duration::from_secs(5));
+        }
+        assert_eq!(budget.pauses().len(), MAX_PAUSES);
+        assert!(budget.pause_of(Some(0)).is_some());
     }
 }

@@ -14,7 +14,6 @@ use futures::stream;
 use tokio::sync::OnceCell;
 
 use crate::evidence::Candidate;
-use crate::evidence::Content;
 use crate::evidence::ENVELOPE_MEDIA_TYPE;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
@@ -35,25 +34,18 @@ use super::limits::MAX_EVIDENCE_BYTES;
 use super::limits::MAX_MANIFEST_BYTES;
 use super::manifest::Descriptor;
 use super::manifest::Document;
-use super::manifest::Manifest;
 use super::manifest::parse_document;
 use super::manifest::parse_index;
 
-/// Artifact and configuration type of classic signatures that are attached as referrers.
-const COSIGN_SIGNATURE_TYPE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
+mod kind;
 
-/// Artifact and configuration type of classic attestations that are attached as referrers.
-const COSIGN_ATTESTATION_TYPE: &str = "application/vnd.dev.cosign.artifact.att.v1+json";
-
-/// What every Sigstore bundle's media type starts with, whatever its version.
-const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
-
-/// Artifact types that say nothing: a registry may fill them in for lack of a better one.
-const UNCLEAR_TYPES: &[&str] = &[
-    "application/vnd.oci.empty.v1+json",
-    "application/vnd.oci.image.config.v1+json",
-    "application/vnd.docker.container.image.v1+json",
-];
+use kind::BUNDLE_PREFIX;
+use kind::COSIGN_ATTESTATION_TYPE;
+use kind::COSIGN_SIGNATURE_TYPE;
+use kind::UNCLEAR_TYPES;
+use kind::is_classic;
+use kind::layer_kind;
+use kind::manifest_format;
 
 /// A place that holds manifests and blobs. Everything named by a digest is checked against it.
 pub(super) trait Store: Send + Sync {
@@ -75,13 +67,28 @@ pub(super) trait Store: Send + Sync {
 
     /// What names `digest` as its subject.
     fn referrers(&self, digest: &Digest) -> impl Future<Output = Listing> + Send;
+
+    /// Whether the fallback tag is worth asking before it is known that there is no referrers API.
+    fn expects_fallback(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// Whether there is a referrers API.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Api {
+    /// It answered that there is none.
+    Absent,
+    /// There is one.
+    Present,
+    /// It could not be asked, or its answer says neither.
+    #[default]
+    Unknown,
 }
 
 /// A list of referrers, as far as it could be had.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listing {
-    /// Whether there is a referrers API at all.
-    pub(super) supported: bool,
+    /// Whether there is a list at all.
+    pub(super) api: Api,
     /// The descriptors read.
     pub(super) descriptors: Vec<Descriptor>,
     /// Why it is not the whole list.
@@ -97,15 +104,13 @@ pub(super) async fn discover<S: Store>(store: &S, query: &EvidenceQuery) -> Evid
         manifests: Mutex::default(),
         spent: AtomicUsize::new(0),
     };
-    // Chains that do not wait for each other: a place that hangs takes down itself only.
-    let (signatures, attestations, (referrers, supported), fallback) = futures::join!(
+    // Chains that do not wait for each other: a place that hangs takes down itself only. The fallback
+    // tag alone comes after another, for which it stands in.
+    let (signatures, attestations, (referrers, fallback)) = futures::join!(
         Box::pin(finder.classic(Place::SignatureTag, "sig")),
         Box::pin(finder.attestations()),
-        Box::pin(finder.referrers()),
-        Box::pin(finder.fallback()),
+        Box::pin(finder.attached()),
     );
-    // With the API nothing need be there; what is there counts all the same.
-    let fallback = if supported { Found { problems: Vec::new(), ..fallback } } else { fallback };
     assemble(query, [signatures, attestations, referrers, fallback])
 }
 
@@ -191,14 +196,34 @@ impl<S: Store> Finder<'_, S> {
         }
     }
 
-    async fn referrers(&self) -> (Found, bool) {
+    /// The referrers, by the API and by the fallback tag. Where the API lists, the tag is not asked.
+    async fn attached(&self) -> (Found, Found) {
+        let (referrers, api, fallback) = if self.store.expects_fallback().await {
+            let ((referrers, api), fallback) =
+                futures::join!(Box::pin(self.referrers()), Box::pin(self.fallback()));
+            (referrers, api, fallback)
+        } else {
+            let (referrers, api) = Box::pin(self.referrers()).await;
+            let fallback = match api {
+                Api::Present => Found::default(),
+                Api::Absent | Api::Unknown => Box::pin(self.fallback()).await,
+            };
+            (referrers, api, fallback)
+        };
+        match api {
+            Api::Absent => (referrers, fallback),
+            // Nothing need be there; what is there counts all the same.
+            Api::Present | Api::Unknown => (referrers, Found { problems: Vec::new(), ..fallback }),
+        }
+    }
+
+    async fn referrers(&self) -> (Found, Api) {
         let place = Place::Referrers;
-        let Listing { supported, descriptors, problem } =
-            self.store.referrers(&self.query.digest).await;
+        let Listing { api, descriptors, problem } = self.store.referrers(&self.query.digest).await;
         let mut found = self.listed(place, descriptors).await;
         let failure = problem.map(|error| error.failure(Subject::Evidence));
         found.problems.extend(failure.map(|failure| Problem { place, failure }));
-        (found, supported)
+        (found, api)
     }
 
     async fn fallback(&self) -> Found {
@@ -400,71 +425,4 @@ fn single(candidate: Candidate) -> Found {
 fn failed(place: Place, manifest: &Digest, format: Format, failure: Failure) -> Candidate {
     let (manifest, layer) = (manifest.clone(), manifest.clone());
     Candidate { place, manifest, layer, format, content: Err(failure) }
-}
-
-/// What a layer holds, by its media type.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum LayerKind {
-    Bundle,
-    Envelope,
-    SimpleSigning,
-}
-
-impl LayerKind {
-    const fn format(self) -> Format {
-        match self {
-            Self::Bundle => Format::Bundle,
-            Self::Envelope | Self::SimpleSigning => Format::Legacy,
-        }
-    }
-
-    /// Whether it belongs there: of the tags, each is for one kind of payload.
-    const fn fits(self, place: Place) -> bool {
-        match self {
-            Self::Bundle => true,
-            Self::Envelope => !matches!(place, Place::SignatureTag),
-            Self::SimpleSigning => !matches!(place, Place::AttestationTag),
-        }
-    }
-
-    fn content(self, bytes: Bytes, layer: &Descriptor) -> Content {
-        let annotations = || layer.annotations.clone();
-        match self {
-            Self::Bundle => Content::Bundle(bytes),
-            Self::Envelope => Content::Envelope { envelope: bytes, annotations: annotations() },
-            Self::SimpleSigning => {
-                Content::SimpleSigning { payload: bytes, annotations: annotations() }
-            }
-        }
-    }
-}
-
-const fn is_classic(place: Place) -> bool {
-    matches!(place, Place::AttestationTag | Place::SignatureTag)
-}
-
-/// What a manifest holds; `None` when it is no signature.
-fn manifest_format(manifest: &Manifest, classic: bool) -> Option<Format> {
-    let Manifest { artifact_type, config_media_type, layers, .. } = manifest;
-    let types = [artifact_type.as_deref(), config_media_type.as_deref()];
-    if types.iter().flatten().any(|text| text.starts_with(BUNDLE_PREFIX)) {
-        return Some(Format::Bundle);
-    }
-    let cosign = [Some(COSIGN_SIGNATURE_TYPE), Some(COSIGN_ATTESTATION_TYPE)];
-    if classic || types.iter().any(|text| cosign.contains(text)) {
-        return Some(Format::Legacy);
-    }
-    layers.iter().find_map(|layer| layer_format(&layer.media_type))
-}
-
-fn layer_format(media_type: &str) -> Option<Format> {
-    layer_kind(media_type).map(LayerKind::format)
-}
-
-fn layer_kind(media_type: &str) -> Option<LayerKind> {
-    match media_type {
-        ENVELOPE_MEDIA_TYPE => Some(LayerKind::Envelope),
-        SIMPLE_SIGNING_MEDIA_TYPE => Some(LayerKind::SimpleSigning),
-        _ => media_type.starts_with(BUNDLE_PREFIX).then_some(LayerKind::Bundle),
-    }
 }

@@ -60,6 +60,18 @@ pub enum RegistryError {
         /// The address.
         what: String,
     },
+    /// The server has not answered lately, and is left alone for a while.
+    #[error("{what} is not asked: {problem}; no answer for {} s{}", silent.as_secs(), Again(*again))]
+    NotAsked {
+        /// The address.
+        what: String,
+        /// What went wrong last.
+        problem: String,
+        /// For how long the server has not answered.
+        silent: Duration,
+        /// When it is asked again; `None` where a request is on its way to find out.
+        again: Option<Duration>,
+    },
     /// No turn within the time: our own settings limit the requests to this server.
     #[error("{what} found no turn in time: the registry's settings allow {budget}")]
     OverBudget {
@@ -143,7 +155,9 @@ impl RegistryError {
             Self::RateLimited { .. } => Reason::RegistryRateLimited,
             Self::TimedOut { .. } => Reason::DeadlineExceeded,
             Self::Credentials { .. } | Self::Unauthorised { .. } => Reason::RegistryUnauthorised,
-            Self::Unreachable { .. } | Self::Unsupported { .. } => Reason::RegistryUnreachable,
+            Self::NotAsked { .. } | Self::Unreachable { .. } | Self::Unsupported { .. } => {
+                Reason::RegistryUnreachable
+            }
         }
     }
 
@@ -162,6 +176,7 @@ impl RegistryError {
             | Self::Credentials { .. }
             | Self::Malformed { .. }
             | Self::NoMemory { .. }
+            | Self::NotAsked { .. }
             | Self::OverBudget { .. }
             | Self::RateLimited { .. }
             | Self::TimedOut { .. }
@@ -194,6 +209,18 @@ impl fmt::Display for Wait {
         match self.0 {
             Some(wait) => write!(f, "; it asks to retry after {} s", wait.as_secs()),
             None => Ok(()),
+        }
+    }
+}
+
+struct Again(Option<Duration>);
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            // Rounded up: it is not asked before.
+            Some(again) => write!(f, ", asked again in {} s", again.as_secs_f64().ceil()),
+            None => f.write_str(", being asked again now"),
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::verdict::Failure;
 use crate::verdict::Reason;
 use crate::verdict::printable;
 
+use super::discover::Api;
 use super::discover::Listing;
 use super::discover::Store;
 use super::discover::discover;
@@ -219,7 +220,7 @@ impl Store for Layout {
     /// Every entry whose manifest names `digest` as its subject. An entry that cannot be read may
     /// be one of them: that is a problem, not silence.
     async fn referrers(&self, digest: &Digest) -> Listing {
-        let mut listing = Listing { supported: true, ..Listing::default() };
+        let mut listing = Listing { api: Api::Present, ..Listing::default() };
         for entry in &self.entries {
             match self.subject_of(entry) {
                 Ok(Some((subject, artifact_type))) if subject == *digest => {
@@ -230,6 +231,11 @@ impl Store for Layout {
             }
         }
         listing
+    }
+
+    /// Always: looking costs nothing, and the tag may list what the folder's index does not.
+    async fn expects_fallback(&self) -> bool {
+        true
     }
 }
 

@@ -61,6 +61,37 @@ pub const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Longest `Retry-After` obeyed. The API server gives webhooks at most 30 seconds.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
+/// Accounts whose pause at one registry is remembered at a time. A cluster has some ten at its
+/// largest; one that is forgotten costs a request that is refused again.
+pub const MAX_PAUSES: usize = 64;
+
+/// Connections in a row that fail before a server is left alone: more than the tries of one request,
+/// so that a name that is mistyped once does not count as an outage.
+pub const UNREACHED: u32 = 5;
+
+/// Requests in a row that a server fails to answer before it is left alone: three requests with all
+/// their tries. A restart behind a balancer fails fewer.
+pub const UNANSWERED: u32 = 9;
+
+/// From how many repositories those must come. One may be broken alone.
+pub const MIN_SUSPECTS: usize = 2;
+
+/// Most repositories that are known to have failed in one row. Each takes eight bytes; a server that
+/// has failed so many without one answer serves nobody.
+pub const MAX_SUSPECTS: usize = 256;
+
+/// How long a server must have said nothing for it to count. As long as connecting may take: a
+/// manifest is looked up in a twentieth, and whoever waits less has not found out.
+pub const SILENCE: Duration = CONNECT_TIMEOUT;
+
+/// How long a server is left alone first; it doubles each time it still does not answer. Short, as
+/// most outages are over by then.
+pub const FIRST_REST: Duration = Duration::from_secs(1);
+
+/// Longest time that a server is left alone: so long after its return it is in use again, and a
+/// thousand clusters send it some thirty requests a second meanwhile.
+pub const MAX_REST: Duration = Duration::from_secs(30);
+
 /// Time for one request with its answer where the settings give none. Half of the ten seconds
 /// that an admission request has by default, so that one retry fits.
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,6 +123,10 @@ pub const WINDOW_BYTES: u32 = 256 << 10;
 
 /// Registries whose request budgets are remembered at a time; a cluster uses some ten.
 pub const MAX_REGISTRIES: u64 = 1_024;
+
+/// How long it is remembered that a repository has no list of referrers. Registries learn it with an
+/// upgrade, after which clients stop writing the tag that stands in for it.
+pub const LACK_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// Tokens kept: one a repository and credential in use. Each takes a few KiB.
 pub const MAX_TOKENS: u64 = 4_096;

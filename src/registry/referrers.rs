@@ -1,15 +1,15 @@
 //! The referrers API: pages, each pointing at the next (distribution specification, "Listing
 //! Referrers").
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use reqwest::header;
 use reqwest::header::HeaderMap;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::image::Digest;
 
-use super::Session;
+use super::discover::Api;
 use super::discover::Listing;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
@@ -20,6 +20,7 @@ use super::limits::MAX_REFERRERS_PAGES;
 use super::manifest::Descriptor;
 use super::manifest::INDEX_MEDIA_TYPE;
 use super::manifest::parse_index;
+use super::session::Session;
 use super::transport::header_text;
 
 /// Statuses by which registries say that they do not know the API: 404 by the specification, the
@@ -35,7 +36,11 @@ pub(super) async fn list(session: &Session, digest: &Digest) -> Listing {
         let time = session.deadline.saturating_duration_since(Instant::now()) / left.max(1);
         let until = if left == 1 { session.deadline } else { Instant::now() + time };
         left = left.saturating_sub(1);
-        listing = pages(session, endpoint, digest, until).await;
+        listing = if session.has_no_list(endpoint).await {
+            Listing { api: Api::Absent, ..Listing::default() }
+        } else {
+            pages(session, endpoint, digest, until).await
+        };
         if listing.problem.is_none() && !listing.descriptors.is_empty() {
             break;
         }
@@ -44,7 +49,7 @@ pub(super) async fn list(session: &Session, digest: &Digest) -> Listing {
 }
 
 async fn pages(session: &Session, endpoint: &Endpoint, digest: &Digest, until: Instant) -> Listing {
-    let mut listing = Listing { supported: true, ..Listing::default() };
+    let mut listing = Listing::default();
     let mut url = endpoint.url("referrers", &digest.to_string());
     let mut seen = BTreeSet::new();
     loop {
@@ -53,7 +58,8 @@ async fn pages(session: &Session, endpoint: &Endpoint, digest: &Digest, until: I
         let (index, next) = match step {
             Ok(found) => found,
             Err(error) if first && is_unknown(&error) => {
-                listing.supported = false;
+                session.note_no_list(endpoint).await;
+                listing.api = Api::Absent;
                 return listing;
             }
             Err(error) => {
@@ -61,6 +67,10 @@ async fn pages(session: &Session, endpoint: &Endpoint, digest: &Digest, until: I
                 return listing;
             }
         };
+        if first {
+            session.note_list(endpoint).await;
+            listing.api = Api::Present;
+        }
         seen.insert(url.to_string());
         let room = MAX_DESCRIPTORS - listing.descriptors.len();
         let over = index.manifests.len() > room || index.surplus > 0;
@@ -115,6 +125,7 @@ fn is_unknown(error: &RegistryError) -> bool {
         | RegistryError::ForbiddenAddress { .. }
         | RegistryError::Malformed { .. }
         | RegistryError::NoMemory { .. }
+        | RegistryError::NotAsked { .. }
         | RegistryError::OverBudget { .. }
         | RegistryError::RateLimited { .. }
         | RegistryError::TimedOut { .. }

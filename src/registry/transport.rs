@@ -6,11 +6,11 @@ use std::error::Error as StdError;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Instant;
 
 use bytes::Bytes;
 use bytes::BytesMut;
 use reqwest::Method;
+use reqwest::RequestBuilder;
 use reqwest::Response;
 use reqwest::StatusCode;
 use reqwest::header;
@@ -18,13 +18,21 @@ use reqwest::header::HeaderMap;
 use reqwest::header::HeaderName;
 use reqwest::header::HeaderValue;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::metrics::RequestOutcome;
+use crate::verdict::printable;
 
 use super::address::ForbiddenAddress;
+use super::breaker::Breaker;
+use super::breaker::Pass;
+use super::breaker::Refusal;
+use super::breaker::Silence;
+use super::budget::Account;
 use super::budget::Budget;
 use super::budget::Limits;
+use super::budget::NoTurn;
 use super::clients::Clients;
 use super::endpoint::Endpoint;
 use super::endpoint::authority;
@@ -38,11 +46,14 @@ use super::limits::MAX_REGISTRIES;
 use super::limits::MAX_RETRY_AFTER;
 use super::limits::MAX_TRIES;
 use super::limits::RETRY_PAUSE;
+use super::limits::SILENCE;
 
 /// What to send, and how much of the answer to take.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) url: Url,
+    /// Whose request it is.
+    pub(super) account: Account,
     pub(super) accept: &'static str,
     /// Sent to this server only, never after a redirect elsewhere.
     pub(super) authorization: Option<HeaderValue>,
@@ -52,6 +63,14 @@ pub(super) struct Call {
     pub(super) cap: usize,
     /// Whether redirects are followed.
     pub(super) follow: bool,
+}
+
+impl Call {
+    /// A GET without credentials, for nothing yet.
+    pub(super) const fn to(url: Url) -> Self {
+        let (account, authorization, form) = (None, None, None);
+        Self { url, account, accept: "*/*", authorization, form, cap: 0, follow: true }
+    }
 }
 
 /// A complete answer.
@@ -65,6 +84,9 @@ pub(super) struct Answer {
 /// Sends requests; shared by all callers.
 #[derive(Debug)]
 pub(super) struct Transport {
+    /// By the registry that leads there, and the server.
+    breakers: moka::future::Cache<(String, String), Arc<Breaker>>,
+    /// By server.
     budgets: moka::future::Cache<String, Arc<Budget>>,
     /// By authority, where the settings say something.
     limits: HashMap<String, Limits>,
@@ -78,8 +100,9 @@ impl Transport {
         limits: HashMap<String, Limits>,
         memory: Arc<Semaphore>,
     ) -> Self {
+        let breakers = moka::future::Cache::new(MAX_REGISTRIES);
         let budgets = moka::future::Cache::new(MAX_REGISTRIES);
-        Self { budgets, limits, memory, request_timeout }
+        Self { breakers, budgets, limits, memory, request_timeout }
     }
 
     pub(super) const fn request_timeout(&self) -> Duration {
@@ -101,10 +124,15 @@ impl Transport {
         let mut attempt = 1;
         loop {
             let outcome = self.send_once(endpoint, call, deadline).await;
-            endpoint.count(outcome_of(call, &outcome));
+            if let Some(outcome) = outcome_of(call, &outcome) {
+                endpoint.count(outcome);
+            }
             let (error, pause) = match outcome.and_then(|answer| judge(&call.url, answer)) {
                 Ok(Judged::Final(answer)) => return Ok(answer),
                 Ok(Judged::Again(error, pause)) => (error, pause),
+                Err(RegistryError::RateLimited { what, retry_after }) => {
+                    (RegistryError::RateLimited { what, retry_after }, retry_after)
+                }
                 Err(
                     error @ (RegistryError::NoMemory { .. }
                     | RegistryError::OverBudget { .. }
@@ -135,7 +163,7 @@ impl Transport {
         }
         let until = deadline.min(now + self.request_timeout);
         let follow = Box::pin(self.follow(endpoint, call, until));
-        match tokio::time::timeout_at(until.into(), follow).await {
+        match tokio::time::timeout_at(until, follow).await {
             Ok(outcome) => outcome,
             Err(_) => Err(RegistryError::TimedOut { what: shown(&call.url) }),
         }
@@ -172,13 +200,11 @@ impl Transport {
         until: Instant,
     ) -> Result<Answer, RegistryError> {
         let client = client_for(endpoint, call, url)?;
-        let server = authority(url);
-        let limits = self.limits.get(&server).copied().unwrap_or_default();
-        let budget = self.budgets.get_with(server, async { Arc::new(Budget::new(limits)) }).await;
-        let _turn = budget.turn(until).await.map_err(|spent| RegistryError::OverBudget {
-            what: shown(url),
-            budget: spent.to_string(),
-        })?;
+        let (breaker, budget) = self.server(endpoint, url).await;
+        breaker.look(&endpoint.path).map_err(|refusal| not_asked(url, refusal))?;
+        let turn = budget.turn(call.account, until).await;
+        let _turn = turn.map_err(|why| no_turn(url, why))?;
+        let pass = breaker.pass(&endpoint.path).map_err(|refusal| not_asked(url, refusal))?;
         let method = if call.form.is_some() { Method::POST } else { Method::GET };
         let mut request = client
             .request(method, url.clone())
@@ -193,9 +219,61 @@ impl Transport {
                 .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.clone());
         }
-        let response =
-            request.send().await.map_err(|error| connect_error(&call.url, url, error))?;
+        let response = self.answer(request, pass, call, url, until).await?;
+        if response.status() == StatusCode::TOO_MANY_REQUESTS
+            && let Some(time) = retry_after(response.headers())
+        {
+            budget.pause(call.account, time);
+        }
         read(response, url, call.cap, &self.memory).await
+    }
+
+    async fn server(&self, endpoint: &Endpoint, url: &Url) -> (Arc<Breaker>, Arc<Budget>) {
+        let server = url.origin().ascii_serialization();
+        let limits = self.limits.get(&authority(url)).copied().unwrap_or_default();
+        let key = (endpoint.registry.clone(), server.clone());
+        let breaker = self.breakers.get_with(key, async { Arc::default() }).await;
+        let budget = self.budgets.get_with(server, async { Arc::new(Budget::new(limits)) }).await;
+        (breaker, budget)
+    }
+
+    /// Sends, and waits for the head of the answer. Whether one comes is what the breaker hears of.
+    async fn answer(
+        &self,
+        request: RequestBuilder,
+        pass: Pass<'_>,
+        call: &Call,
+        url: &Url,
+        until: Instant,
+    ) -> Result<Response, RegistryError> {
+        let sent = Instant::now();
+        match tokio::time::timeout_at(until, request.send()).await {
+            Ok(Ok(response)) => {
+                let status = response.status();
+                if is_failure(status) {
+                    pass.failed(Silence::Unanswered, &format!("status {}", status.as_u16()));
+                } else {
+                    pass.answered();
+                }
+                Ok(response)
+            }
+            Ok(Err(error)) => {
+                let silence =
+                    if error.is_connect() { Silence::Unreached } else { Silence::Unanswered };
+                let error = connect_error(&call.url, url, error);
+                if let RegistryError::Unreachable { problem, .. } = &error {
+                    pass.failed(silence, problem);
+                }
+                Err(error)
+            }
+            Err(_) => {
+                // Who waits less has not found out, and says nothing about the server.
+                if sent.elapsed() >= SILENCE.min(self.request_timeout) {
+                    pass.failed(Silence::Unanswered, "it was not answered in time");
+                }
+                Err(RegistryError::TimedOut { what: shown(url) })
+            }
+        }
     }
 }
 
@@ -219,9 +297,9 @@ fn client_for<'a>(
     Ok(client)
 }
 
-/// How a request ended, for the metrics.
-fn outcome_of(call: &Call, outcome: &Result<Answer, RegistryError>) -> RequestOutcome {
-    match outcome {
+/// How a request ended, for the metrics; `None` where none was sent.
+fn outcome_of(call: &Call, outcome: &Result<Answer, RegistryError>) -> Option<RequestOutcome> {
+    Some(match outcome {
         Ok(answer) => match answer.status {
             status if status.is_success() => RequestOutcome::Ok,
             StatusCode::NOT_FOUND => RequestOutcome::Absent,
@@ -232,9 +310,10 @@ fn outcome_of(call: &Call, outcome: &Result<Answer, RegistryError>) -> RequestOu
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RequestOutcome::Refused,
             _ => RequestOutcome::Error,
         },
+        Err(RegistryError::NotAsked { .. } | RegistryError::RateLimited { .. }) => return None,
         Err(RegistryError::TimedOut { .. }) => RequestOutcome::Timeout,
         Err(_) => RequestOutcome::Error,
-    }
+    })
 }
 
 /// Reads the answer, no further than `cap`, whatever length it announces.
@@ -297,12 +376,16 @@ fn judge(url: &Url, answer: Answer) -> Result<Judged, RegistryError> {
         let error = RegistryError::RateLimited { what, retry_after: pause };
         return Ok(Judged::Again(error, pause));
     }
-    // 501 says that the request is not known; asking again does not help.
-    if answer.status.is_server_error() && answer.status != StatusCode::NOT_IMPLEMENTED {
+    if is_failure(answer.status) {
         let problem = format!("status {}", answer.status.as_u16());
         return Ok(Judged::Again(RegistryError::Unreachable { what, problem }, pause));
     }
     Ok(Judged::Final(answer))
+}
+
+/// Whether a status says that the server failed. 501 does not: it says that the request is not known.
+fn is_failure(status: StatusCode) -> bool {
+    status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }
 
 /// `Retry-After` in seconds (RFC 9110, 10.2.3). A date is treated as none: it would need a clock
@@ -361,6 +444,19 @@ fn connect_error(asked: &Url, url: &Url, error: reqwest::Error) -> RegistryError
 
 fn forbidden(asked: &Url, refused: &ForbiddenAddress) -> RegistryError {
     RegistryError::ForbiddenAddress { what: shown(asked), address: refused.to_string() }
+}
+
+fn no_turn(url: &Url, why: NoTurn) -> RegistryError {
+    let what = shown(url);
+    match why {
+        NoTurn::Paused(left) => RegistryError::RateLimited { what, retry_after: Some(left) },
+        NoTurn::Spent(spent) => RegistryError::OverBudget { what, budget: spent.to_string() },
+    }
+}
+
+fn not_asked(url: &Url, refusal: Refusal) -> RegistryError {
+    let Refusal { silent, problem, again } = refusal;
+    RegistryError::NotAsked { what: shown(url), problem: printable(&problem), silent, again }
 }
 
 fn unreachable_at(url: &Url, problem: &str) -> RegistryError {

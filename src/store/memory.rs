@@ -40,6 +40,9 @@ const UNIT: usize = 1 << 10;
 /// is kept: more is not kept in the first place.
 const IN_USE: u64 = 2;
 
+/// How long evidence from another tier waits for room.
+const ROOM_TIME: Duration = Duration::from_secs(2);
+
 /// Most tags whose digests are remembered, at some 400 bytes each.
 const MAX_TAGS: u64 = 10_000;
 
@@ -58,7 +61,6 @@ pub(super) struct Entry {
     /// Before this, in milliseconds since the epoch, the registry is not asked again in the
     /// background.
     not_before: AtomicI64,
-    _held: Option<OwnedSemaphorePermit>,
 }
 
 impl Entry {
@@ -123,7 +125,7 @@ impl Memory {
         self.evidence.get(key).await
     }
 
-    /// Keeps evidence, in bytes of its own; gives it back as it was where there is no room.
+    /// Keeps what a registry gave, in bytes of its own; gives it back as it was where there is no room.
     pub(super) async fn keep(
         &self,
         key: Key,
@@ -134,20 +136,43 @@ impl Memory {
         let stale = evidence.kept.as_ref().and_then(|kept| kept.stale.clone());
         let evidence = Evidence { kept: Some(Kept { fetched, stale }), ..evidence };
         let weight = weight(&evidence);
-        let permits = u32::try_from(weight.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let held = Arc::clone(&self.held).try_acquire_many_owned(permits);
-        let (true, Ok(held)) = (weight <= MAX_ENTRY_BYTES, held) else {
+        let room = Arc::clone(&self.held).try_acquire_many_owned(permits(weight));
+        let (true, Ok(room)) = (weight <= MAX_ENTRY_BYTES, room) else {
             // What was kept before is older than this: it must not be found again.
             self.evidence.invalidate(&key).await;
             return Arc::new(evidence);
         };
-        let evidence = Arc::new(detached(evidence));
-        let entry = Entry {
-            evidence: Arc::clone(&evidence),
-            fetched,
-            not_before: AtomicI64::new(not_before.as_millisecond()),
-            _held: Some(held),
-        };
+        self.insert(key, held(evidence, room), fetched, not_before).await
+    }
+
+    /// Takes in what another tier gave; `None` where no room comes free in time.
+    pub(super) async fn adopt(
+        &self,
+        key: Key,
+        evidence: Evidence,
+        fetched: Timestamp,
+        not_before: Timestamp,
+    ) -> Option<Arc<Evidence>> {
+        let weight = weight(&evidence);
+        let room = Arc::clone(&self.held).acquire_many_owned(permits(weight));
+        let room = tokio::time::timeout(ROOM_TIME, room).await.ok()?.ok()?;
+        let evidence = held(evidence, room);
+        if weight > MAX_ENTRY_BYTES {
+            return Some(Arc::new(evidence));
+        }
+        Some(self.insert(key, evidence, fetched, not_before).await)
+    }
+
+    async fn insert(
+        &self,
+        key: Key,
+        evidence: Evidence,
+        fetched: Timestamp,
+        not_before: Timestamp,
+    ) -> Arc<Evidence> {
+        let evidence = Arc::new(evidence);
+        let not_before = AtomicI64::new(not_before.as_millisecond());
+        let entry = Entry { evidence: Arc::clone(&evidence), fetched, not_before };
         self.evidence.insert(key, Arc::new(entry)).await;
         evidence
     }
@@ -201,19 +226,40 @@ pub(super) fn weight(evidence: &Evidence) -> usize {
     evidence.candidates.iter().map(of_candidate).sum()
 }
 
+fn permits(weight: usize) -> u32 {
+    u32::try_from(weight.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
+/// Bytes that count as held until the last who uses them is done.
+struct Held {
+    bytes: Box<[u8]>,
+    _room: Arc<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// The same in bytes of its own, so that what was read from a registry is let go.
-fn detached(evidence: Evidence) -> Evidence {
-    let detach = |candidate: Candidate| Candidate {
+fn held(evidence: Evidence, room: OwnedSemaphorePermit) -> Evidence {
+    let room = Arc::new(room);
+    let hold = |bytes: &Bytes| {
+        let (bytes, room) = (Box::from(bytes.as_ref()), Arc::clone(&room));
+        Bytes::from_owner(Held { bytes, _room: room })
+    };
+    let each = |candidate: Candidate| Candidate {
         content: candidate.content.map(|content| match content {
-            Content::Bundle(bytes) => Content::Bundle(Bytes::copy_from_slice(&bytes)),
+            Content::Bundle(bytes) => Content::Bundle(hold(&bytes)),
             Content::Envelope { envelope, annotations } => {
-                Content::Envelope { envelope: Bytes::copy_from_slice(&envelope), annotations }
+                Content::Envelope { envelope: hold(&envelope), annotations }
             }
             Content::SimpleSigning { payload, annotations } => {
-                Content::SimpleSigning { payload: Bytes::copy_from_slice(&payload), annotations }
+                Content::SimpleSigning { payload: hold(&payload), annotations }
             }
         }),
         ..candidate
     };
-    Evidence { candidates: evidence.candidates.into_iter().map(detach).collect(), ..evidence }
+    Evidence { candidates: evidence.candidates.into_iter().map(each).collect(), ..evidence }
 }

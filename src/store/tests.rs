@@ -43,7 +43,12 @@ impl Source {
     }
 
     fn store(&self, settings: Settings) -> Stored<Self> {
-        Stored::new(self.clone(), settings, Clock::starting_at(Timestamp::UNIX_EPOCH))
+        Stored::new(
+            self.clone(),
+            settings,
+            Tiers::default(),
+            Clock::starting_at(Timestamp::UNIX_EPOCH),
+        )
     }
 }
 

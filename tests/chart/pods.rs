@@ -149,6 +149,14 @@ fn values_reach_the_pod() {
         "--registries=/etc/tegata/config/registries.yaml",
         "--trusted-root=/etc/tegata/config/trusted_root.json",
         "--tuf-refresh=600s",
+        "--cache-memory=64Mi",
+        "--cache-refresh=300s",
+        "--cache-max-age=604800s",
+        "--cache-dir=/var/cache/tegata",
+        "--cache-disk=2Gi",
+        "--shared-store=rediss://valkey.example:6380/0",
+        "--shared-store-prefix=fleet",
+        "--shared-store-password-file=/etc/tegata/shared/password",
     ] {
         assert!(args.contains(&wanted), "{wanted}: {args:?}");
     }

@@ -111,6 +111,7 @@ pub const ALL: &[Scenario] = scenarios![
     false policies::say_that_they_are_ready,
     false policies::say_what_they_lack_until_it_comes,
     false faults::a_registry_that_is_down_admits_nothing_new,
+    false faults::a_registry_that_is_down_stops_nothing_that_was_verified,
     false faults::without_tegata_nothing_is_admitted,
     false faults::rotation_and_a_lost_replica_lose_no_request,
     false faults::the_api_server_restarts,

@@ -20,9 +20,6 @@ use crate::support::problem;
 use crate::support::soon;
 use crate::support::within;
 
-/// A list of no referrers.
-const EMPTY: &str = r#"{"schemaVersion": 2, "manifests": []}"#;
-
 #[tokio::test]
 async fn nothing_attached_is_no_problem() {
     let fixture = Fixture::new().await;
@@ -78,7 +75,7 @@ async fn the_fallback_tag_serves_registries_without_the_api() {
     let evidence = fixture.fetch().await;
     assert_eq!(evidence.candidates[0].place, Place::FallbackTag);
     assert!(evidence.candidates[0].content.is_ok());
-    // With the API on, the same manifest is listed twice, and read and reported once.
+    // With the API on, the tag is not asked for.
     fixture.registry.set_referrers_api(true);
     let before = fixture.registry.count(&digest.to_string().replace(':', "%3A"))
         + fixture.registry.count(&digest.to_string());
@@ -128,7 +125,7 @@ async fn other_artifacts_are_left_alone() {
     }
     let evidence = fixture.fetch().await;
     assert_eq!((evidence.candidates.len(), evidence.problems.len()), (0, 0));
-    assert_eq!(fixture.registry.log().len(), 3, "three places, and no manifest");
+    assert_eq!(fixture.registry.log().len(), 2, "two places, and no manifest");
 }
 
 #[tokio::test]
@@ -289,11 +286,12 @@ async fn a_fallback_tag_with_too_much_loses_nothing_else() {
     let evidence = fixture.fetch().await;
     assert!(evidence.candidates[0].content.is_ok());
     assert_eq!(problem(&evidence, Place::FallbackTag), Some(Reason::EvidenceTooLarge));
-    // With the API on, the list that is too long is no problem, and what it names still counts.
+    // Where the list fails, the tag that is too long is no problem, and what it names still counts.
     fixture.registry.set_referrers_api(true);
-    fixture.registry.fault("/referrers/", Fault::AnswerFrom(1, EMPTY.into()));
+    fixture.registry.fault("/referrers/", Fault::AnswerFrom(1, "nonsense".into()));
     let evidence = fixture.fetch().await;
     assert_eq!(problem(&evidence, Place::FallbackTag), None);
+    assert_eq!(problem(&evidence, Place::Referrers), Some(Reason::EvidenceMalformed));
     assert_eq!(evidence.candidates[0].place, Place::FallbackTag);
     assert!(evidence.candidates[0].content.is_ok());
 }

@@ -25,6 +25,7 @@ use tegata::registry::Keychain;
 use tegata::store::Clock;
 use tegata::store::Settings;
 use tegata::store::Stored;
+use tegata::store::Tiers;
 use tegata::verdict::Failure;
 use tegata::verdict::Reason;
 use tegata::verdict::Verdict;
@@ -229,7 +230,7 @@ async fn kept_evidence_is_for_those_who_could_have_asked() {
     world.put_login("team-b", "copy", "secret");
     world.put_login("team-c", "regcred", "wrong");
     let clock = Clock::starting_at("2026-03-01T12:00:00Z".parse().unwrap());
-    let stored = Stored::new(world.registry(), Settings::default(), clock);
+    let stored = Stored::new(world.registry(), Settings::default(), Tiers::default(), clock);
     let query = world.fixture.query();
     let fetch = async |namespace: &str, secrets: &[&str], own| {
         stored.fetch_for(&tenant(namespace, secrets), own, &query, soon()).await

@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 use tegata::image::Digest;
+use tokio::sync::watch;
 
 #[path = "fake_registry/serve.rs"]
 mod serve;
@@ -120,7 +121,12 @@ impl Drop for Stop {
 impl FakeRegistry {
     /// Starts over plain HTTP.
     pub async fn start() -> io::Result<Self> {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// Starts over plain HTTP, at a loopback address.
+    pub async fn start_at(address: SocketAddr) -> io::Result<Self> {
+        let listener = tokio::net::TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let state = Contents::new(address, false);
         let router = router(state.clone());
@@ -189,6 +195,34 @@ impl FakeRegistry {
     /// Misbehaves for every path with query that contains `path`.
     pub fn fault(&self, path: &str, fault: Fault) {
         self.contents().faults.push((path.to_owned(), fault, 0));
+    }
+
+    /// Holds back the answers from now on, until they are let go with [`Self::release`].
+    pub fn hold(&self) {
+        self.contents().gate = Some(watch::Sender::new(0));
+    }
+
+    /// The paths of the requests that are held, in order of the paths, as soon as there are `count`.
+    pub async fn held(&self, count: usize) -> Vec<String> {
+        loop {
+            let arrives = self.contents().arrivals.clone();
+            let mut arrives = arrives.subscribe();
+            let mut held = self.contents().held.clone();
+            if held.len() >= count {
+                held.sort();
+                return held;
+            }
+            let _ = arrives.changed().await;
+        }
+    }
+
+    /// Answers the requests that are held; those that come later are held again.
+    pub fn release(&self) {
+        let mut contents = self.contents();
+        contents.held.clear();
+        if let Some(gate) = &contents.gate {
+            gate.send_modify(|wave| *wave += 1);
+        }
     }
 
     /// Forgets all faults.

@@ -61,6 +61,11 @@ labels:
 {{- if or .Values.registries .Values.trustedRoot }}yes{{ end -}}
 {{- end -}}
 
+{{/* The Secret with the password of the shared store, where there are both. */}}
+{{- define "tegata.sharedSecret" -}}
+{{- if .Values.cache.shared.url }}{{ .Values.cache.shared.secret }}{{ end -}}
+{{- end -}}
+
 {{/* What a restricted namespace demands of a pod, and of a container. */}}
 {{- define "tegata.podSecurity" -}}
 runAsNonRoot: true

@@ -1,8 +1,8 @@
 //! What is remembered of a credential at a server.
 use std::time::Duration;
-use std::time::Instant;
 
 use moka::future::Cache;
+use tokio::time::Instant;
 
 use super::Key;
 use crate::registry::error::RegistryError;
@@ -19,28 +19,56 @@ pub(super) enum Standing {
     Refused(RegistryError),
 }
 
-/// How each credential fared where it was last shown.
-pub(super) fn standings() -> Cache<Key, Standing> {
-    Cache::builder().max_capacity(MAX_TOKENS).expire_after(StandingExpiry).build()
+impl Standing {
+    const fn life(&self) -> Duration {
+        match self {
+            Self::Accepted => ACCEPTANCE_LIFE,
+            Self::Refused(_) => REFUSAL_LIFE,
+        }
+    }
 }
 
+/// How each credential fared where it was last shown, and when.
+#[derive(Debug)]
+pub(super) struct Standings(Cache<Key, (Standing, Instant)>);
+
+impl Standings {
+    pub(super) fn new() -> Self {
+        Self(Cache::builder().max_capacity(MAX_TOKENS).expire_after(StandingExpiry).build())
+    }
+
+    /// What is still known.
+    pub(super) async fn get(&self, key: &Key) -> Option<Standing> {
+        let (standing, since) = self.0.get(key).await?;
+        (since.elapsed() < standing.life()).then_some(standing)
+    }
+
+    /// Remembers how it fared just now.
+    pub(super) async fn insert(&self, key: Key, standing: Standing) {
+        self.0.insert(key, (standing, Instant::now())).await;
+    }
+}
+
+/// Takes them out of memory: they hold credentials.
 struct StandingExpiry;
 
-impl moka::Expiry<Key, Standing> for StandingExpiry {
-    fn expire_after_create(&self, _: &Key, standing: &Standing, _: Instant) -> Option<Duration> {
-        Some(match standing {
-            Standing::Accepted => ACCEPTANCE_LIFE,
-            Standing::Refused(_) => REFUSAL_LIFE,
-        })
+impl moka::Expiry<Key, (Standing, Instant)> for StandingExpiry {
+    fn expire_after_create(
+        &self,
+        _: &Key,
+        (standing, _): &(Standing, Instant),
+        _: std::time::Instant,
+    ) -> Option<Duration> {
+        Some(standing.life())
     }
 
     fn expire_after_update(
         &self,
         key: &Key,
-        standing: &Standing,
-        now: Instant,
+        value: &(Standing, Instant),
+        now: std::time::Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        self.expire_after_create(key, standing, now)
+        self.expire_after_create(key, value, now)
     }
 }

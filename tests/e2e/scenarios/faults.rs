@@ -52,6 +52,32 @@ pub async fn a_registry_that_is_down_admits_nothing_new(world: &mut World) -> Re
     admitted(world, NAMESPACE, &image.tagged, SOON).await
 }
 
+/// The same registry, and an image that was verified before it went: it is admitted by digest and by
+/// tag, by every replica that has seen it, and what is refused stays out.
+pub async fn a_registry_that_is_down_stops_nothing_that_was_verified(
+    world: &mut World,
+) -> Result<()> {
+    prepare(world).await?;
+    let image = world.registries.push(PLAIN, "faults/known").await?;
+    world.sigstore.sign_keyless(&image.pinned, &RELEASE).await?;
+    let unsigned = world.registries.push(PLAIN, "faults/known-unsigned").await?;
+    // API servers keep their connections: each replica is asked for some of these.
+    for _ in 0..20 {
+        admitted(world, NAMESPACE, &image.tagged, SOON).await?;
+        admitted(world, NAMESPACE, &image.pinned, SOON).await?;
+    }
+    world.registries.stop(PLAIN).await?;
+    // Longer than anything is believed without asking.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    for _ in 0..3 {
+        admitted(world, NAMESPACE, &image.tagged, SOON).await?;
+        admitted(world, NAMESPACE, &image.pinned, SOON).await?;
+    }
+    refused(world, NAMESPACE, &unsigned.tagged, SOON, &["[registry-unreachable]"]).await?;
+    world.registries.start_again(PLAIN).await?;
+    refused(world, NAMESPACE, &unsigned.tagged, SOON, &["[signature-absent]"]).await
+}
+
 /// Without a replica nothing is admitted that Tegata would check, what it does not check is, and
 /// its own pods come back.
 pub async fn without_tegata_nothing_is_admitted(world: &mut World) -> Result<()> {

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use futures::stream;
 use serde_json::Value;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::Auth;
 use super::Fault;
@@ -30,10 +31,16 @@ use super::Logged;
 
 #[derive(Debug)]
 pub(super) struct Contents {
+    /// Changes whenever a request is held.
+    pub(super) arrivals: watch::Sender<()>,
     pub(super) authority: String,
     pub(super) auth: Auth,
     pub(super) blobs: HashMap<String, Bytes>,
     pub(super) faults: Vec<(String, Fault, usize)>,
+    /// Holds back answers: each until the number grows.
+    pub(super) gate: Option<watch::Sender<usize>>,
+    /// The paths of the requests that are held.
+    pub(super) held: Vec<String>,
     pub(super) log: Vec<Logged>,
     pub(super) manifests: BTreeMap<(String, String), (String, Bytes)>,
     pub(super) page_size: usize,
@@ -56,6 +63,10 @@ async fn serve(State(state): State<Arc<Mutex<Contents>>>, request: Request) -> R
     let method = request.method().to_string();
     let headers = request.headers().clone();
     let form = axum::body::to_bytes(request.into_body(), 64 << 10).await.unwrap_or_default();
+    let gate = lock(&state).hold(&path);
+    if let Some(mut gate) = gate {
+        let _ = gate.changed().await;
+    }
     let (faults, answer) = answer(&state, &path, method, &headers, &form);
     for (fault, _) in &faults {
         if let Fault::Late(pause) = fault {
@@ -137,9 +148,12 @@ impl Contents {
     pub(super) fn new(address: SocketAddr, tls: bool) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
             authority: address.to_string(),
+            arrivals: watch::Sender::new(()),
             auth: Auth::Anonymous,
             blobs: HashMap::new(),
             faults: Vec::new(),
+            gate: None,
+            held: Vec::new(),
             log: Vec::new(),
             manifests: BTreeMap::new(),
             page_size: 1_000,
@@ -148,6 +162,14 @@ impl Contents {
             tls,
             tokens: 0,
         }))
+    }
+
+    /// What lets a request go on, where answers are held back.
+    fn hold(&mut self, path: &str) -> Option<watch::Receiver<usize>> {
+        let gate = self.gate.as_ref()?.subscribe();
+        self.held.push(path.to_owned());
+        self.arrivals.send_replace(());
+        Some(gate)
     }
 
     fn faults_for(&mut self, path: &str) -> Vec<(Fault, usize)> {

@@ -1,0 +1,12 @@
+//! The evidence store's outer tiers against what is real: a Redis server that is killed, stopped,
+//! filled with garbage and restarted, and processes that share a volume or are killed.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
+
+#[path = "store/disk.rs"]
+mod disk;
+#[path = "store/hostile.rs"]
+mod hostile;
+#[path = "store/redis_server.rs"]
+mod redis_server;
+#[path = "store/shared.rs"]
+mod shared;
