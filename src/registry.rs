@@ -32,7 +32,7 @@ pub mod address;
 mod apis;
 mod auth;
 mod breaker;
-mod budget;
+pub mod budget;
 mod clients;
 mod credentials;
 mod discover;

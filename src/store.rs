@@ -135,7 +135,7 @@ struct Inner<F> {
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Held {
+pub struct Usage {
     /// Answers to questions for evidence.
     pub entries: u64,
     /// Bytes that they count for.
@@ -179,8 +179,8 @@ impl<F: FetchEvidence> Stored<F> {
     }
 
     /// How much evidence is in memory.
-    pub async fn held(&self) -> Held {
-        self.0.memory.held().await
+    pub async fn usage(&self) -> Usage {
+        self.0.memory.usage().await
     }
 
     /// What is kept, if it may be used.

@@ -1,5 +1,6 @@
 //! What a replica of Tegata asks the registries with: the counterpart of the registry client.
 use std::collections::HashMap;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -19,11 +20,16 @@ use tegata::evidence::Problem;
 use tegata::image::Digest;
 use tegata::image::ImageRef;
 use tegata::image::Repository;
+use tegata::registry::HostOptions;
+use tegata::registry::budget::Budget;
+use tegata::registry::budget::Limits;
+use tegata::registry::budget::NoTurn;
 use tegata::registry::limits::DEFAULT_REQUEST_TIMEOUT;
 use tegata::registry::limits::MAX_TRIES;
 use tegata::registry::limits::RETRY_PAUSE;
 use tegata::verdict::Failure;
 use tegata::verdict::Reason;
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use crate::servers::Reply;
@@ -82,13 +88,50 @@ impl Drop for Wait {
 }
 
 /// One replica's access to the registries.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) servers: Arc<Servers>,
-    pub(crate) awaited: Awaited,
+    servers: Arc<Servers>,
+    awaited: Awaited,
+    budgets: [Budget; Host::ALL.len()],
 }
 
 impl Client {
+    /// One that has just started, with so many requests a second to each registry.
+    pub(crate) fn new(
+        servers: &Arc<Servers>,
+        awaited: &Awaited,
+        per_second: Option<NonZeroU16>,
+    ) -> Self {
+        let options = HostOptions { requests_per_second: per_second, ..HostOptions::default() };
+        let budgets = Host::ALL.map(|_| Budget::new(Limits::from(&options)));
+        Self { servers: Arc::clone(servers), awaited: awaited.clone(), budgets }
+    }
+
+    /// Leave for a round's requests.
+    async fn turns(
+        &self,
+        host: Host,
+        round: Round,
+        until: Instant,
+    ) -> Result<Vec<SemaphorePermit<'_>>, Failure> {
+        let mut turns = Vec::new();
+        let budget = self.budgets.get(host as usize);
+        for budget in std::iter::repeat_n(budget, round.requests as usize).flatten() {
+            turns.push(budget.turn(None, until).await.map_err(|why| match why {
+                NoTurn::Paused(_) => failure(Reason::RegistryRateLimited, host),
+                NoTurn::Spent(_) => failure(Reason::DeadlineExceeded, host),
+            })?);
+        }
+        Ok(turns)
+    }
+
+    /// Leaves a registry alone for as long as it says.
+    fn pause(&self, host: Host, time: Duration) {
+        if let Some(budget) = self.budgets.get(host as usize) {
+            budget.pause(None, time);
+        }
+    }
+
     /// One round trip with its retries, as the registry client has them.
     async fn ask(&self, host: Host, round: Round, deadline: Instant) -> Result<(), Failure> {
         let mut problem = failure(Reason::RegistryUnreachable, host);
@@ -98,15 +141,21 @@ impl Client {
                 break;
             }
             tokio::time::sleep(pause).await;
+            let turns = self.turns(host, round, deadline).await?;
             let (takes, reply) = self.servers.reply(host, round);
             let until = deadline.min(Instant::now() + DEFAULT_REQUEST_TIMEOUT);
-            if tokio::time::timeout_at(until, tokio::time::sleep(takes)).await.is_err() {
+            let answered = tokio::time::timeout_at(until, tokio::time::sleep(takes)).await;
+            drop(turns);
+            if answered.is_err() {
                 problem = failure(Reason::DeadlineExceeded, host);
                 continue;
             }
             (problem, pause) = match reply {
                 Reply::Answered => return Ok(()),
-                Reply::Limited(after) => (failure(Reason::RegistryRateLimited, host), after),
+                Reply::Limited(after) => {
+                    self.pause(host, after);
+                    (failure(Reason::RegistryRateLimited, host), Duration::ZERO)
+                }
                 Reply::Silent => {
                     (failure(Reason::RegistryUnreachable, host), RETRY_PAUSE * (1 << number))
                 }

@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use tegata::image::Digest;
-use tegata::store::Held;
 use tegata::store::NEGATIVE_LIFE;
 use tegata::store::TAG_LIFE;
+use tegata::store::Usage;
 use tegata::verdict::Verdict;
 
 use crate::day::OUTAGE;
@@ -34,7 +34,7 @@ pub(crate) struct Tally {
     oldest: Duration,
     /// How long after it was taken away a signature still led to an admission.
     taken_back: Duration,
-    held: Held,
+    held: Usage,
     /// Images that pods were admitted with.
     images: BTreeSet<Digest>,
 }
@@ -57,7 +57,7 @@ impl Tally {
         self.unfinished += 1;
     }
 
-    pub(crate) fn held(&mut self, Held { entries, bytes }: Held) {
+    pub(crate) fn held(&mut self, Usage { entries, bytes }: Usage) {
         self.held.entries = self.held.entries.max(entries);
         self.held.bytes = self.held.bytes.max(bytes);
     }
@@ -140,7 +140,7 @@ pub(crate) struct Figures {
     pub(crate) wrong: u64,
     /// Images that pods were admitted with.
     pub(crate) images: BTreeSet<Digest>,
-    held: Held,
+    held: Usage,
     undisturbed: u64,
     unfinished: u64,
     /// Median, 99th of a hundred, and the longest, in milliseconds.

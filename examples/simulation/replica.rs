@@ -12,9 +12,9 @@ use tegata::evidence::Tenant;
 use tegata::image::Digest;
 use tegata::image::ImageRef;
 use tegata::store::Clock;
-use tegata::store::Held;
-use tegata::store::Settings;
 use tegata::store::Stored;
+use tegata::store::Tiers;
+use tegata::store::Usage;
 use tegata::verdict::Failure;
 use tegata::verdict::Verdict;
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ use crate::client::Awaited;
 use crate::client::Client;
 use crate::client::is_signature;
 use crate::day::Pod;
+use crate::run::Setup;
 use crate::servers::Servers;
 
 /// What is left of the ten seconds that an API server waits after the server's margin and what is
@@ -59,21 +60,21 @@ pub(crate) struct Checked {
 
 impl Replica {
     /// One that has just started; without settings it keeps nothing.
-    pub(crate) fn start(servers: &Arc<Servers>, settings: Option<Settings>) -> Self {
+    pub(crate) fn start(servers: &Arc<Servers>, setup: &Setup, tiers: Tiers) -> Self {
         let awaited = Awaited::default();
-        let client = Client { servers: Arc::clone(servers), awaited: awaited.clone() };
+        let client = Client::new(servers, &awaited, setup.per_second);
         let clock = Clock::starting_at(Timestamp::UNIX_EPOCH + servers.now());
-        let source = match settings {
-            Some(settings) => Source::Kept(Stored::new(client, settings, clock)),
+        let source = match setup.settings {
+            Some(settings) => Source::Kept(Stored::new(client, settings, tiers, clock)),
             None => Source::Bare(client),
         };
         Self { source, awaited, clock }
     }
 
-    pub(crate) async fn held(&self) -> Held {
+    pub(crate) async fn held(&self) -> Usage {
         match &self.source {
-            Source::Bare(_) => Held::default(),
-            Source::Kept(store) => store.held().await,
+            Source::Bare(_) => Usage::default(),
+            Source::Kept(store) => store.usage().await,
         }
     }
 

@@ -1,4 +1,6 @@
 //! One configuration, for a day.
+use std::num::NonZeroU16;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -6,8 +8,12 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tegata::metrics::StoreMetrics;
+use tegata::store::Disk;
 use tegata::store::Settings;
+use tegata::store::Tiers;
 use tegata::verdict::Verdict;
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
@@ -38,6 +44,9 @@ const LOOK: Duration = Duration::from_secs(600);
 /// milliseconds, and wait for 1,000 seconds in the end.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(1_000));
 
+/// Bytes of each volume: for everything, and as much again.
+const CAPACITY: u64 = 512 << 20;
+
 /// After so many rejections somebody reads what they say, and stops.
 const REJECTIONS: usize = 4;
 
@@ -48,14 +57,46 @@ pub(crate) struct Setup {
     pub(crate) replicas: usize,
     /// `None` for a controller that keeps nothing.
     pub(crate) settings: Option<Settings>,
+    /// Where else evidence is kept than in memory.
+    pub(crate) volume: Volume,
+    /// Most requests of a replica to a registry in a second.
+    pub(crate) per_second: Option<NonZeroU16>,
     /// What the registry that counts allows.
     pub(crate) limit: Limit,
+}
+
+/// Where evidence is kept beyond memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Volume {
+    /// Each replica has a volume of its own, also after a restart.
+    Each,
+    Nowhere,
+    /// One for all. It stands for a server that they share: that one answers over a network, which
+    /// knows no other clock than the real one.
+    One,
+}
+
+impl Volume {
+    /// What each replica keeps evidence in.
+    fn open(self, folder: &Path, replicas: usize) -> anyhow::Result<Vec<Tiers>> {
+        let disk = |name: &str| {
+            let folder = folder.join(name);
+            std::fs::create_dir(&folder).with_context(|| format!("{}", folder.display()))?;
+            let disk = Disk::open(&folder, CAPACITY, StoreMetrics::default())?;
+            anyhow::Ok(Tiers { disk: Some(disk), ..Tiers::default() })
+        };
+        match self {
+            Self::Each => (0..replicas).map(|number| disk(&number.to_string())).collect(),
+            Self::Nowhere => Ok(vec![Tiers::default(); replicas]),
+            Self::One => Ok(vec![disk("all")?; replicas]),
+        }
+    }
 }
 
 /// Runs a day.
 ///
 /// # Errors
-/// Where there is no runtime.
+/// Where there is no runtime, or no folder for volumes.
 pub(crate) fn run(
     world: &Arc<World>,
     pods: &[Pod],
@@ -67,12 +108,20 @@ pub(crate) fn run(
         .start_paused(true)
         .build()
         .context("a runtime")?;
-    Ok(runtime.block_on(day(world, pods, setup, seed)))
+    let folder = TempDir::new().context("a folder")?;
+    let tiers = setup.volume.open(folder.path(), setup.replicas)?;
+    Ok(runtime.block_on(day(world, pods, setup, tiers, seed)))
 }
 
-async fn day(world: &Arc<World>, pods: &[Pod], setup: &Setup, seed: u64) -> Figures {
+async fn day(
+    world: &Arc<World>,
+    pods: &[Pod],
+    setup: &Setup,
+    tiers: Vec<Tiers>,
+    seed: u64,
+) -> Figures {
     let began = Instant::now();
-    let cluster = Arc::new(Cluster::new(world, setup, seed));
+    let cluster = Arc::new(Cluster::new(world, setup.clone(), tiers, seed));
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&cluster).disturb());
     tasks.spawn(Arc::clone(&cluster).watch());
@@ -88,7 +137,8 @@ async fn day(world: &Arc<World>, pods: &[Pod], setup: &Setup, seed: u64) -> Figu
 
 struct Cluster {
     servers: Arc<Servers>,
-    settings: Option<Settings>,
+    setup: Setup,
+    tiers: Vec<Tiers>,
     /// `None` for one that is away.
     replicas: Mutex<Vec<Option<Arc<Replica>>>>,
     random: Mutex<Random>,
@@ -100,13 +150,12 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Cluster {
-    fn new(world: &Arc<World>, setup: &Setup, seed: u64) -> Self {
-        let Setup { label: _, replicas, settings, limit } = setup;
-        let servers = Arc::new(Servers::new(Arc::clone(world), *limit, seed));
-        let start = |_| Some(Arc::new(Replica::start(&servers, *settings)));
-        let replicas = Mutex::new((0..*replicas).map(start).collect());
-        let (settings, random) = (*settings, Mutex::new(Random::new(seed)));
-        Self { servers, settings, replicas, random, tally: Mutex::default() }
+    fn new(world: &Arc<World>, setup: Setup, tiers: Vec<Tiers>, seed: u64) -> Self {
+        let servers = Arc::new(Servers::new(Arc::clone(world), setup.limit, seed));
+        let start = |tiers: &Tiers| Replica::start(&servers, &setup, tiers.clone());
+        let replicas = tiers.iter().map(|tiers| Some(Arc::new(start(tiers)))).collect();
+        let (replicas, random) = (Mutex::new(replicas), Mutex::new(Random::new(seed)));
+        Self { servers, setup, tiers, replicas, random, tally: Mutex::default() }
     }
 
     /// Creates a pod, as often as it takes.
@@ -140,7 +189,7 @@ impl Cluster {
         };
         let checked = replica.admit(pod).await;
         let span = asked..self.servers.now();
-        let max_age = self.settings.map(|settings| settings.max_age);
+        let max_age = self.setup.settings.map(|settings| settings.max_age);
         Some(lock(&self.tally).answer(&self.servers.world, pod, span, &checked, max_age))
     }
 
@@ -155,18 +204,23 @@ impl Cluster {
         sleep_until(began + CRASH).await;
         self.put(0, None);
         sleep_until(began + CRASH + AWAY).await;
-        self.put(0, Some(Replica::start(&self.servers, self.settings)));
+        self.start(0);
         sleep_until(began + RESTART).await;
-        let replicas = lock(&self.replicas).len();
-        for number in 0..replicas {
-            self.put(number, Some(Replica::start(&self.servers, self.settings)));
+        for number in 0..self.tiers.len() {
+            self.start(number);
             tokio::time::sleep(NEXT).await;
         }
     }
 
-    fn put(&self, number: usize, replica: Option<Replica>) {
+    /// Puts a new replica in the place of an old one, with the volume of the old one.
+    fn start(&self, number: usize) {
+        let Some(tiers) = self.tiers.get(number) else { return };
+        self.put(number, Some(Arc::new(Replica::start(&self.servers, &self.setup, tiers.clone()))));
+    }
+
+    fn put(&self, number: usize, replica: Option<Arc<Replica>>) {
         if let Some(place) = lock(&self.replicas).get_mut(number) {
-            *place = replica.map(Arc::new);
+            *place = replica;
         }
     }
 

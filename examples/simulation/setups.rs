@@ -1,9 +1,11 @@
 //! The configurations that are compared.
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use tegata::store::Settings;
 
 use crate::run::Setup;
+use crate::run::Volume;
 use crate::servers::Limit;
 use crate::world::Size;
 
@@ -30,13 +32,17 @@ pub(crate) fn all(size: Size, quick: bool) -> Vec<Setup> {
         with(size, 3, 256, ", refresh after 1 h", hour),
         with(size, 3, 256, ", max age 20 min", brief),
         with(size, 3, 256, ", digests pinned", pinned),
+        Setup { per_second: NonZeroU16::new(15), ..with(size, 3, 256, ", 15 requests/s", |_| {}) },
+        Setup { volume: Volume::Each, ..with(size, 3, 8, ", volumes", |_| {}) },
+        Setup { volume: Volume::One, ..with(size, 3, 8, ", shared", |_| {}) },
+        Setup { volume: Volume::One, ..with(size, 10, 8, ", shared", |_| {}) },
     ]);
     setups
 }
 
 /// Nothing is kept, and nobody shares a question.
 fn bare(size: Size) -> Setup {
-    Setup { label: "nothing kept".to_owned(), replicas: 3, settings: None, limit: usual(size) }
+    Setup { label: "nothing kept".to_owned(), settings: None, ..with(size, 3, 0, "", |_| {}) }
 }
 
 /// So many MiB in a whole cluster; in a part of it that part.
@@ -52,7 +58,14 @@ fn with(
     change(&mut settings);
     let noun = if replicas == 1 { "replica" } else { "replicas" };
     let label = format!("{replicas} {noun}, {:.1} MiB{more}", memory as f64 / MIB as f64);
-    Setup { label, replicas, settings: Some(settings), limit: usual(size) }
+    Setup {
+        label,
+        replicas,
+        settings: Some(settings),
+        volume: Volume::Nowhere,
+        per_second: None,
+        limit: usual(size),
+    }
 }
 
 /// What public registries put up with from one address: some thousands of requests a minute.

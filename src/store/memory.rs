@@ -11,7 +11,7 @@ use moka::future::Cache;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
-use super::Held;
+use super::Usage;
 use super::key::Key;
 use super::key::PartKey;
 use super::key::TagKey;
@@ -178,10 +178,10 @@ impl Memory {
     }
 
     /// How much evidence is kept, after everything that is to go has gone.
-    pub(super) async fn held(&self) -> Held {
+    pub(super) async fn usage(&self) -> Usage {
         self.evidence.run_pending_tasks().await;
         let (entries, bytes) = (self.evidence.entry_count(), self.evidence.weighted_size());
-        Held { entries, bytes }
+        Usage { entries, bytes }
     }
 
     pub(super) async fn tag(&self, key: &TagKey) -> Option<Resolved> {
