@@ -31,7 +31,7 @@ use crate::verdict::Reason;
 pub mod address;
 mod apis;
 mod auth;
-mod breaker;
+pub mod breaker;
 pub mod budget;
 mod clients;
 mod credentials;

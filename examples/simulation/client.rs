@@ -21,6 +21,8 @@ use tegata::image::Digest;
 use tegata::image::ImageRef;
 use tegata::image::Repository;
 use tegata::registry::HostOptions;
+use tegata::registry::breaker::Breaker;
+use tegata::registry::breaker::Silence;
 use tegata::registry::budget::Budget;
 use tegata::registry::budget::Limits;
 use tegata::registry::budget::NoTurn;
@@ -92,7 +94,8 @@ impl Drop for Wait {
 pub(crate) struct Client {
     servers: Arc<Servers>,
     awaited: Awaited,
-    budgets: [Budget; Host::ALL.len()],
+    /// What is known of each registry, and what it is still asked.
+    manners: [(Breaker, Budget); Host::ALL.len()],
 }
 
 impl Client {
@@ -103,37 +106,17 @@ impl Client {
         per_second: Option<NonZeroU16>,
     ) -> Self {
         let options = HostOptions { requests_per_second: per_second, ..HostOptions::default() };
-        let budgets = Host::ALL.map(|_| Budget::new(Limits::from(&options)));
-        Self { servers: Arc::clone(servers), awaited: awaited.clone(), budgets }
-    }
-
-    /// Leave for a round's requests.
-    async fn turns(
-        &self,
-        host: Host,
-        round: Round,
-        until: Instant,
-    ) -> Result<Vec<SemaphorePermit<'_>>, Failure> {
-        let mut turns = Vec::new();
-        let budget = self.budgets.get(host as usize);
-        for budget in std::iter::repeat_n(budget, round.requests as usize).flatten() {
-            turns.push(budget.turn(None, until).await.map_err(|why| match why {
-                NoTurn::Paused(_) => failure(Reason::RegistryRateLimited, host),
-                NoTurn::Spent(_) => failure(Reason::DeadlineExceeded, host),
-            })?);
-        }
-        Ok(turns)
-    }
-
-    /// Leaves a registry alone for as long as it says.
-    fn pause(&self, host: Host, time: Duration) {
-        if let Some(budget) = self.budgets.get(host as usize) {
-            budget.pause(None, time);
-        }
+        let begin = |_| (Breaker::default(), Budget::new(Limits::from(&options)));
+        let (servers, awaited) = (Arc::clone(servers), awaited.clone());
+        Self { servers, awaited, manners: Host::ALL.map(begin) }
     }
 
     /// One round trip with its retries, as the registry client has them.
-    async fn ask(&self, host: Host, round: Round, deadline: Instant) -> Result<(), Failure> {
+    async fn ask(&self, image: &Image, round: Round, deadline: Instant) -> Result<(), Failure> {
+        let host = image.host;
+        let Some((breaker, budget)) = self.manners.get(host as usize) else {
+            return Err(failure(Reason::InternalError, host));
+        };
         let mut problem = failure(Reason::RegistryUnreachable, host);
         let mut pause = Duration::ZERO;
         for number in 0..MAX_TRIES {
@@ -141,23 +124,33 @@ impl Client {
                 break;
             }
             tokio::time::sleep(pause).await;
-            let turns = self.turns(host, round, deadline).await?;
-            let (takes, reply) = self.servers.reply(host, round);
-            let until = deadline.min(Instant::now() + DEFAULT_REQUEST_TIMEOUT);
-            let answered = tokio::time::timeout_at(until, tokio::time::sleep(takes)).await;
+            let alone = |_| failure(Reason::RegistryUnreachable, host);
+            breaker.look(image.name.repository().path()).map_err(alone)?;
+            let turns = turns(budget, round, deadline).await.map_err(|why| no_turn(why, host))?;
+            let pass = breaker.pass(image.name.repository().path()).map_err(alone)?;
+            let (takes, reply) = self.servers.reply(image, round);
+            let time = DEFAULT_REQUEST_TIMEOUT.min(deadline - Instant::now());
+            let answered = tokio::time::timeout(time, tokio::time::sleep(takes)).await;
             drop(turns);
-            if answered.is_err() {
-                problem = failure(Reason::DeadlineExceeded, host);
-                continue;
-            }
-            (problem, pause) = match reply {
-                Reply::Answered => return Ok(()),
-                Reply::Limited(after) => {
-                    self.pause(host, after);
+            (problem, pause) = match (answered, reply) {
+                (Ok(()), Reply::Answered) => {
+                    pass.answered();
+                    return Ok(());
+                }
+                (Ok(()), Reply::Limited(after)) => {
+                    pass.answered();
+                    budget.pause(None, after);
                     (failure(Reason::RegistryRateLimited, host), Duration::ZERO)
                 }
-                Reply::Silent => {
+                (Ok(()), Reply::Silent) => {
+                    pass.failed(Silence::Unreached, "no connection");
                     (failure(Reason::RegistryUnreachable, host), RETRY_PAUSE * (1 << number))
+                }
+                (Err(_), _) => {
+                    if time == DEFAULT_REQUEST_TIMEOUT {
+                        pass.failed(Silence::Unanswered, "not in time");
+                    }
+                    (failure(Reason::DeadlineExceeded, host), RETRY_PAUSE * (1 << number))
                 }
             };
         }
@@ -170,11 +163,11 @@ impl Client {
         image: &Image,
         deadline: Instant,
     ) -> Result<Vec<Candidate>, Failure> {
-        self.ask(image.host, LISTING, deadline).await?;
+        self.ask(image, LISTING, deadline).await?;
         if !image.is_signed(self.servers.now()) {
             return Ok(Vec::new());
         }
-        self.ask(image.host, CONTENT, deadline).await?;
+        self.ask(image, CONTENT, deadline).await?;
         Ok(vec![candidate(image)])
     }
 }
@@ -191,12 +184,12 @@ impl FetchEvidence for Client {
         let Some(workload) = self.servers.world.tags.get(image.repository().path()) else {
             return Err(Failure::new(Reason::ImageNotFound, image));
         };
-        let digest = |now| workload.image(now).map(|image| (image.host, image.digest.clone()));
         let missing = || Failure::new(Reason::ImageNotFound, image);
-        let (host, first) = digest(self.servers.now()).ok_or_else(missing)?;
-        self.servers.question(Why::Tag, &first);
-        self.ask(host, MANIFEST, deadline.into()).await?;
-        digest(self.servers.now()).map(|(_, digest)| digest).ok_or_else(missing)
+        let first = workload.image(self.servers.now()).ok_or_else(missing)?;
+        self.servers.question(Why::Tag, &first.digest);
+        self.ask(first, MANIFEST, deadline.into()).await?;
+        let found = workload.image(self.servers.now()).ok_or_else(missing)?;
+        Ok(found.digest.clone())
     }
 
     async fn fetch(&self, query: &EvidenceQuery, deadline: std::time::Instant) -> Evidence {
@@ -221,6 +214,26 @@ impl FetchEvidence for Client {
     ) -> Result<Bytes, Failure> {
         // No policy of the simulation looks at an image's configuration.
         Err(Failure::new(Reason::ImageNotFound, repository))
+    }
+}
+
+/// Leave for a round's requests.
+async fn turns(
+    budget: &Budget,
+    round: Round,
+    until: Instant,
+) -> Result<Vec<SemaphorePermit<'_>>, NoTurn> {
+    let mut turns = Vec::new();
+    for _ in 0..round.requests {
+        turns.push(budget.turn(None, until).await?);
+    }
+    Ok(turns)
+}
+
+fn no_turn(why: NoTurn, host: Host) -> Failure {
+    match why {
+        NoTurn::Paused(_) => failure(Reason::RegistryRateLimited, host),
+        NoTurn::Spent(_) => failure(Reason::DeadlineExceeded, host),
     }
 }
 

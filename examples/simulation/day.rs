@@ -58,6 +58,8 @@ const fn hours(hours: f64) -> Duration {
 /// One pod that is created.
 #[derive(Clone, Debug)]
 pub(crate) struct Pod {
+    /// No other has it.
+    pub(crate) number: u64,
     pub(crate) at: Duration,
     pub(crate) workload: Arc<Workload>,
     pub(crate) image: Arc<Image>,
@@ -135,7 +137,8 @@ impl Day<'_> {
             true => self.random.pick(&self.world.sidecars).cloned(),
             false => None,
         };
-        self.pods.push(Pod { at, workload: Arc::clone(workload), image, sidecar });
+        let number = self.pods.len() as u64;
+        self.pods.push(Pod { number, at, workload: Arc::clone(workload), image, sidecar });
     }
 
     fn upgrade(&mut self, mut running: Vec<Arc<Workload>>) {

@@ -9,6 +9,13 @@ impl Random {
         Self(seed)
     }
 
+    /// One for what these numbers tell apart, whatever else was asked before: the order in which tasks
+    /// wake up is nobody's to choose.
+    pub(crate) fn of(numbers: [u64; 4]) -> Self {
+        let mix = |seed, number| Self(seed ^ number).next();
+        Self(numbers.into_iter().fold(0, mix))
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

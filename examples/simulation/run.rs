@@ -141,7 +141,7 @@ struct Cluster {
     tiers: Vec<Tiers>,
     /// `None` for one that is away.
     replicas: Mutex<Vec<Option<Arc<Replica>>>>,
-    random: Mutex<Random>,
+    seed: u64,
     tally: Mutex<Tally>,
 }
 
@@ -154,16 +154,16 @@ impl Cluster {
         let servers = Arc::new(Servers::new(Arc::clone(world), setup.limit, seed));
         let start = |tiers: &Tiers| Replica::start(&servers, &setup, tiers.clone());
         let replicas = tiers.iter().map(|tiers| Some(Arc::new(start(tiers)))).collect();
-        let (replicas, random) = (Mutex::new(replicas), Mutex::new(Random::new(seed)));
-        Self { servers, setup, tiers, replicas, random, tally: Mutex::default() }
+        let replicas = Mutex::new(replicas);
+        Self { servers, setup, tiers, replicas, seed, tally: Mutex::default() }
     }
 
     /// Creates a pod, as often as it takes.
     async fn create(self: Arc<Self>, pod: Pod) {
         let (first, longest) = RETRY;
         let (mut pause, mut rejections) = (first, 0);
-        loop {
-            match self.ask(&pod).await {
+        for number in 0.. {
+            match self.ask(&pod, number).await {
                 Some(Verdict::Verified) => return,
                 Some(Verdict::Rejected) => rejections += 1,
                 Some(Verdict::Indeterminate) | None => {}
@@ -181,9 +181,9 @@ impl Cluster {
     }
 
     /// One AdmissionReview, to whichever replica the API server's connection leads.
-    async fn ask(&self, pod: &Pod) -> Option<Verdict> {
+    async fn ask(&self, pod: &Pod, number: u64) -> Option<Verdict> {
         let asked = self.servers.now();
-        let Some(replica) = self.replica() else {
+        let Some(replica) = self.replica(pod, number) else {
             lock(&self.tally).unanswered(asked);
             return None;
         };
@@ -193,9 +193,9 @@ impl Cluster {
         Some(lock(&self.tally).answer(&self.servers.world, pod, span, &checked, max_age))
     }
 
-    fn replica(&self) -> Option<Arc<Replica>> {
+    fn replica(&self, pod: &Pod, number: u64) -> Option<Arc<Replica>> {
         let up: Vec<_> = lock(&self.replicas).iter().flatten().cloned().collect();
-        lock(&self.random).pick(&up).cloned()
+        Random::of([self.seed, pod.number, number, 0]).pick(&up).cloned()
     }
 
     /// Ends and starts replicas.

@@ -13,6 +13,7 @@ use crate::day::BROWN_OUT;
 use crate::day::OUTAGE;
 use crate::random::Random;
 use crate::world::Host;
+use crate::world::Image;
 use crate::world::World;
 
 /// How long a server that is down keeps who connects waiting, where it does not refuse at once.
@@ -80,12 +81,12 @@ pub(crate) struct Servers {
     pub(crate) world: Arc<World>,
     began: Instant,
     limit: Limit,
+    seed: u64,
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
-    random: Random,
     asked: Asked,
     /// Which window it is, and what of it is used up.
     window: (u64, u64),
@@ -96,9 +97,7 @@ struct State {
 impl Servers {
     /// At the beginning of the day, which is now.
     pub(crate) fn new(world: Arc<World>, limit: Limit, seed: u64) -> Self {
-        let (random, asked) = (Random::new(seed), Asked::default());
-        let state = State { random, asked, window: (0, 0), minute: Default::default() };
-        Self { world, began: Instant::now(), limit, state: Mutex::new(state) }
+        Self { world, began: Instant::now(), limit, seed, state: Mutex::default() }
     }
 
     /// The time of day.
@@ -123,11 +122,13 @@ impl Servers {
     }
 
     /// One round trip: how long it takes, and what comes of it.
-    pub(crate) fn reply(&self, host: Host, round: Round) -> (Duration, Reply) {
-        let now = self.now();
+    pub(crate) fn reply(&self, image: &Image, round: Round) -> (Duration, Reply) {
+        let (now, host) = (self.now(), image.host);
+        let moment = now.as_millis() as u64;
+        let random = &mut Random::of([self.seed, image.number, moment, round.requests]);
         let mut state = self.state();
         state.count(host, round, now);
-        let State { random, asked, window, .. } = &mut *state;
+        let State { asked, window, .. } = &mut *state;
         if host == Host::Company && OUTAGE.contains(&now) {
             let refused = random.chance(0.5);
             return (if refused { Duration::ZERO } else { CONNECTING }, Reply::Silent);

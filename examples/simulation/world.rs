@@ -65,6 +65,8 @@ impl Size {
 /// One digest.
 #[derive(Debug)]
 pub(crate) struct Image {
+    /// No other has it.
+    pub(crate) number: u64,
     /// Its name by digest.
     pub(crate) name: ImageRef,
     pub(crate) digest: Digest,
@@ -229,5 +231,5 @@ fn image(
     let name = format!("{}@{digest}", repository.repository()).parse().context("a digest")?;
     // 10 KiB: a bundle with certificate, log entry and timestamp, or what the classic format takes.
     let bytes = (7 << 10) + random.below(6 << 10) as usize;
-    Ok(Image { name, digest, host, bytes, signed })
+    Ok(Image { number: random.below(u64::MAX), name, digest, host, bytes, signed })
 }
