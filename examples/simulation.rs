@@ -81,10 +81,12 @@ fn simulate(options: &Options) -> anyhow::Result<u64> {
     let world = Arc::new(World::new(size, seed, &day::rollouts)?);
     let pods = day::pods(&world, size, seed);
     println!(
-        "{} pods are created in a day, of {} workloads with {} images; seed {seed}\n",
+        "{} pods are created in a day, of {} workloads with {} images; seed {seed}.\n\
+         Each asked for by itself, once and answered at once, would be {} requests.\n",
         pods.len(),
         world.workloads.len(),
         world.images.len(),
+        pods.iter().map(client::requests).sum::<u64>(),
     );
     let mut all = Vec::new();
     for setup in setups::all(size, quick) {

@@ -34,6 +34,7 @@ use tegata::verdict::Reason;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
+use crate::day::Pod;
 use crate::servers::Reply;
 use crate::servers::Round;
 use crate::servers::Servers;
@@ -49,6 +50,16 @@ const CONTENT: Round = Round { requests: 1, manifests: 0 };
 
 /// The manifest of a tag.
 const MANIFEST: Round = Round { requests: 1, manifests: 1 };
+
+/// Requests for one pod, where nothing is known beforehand.
+pub(crate) fn requests(pod: &Pod) -> u64 {
+    let of_image = |image: &Arc<Image>| {
+        let content = if image.is_signed(pod.at) { CONTENT.requests } else { 0 };
+        LISTING.requests + content
+    };
+    let tag = if pod.workload.tag.is_some() { MANIFEST.requests } else { 0 };
+    tag + of_image(&pod.image) + pod.sidecar.as_ref().map_or(0, of_image)
+}
 
 /// Images whose evidence somebody waits for, and how many do.
 #[derive(Clone, Debug, Default)]
