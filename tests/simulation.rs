@@ -36,26 +36,26 @@ const SEED: u64 = 7;
 /// A hundredth of a cluster.
 const SMALL: Size = Size { pods: 1_000, images: 200, part: 100 };
 
-fn small() -> (Arc<World>, Vec<Pod>) {
-    let world = World::new(SMALL, SEED, &day::rollouts).unwrap();
-    let pods = day::pods(&world, SMALL, SEED);
+fn cluster(size: Size) -> (Arc<World>, Vec<Pod>) {
+    let world = World::new(size, SEED, &day::rollouts).unwrap();
+    let pods = day::pods(&world, size, SEED);
     (Arc::new(world), pods)
 }
 
 fn simulate(setup: &Setup) -> Figures {
-    let (world, pods) = small();
+    let (world, pods) = cluster(SMALL);
     run::run(&world, &pods, setup, SEED).unwrap()
 }
 
-fn setup(label: &str) -> Setup {
-    let mut all = setups::all(SMALL, false);
-    let place = all.iter().position(|setup| setup.label.starts_with(label)).unwrap();
+fn setup(size: Size, label: &str) -> Setup {
+    let mut all = setups::all(size, false);
+    let place = all.iter().position(|setup| setup.label == label).unwrap();
     all.swap_remove(place)
 }
 
 /// What pods name over the day.
 fn named() -> BTreeSet<tegata::image::Digest> {
-    let (_, pods) = small();
+    let (_, pods) = cluster(SMALL);
     let of_pod = |pod: Pod| [Some(pod.image), pod.sidecar];
     pods.into_iter().flat_map(of_pod).flatten().map(|image| image.digest.clone()).collect()
 }
@@ -74,9 +74,20 @@ fn every_answer_is_right_with_any_configuration() {
     }
 }
 
+/// Large enough for tags that move under pods, and for signatures that come late.
+#[test]
+fn every_answer_is_right_in_a_larger_cluster() {
+    let (world, pods) = cluster(Size::TENTH);
+    let setup = setup(Size::TENTH, "3 replicas, 0.8 MiB, volumes");
+    let figures = [run::run(&world, &pods, &setup, SEED).unwrap()];
+    let [Figures { wrong, admitted, .. }] = &figures;
+    assert_eq!(*wrong, 0, "{}", tables(&figures));
+    assert!(*admitted > 20_000, "{}", tables(&figures));
+}
+
 #[test]
 fn each_image_is_fetched_by_the_first_that_needs_it() {
-    let figures = simulate(&setup("1 replica, 2.6 MiB"));
+    let figures = simulate(&setup(SMALL, "1 replica, 2.6 MiB"));
     for digest in &figures.images {
         assert!(figures.asked.images.contains_key(digest), "{digest} was admitted unseen");
     }
@@ -89,10 +100,11 @@ fn each_image_is_fetched_by_the_first_that_needs_it() {
 
 #[test]
 fn keeping_evidence_spares_registries() {
-    let both = [simulate(&setup("nothing kept")), simulate(&setup("3 replicas, 2.6 MiB"))];
+    let both =
+        [simulate(&setup(SMALL, "nothing kept")), simulate(&setup(SMALL, "3 replicas, 2.6 MiB"))];
     let [bare, kept] = &both;
     assert!(bare.asked.requests > 3 * kept.asked.requests, "{}", tables(&both));
-    let (_, pods) = small();
+    let (_, pods) = cluster(SMALL);
     let plain: u64 = pods.iter().map(client::requests).sum();
     assert!(2 * plain > 3 * kept.asked.requests, "{plain}: {}", tables(&both));
 }
@@ -102,14 +114,18 @@ fn keeping_evidence_spares_registries() {
 fn volumes_spare_registries_too() {
     let [kept, each, one] =
         ["3 replicas, 0.1 MiB", "3 replicas, 0.1 MiB, volumes", "3 replicas, 0.1 MiB, shared"]
-            .map(|label| simulate(&setup(label)));
+            .map(|label| simulate(&setup(SMALL, label)));
     let asked = [&kept, &each, &one].map(|figures| figures.asked.evidence);
-    assert!(asked.is_sorted_by(|one, other| one > other), "{}", tables(&[kept, each, one]));
+    assert!(
+        asked.is_sorted_by(|more, less| *more > less + less / 10),
+        "{}",
+        tables(&[kept, each, one])
+    );
 }
 
 #[test]
 fn the_same_seed_gives_the_same_day() {
-    let setup = setup("3 replicas, 2.6 MiB");
+    let setup = setup(SMALL, "3 replicas, 2.6 MiB");
     let (one, two) = (simulate(&setup), simulate(&setup));
     assert_eq!(tables(&[one.clone()]), tables(&[two.clone()]));
     assert_eq!(one, two);

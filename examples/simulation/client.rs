@@ -259,7 +259,7 @@ fn candidate(image: &Image) -> Candidate {
     Candidate {
         place: Place::SignatureTag,
         manifest: image.digest.clone(),
-        layer: image.digest.clone(),
+        layer: Digest::sha256_of(&bundle),
         format: Format::Bundle,
         content: Ok(Content::Bundle(Bytes::from(bundle))),
     }
