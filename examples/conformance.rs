@@ -142,13 +142,13 @@ fn verify(
     signer: &Signer,
 ) -> Result<(), Failure> {
     let payload = payload_kind(&bundle);
-    let candidate = Candidate {
-        place: Place::Referrers,
-        manifest: digest.clone(),
-        layer: Digest::sha256_of(&bundle),
-        format: Format::Bundle,
-        content: Ok(Content::Bundle(Bytes::from(bundle))),
-    };
+    let candidate = Candidate::new(
+        Place::Referrers,
+        digest.clone(),
+        Digest::sha256_of(&bundle),
+        Format::Bundle,
+        Ok(Content::Bundle(Bytes::from(bundle))),
+    );
     let ask = |key| Question { digest, key, demands, payload: &payload, trust_root, now: now() };
     match signer {
         Signer::Key(keys) => {

@@ -27,6 +27,7 @@ use crate::verdict::printable;
 use crate::verdict::text;
 
 pub mod check;
+pub mod facts;
 mod gather;
 mod judge;
 mod lookup;
@@ -41,6 +42,7 @@ pub use lookup::MAX_SEARCHES;
 pub use outcome::Consequence;
 pub use outcome::Outcome;
 
+use facts::Facts;
 use shares::Shares;
 
 /// What the API server asks, as far as Tegata looks at it.
@@ -204,6 +206,7 @@ pub struct Admission<F, L = NoLog> {
     checking: Semaphore,
     shares: Shares,
     verifying: Arc<Semaphore>,
+    facts: Arc<Facts>,
 }
 
 impl<F: FetchEvidence> Admission<F> {
@@ -213,15 +216,21 @@ impl<F: FetchEvidence> Admission<F> {
         let checking = Semaphore::new(MAX_CHECKS);
         let shares = Shares::half_of(MAX_CHECKS);
         let verifying = Arc::new(Semaphore::new(threads));
-        Self { fetch, log: NoLog, settings, checking, shares, verifying }
+        let facts = Arc::default();
+        Self { fetch, log: NoLog, settings, checking, shares, verifying, facts }
     }
 }
 
 impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
     /// The same pipeline, looking up log entries through `log`.
     pub fn with_log<M: SearchLog>(self, log: M) -> Admission<F, M> {
-        let Self { fetch, log: _, settings, checking, shares, verifying } = self;
-        Admission { fetch, log, settings, checking, shares, verifying }
+        let Self { fetch, log: _, settings, checking, shares, verifying, facts } = self;
+        Admission { fetch, log, settings, checking, shares, verifying, facts }
+    }
+
+    /// What was verified so far, for all requests.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// Answers one request, by `deadline`, under one snapshot of the policies.

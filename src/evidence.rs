@@ -8,11 +8,14 @@ use std::future::Future;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::fingerprint::Fingerprint;
+use crate::fingerprint::Parts;
 use crate::image::Digest;
 use crate::image::ImageRef;
 use crate::image::Repository;
@@ -93,6 +96,9 @@ pub struct Kept {
     pub fetched: Timestamp,
     /// Why the registry could not be asked again since, where that was tried and failed.
     pub stale: Option<Failure>,
+    /// Whether something else than a registry gave it to this process: it is then not known to be what a
+    /// registry once said.
+    pub second_hand: bool,
 }
 
 /// Most candidates kept for one image. cosign's own images carry fewer than ten; a signer who
@@ -121,6 +127,38 @@ pub struct Candidate {
     pub format: Format,
     /// Its bytes, or why they could not be had.
     pub content: Result<Content, Failure>,
+    fingerprint: Once,
+}
+
+/// A fingerprint, once it was asked for. A copy is asked anew: it may be changed before that.
+#[derive(Debug, Default)]
+struct Once(OnceLock<Fingerprint>);
+
+impl Clone for Once {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Candidate {
+    /// A candidate of these parts.
+    pub const fn new(
+        place: Place,
+        manifest: Digest,
+        layer: Digest,
+        format: Format,
+        content: Result<Content, Failure>,
+    ) -> Self {
+        Self { place, manifest, layer, format, content, fingerprint: Once(OnceLock::new()) }
+    }
+
+    /// The fingerprint of all that is verified of it, computed from the bytes themselves; `None`
+    /// where they could not be had. It is computed when it is first asked for: what was asked is not
+    /// to be changed any more, but a copy may be.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        let content = self.content.as_ref().ok()?;
+        Some(*self.fingerprint.0.get_or_init(|| content.fingerprint()))
+    }
 }
 
 /// The format of a signature, as policies name it in `signatureFormat`.
@@ -162,6 +200,25 @@ pub enum Content {
         /// The layer's annotations, among them signature, certificate, log entry and timestamp.
         annotations: BTreeMap<String, String>,
     },
+}
+
+impl Content {
+    fn fingerprint(&self) -> Fingerprint {
+        let annotated = |parts: Parts, annotations: &BTreeMap<String, String>| {
+            let parts = parts.number(annotations.len());
+            annotations.iter().fold(parts, |parts, (name, value)| parts.part(name).part(value))
+        };
+        match self {
+            Self::Bundle(bytes) => Parts::of("bundle").part(bytes),
+            Self::Envelope { envelope, annotations } => {
+                annotated(Parts::of("envelope").part(envelope), annotations)
+            }
+            Self::SimpleSigning { payload, annotations } => {
+                annotated(Parts::of("simple signing").part(payload), annotations)
+            }
+        }
+        .finish()
+    }
 }
 
 /// Annotation keys that cosign writes on the layer of a classic signature.

@@ -14,7 +14,7 @@
 //! | layer | modules | may use |
 //! |---|---|---|
 //! | wire | [`api`] | nothing |
-//! | pure | [`error`], [`image`], [`json`], [`workload`], [`trust_root`], [`verify`], [`conditions`], [`policy`], [`verdict`] | the layers above |
+//! | pure | [`error`], [`fingerprint`], [`image`], [`json`], [`workload`], [`trust_root`], [`verify`], [`conditions`], [`policy`], [`verdict`] | the layers above |
 //! | pipeline | [`evidence`], [`admission`] | wire and pure |
 //! | I/O | [`registry`], [`rekor`], [`files`], [`cluster`], [`server`], [`store`], [`telemetry`], [`metrics`], [`tuf`] | all of these |
 //! | composition | [`args`], [`commands`] | everything |
@@ -29,6 +29,7 @@ pub mod conditions;
 pub mod error;
 pub mod evidence;
 pub mod files;
+pub mod fingerprint;
 pub mod image;
 pub mod json;
 pub mod metrics;

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
+use crate::evidence::Kept;
 use crate::evidence::OwnCredentials;
 use crate::evidence::Part;
 use crate::evidence::Place;
@@ -435,16 +436,16 @@ impl<F: FetchEvidence> FetchEvidence for Stored<F> {
         seen: &Arc<Evidence>,
         deadline: Instant,
     ) -> Option<Arc<Evidence>> {
-        let fetched = seen.kept.as_ref()?.fetched;
+        let kept = seen.kept.as_ref()?;
         let query = &seen.query;
         let now = self.0.clock.now();
-        if age(fetched, now) < NEGATIVE_LIFE {
+        if is_new(kept, now) {
             return None;
         }
         let scope = self.0.fetch.scope(tenant, own, &query.repository, deadline).await;
         let key = Key { query: query.clone(), scope };
         if let Some(entry) = self.kept(&key).await
-            && entry.age(now) < NEGATIVE_LIFE
+            && entry.evidence.kept.as_ref().is_some_and(|kept| is_new(kept, now))
         {
             return Some(Arc::clone(&entry.evidence));
         }
@@ -481,6 +482,11 @@ fn soon(time: Duration) -> Instant {
 fn later(now: Timestamp, time: Duration) -> Timestamp {
     let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
     now.saturating_add(time).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether a registry said so, and only just now.
+fn is_new(kept: &Kept, now: Timestamp) -> bool {
+    !kept.second_hand && age(kept.fetched, now) < NEGATIVE_LIFE
 }
 
 fn is_final(failure: &Failure) -> bool {

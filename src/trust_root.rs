@@ -1,6 +1,7 @@
 //! A Sigstore trust root: the certificate authorities, logs and timestamp authorities to believe.
 use std::fmt;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -14,6 +15,8 @@ use sigstore_verify::trust_root::TsaAuthority;
 use sigstore_verify::types::DerPublicKey;
 use sigstore_verify::types::LogId;
 
+use crate::fingerprint::Fingerprint;
+use crate::fingerprint::Parts;
 use crate::verdict::printable;
 
 pub(crate) mod distinct;
@@ -37,6 +40,7 @@ struct Inner {
     timestamp_authorities: Vec<TsaAuthority>,
     services: Vec<String>,
     problems: Vec<String>,
+    fingerprint: Fingerprint,
 }
 
 /// A transparency log, of signatures or of certificates.
@@ -58,6 +62,53 @@ impl Log {
 pub(crate) struct Authority {
     pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) window: Option<TimeRange>,
+    /// For each certificate of the chain but the last, what was found out about its path.
+    proven: Vec<OnceLock<Proven>>,
+}
+
+/// That a certificate leads to its authority's root, and issues signing certificates: verified once,
+/// for all that it issues.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Proven {
+    /// SHA-256 of its public key, as certificates hold it.
+    pub(crate) key: Fingerprint,
+    /// From when on it, and every certificate of the path, is valid: a second.
+    pub(crate) from: i64,
+    /// The last second of that.
+    pub(crate) until: i64,
+}
+
+impl Proven {
+    /// Whether every certificate of the path is valid at `time`.
+    pub(crate) fn covers(&self, time: Timestamp) -> bool {
+        (self.from..=self.until).contains(&time.as_second())
+    }
+}
+
+impl Authority {
+    pub(crate) fn new(chain: Vec<Vec<u8>>, window: Option<TimeRange>) -> Self {
+        let proven = chain.iter().skip(1).map(|_| OnceLock::new()).collect();
+        Self { chain, window, proven }
+    }
+
+    /// Whether its certificates are to be believed at `time`.
+    pub(crate) fn valid_at(&self, time: Timestamp) -> bool {
+        self.window.is_none_or(|window| window.contains(time))
+    }
+
+    /// The certificates of the chain whose path to the root was verified.
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = (&[u8], Proven)> {
+        let proven = self.chain.iter().zip(&self.proven);
+        proven.filter_map(|(der, proven)| Some((der.as_slice(), *proven.get()?)))
+    }
+
+    /// Remembers what was verified about a certificate of the chain. The first to say so counts.
+    pub(crate) fn remember(&self, der: &[u8], proven: Proven) {
+        let place = self.chain.iter().position(|known| known == der);
+        if let Some(slot) = place.and_then(|place| self.proven.get(place)) {
+            slot.get_or_init(|| proven);
+        }
+    }
 }
 
 impl TrustRoot {
@@ -93,6 +144,12 @@ impl TrustRoot {
         }
         let (document, problems) = sanitise(&document, media_type)?;
         Inner::new(document, problems).map(|inner| Self(Arc::new(inner)))
+    }
+
+    /// Of all that is believed: two documents of the same content have the same one, however they
+    /// are written, and whatever is distrusted or ends sooner makes another.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.0.fingerprint
     }
 
     /// Entries that were left out, a line each.
@@ -141,6 +198,8 @@ impl fmt::Debug for TrustRoot {
 
 impl Inner {
     fn new(document: Value, problems: Vec<String>) -> Result<Self, TrustRootError> {
+        // All below is made of this document alone. Its names are sorted.
+        let fingerprint = Parts::of("trust root").part(document.to_string()).finish();
         let root: TrustedRoot = serde_json::from_value(document).map_err(TrustRootError::new)?;
         let verifier = Verifier::new(&root).map_err(TrustRootError::new)?;
         let logs: Vec<Log> = root
@@ -160,14 +219,10 @@ impl Inner {
         let authorities: Vec<Authority> = root
             .certificate_authorities
             .iter()
-            .map(|authority| Authority {
-                chain: authority
-                    .cert_chain
-                    .certificates
-                    .iter()
-                    .map(|certificate| certificate.raw_bytes.as_bytes().to_vec())
-                    .collect(),
-                window: authority.valid_for,
+            .map(|authority| {
+                let certificates = authority.cert_chain.certificates.iter();
+                let chain = certificates.map(|one| one.raw_bytes.as_bytes().to_vec()).collect();
+                Authority::new(chain, authority.valid_for)
             })
             .collect();
         let timestamp_authorities = root.tsa_authorities();
@@ -179,7 +234,16 @@ impl Inner {
         }
         let services = root.certificate_authorities.iter().map(|authority| authority.uri.clone());
         let services = services.chain(root.tlogs.iter().map(|log| log.base_url.clone())).collect();
-        Ok(Self { verifier, logs, ct_logs, authorities, timestamp_authorities, services, problems })
+        Ok(Self {
+            verifier,
+            logs,
+            ct_logs,
+            authorities,
+            timestamp_authorities,
+            services,
+            problems,
+            fingerprint,
+        })
     }
 }
 
@@ -253,6 +317,42 @@ mod tests {
         assert_eq!(root.problems(), &[] as &[String]);
         assert!(!root.logs().is_empty() && root.authorities().len() >= 2);
         assert!(!root.timestamp_authorities().is_empty());
+    }
+
+    #[test]
+    fn the_fingerprint_is_of_what_is_believed() {
+        let document: Value = serde_json::from_str(SIGSTORE_PRODUCTION_TRUSTED_ROOT).unwrap();
+        let of = |document: &Value| {
+            let text = serde_json::to_string_pretty(document).unwrap();
+            TrustRoot::from_json(&text).unwrap().fingerprint()
+        };
+        let whole = TrustRoot::public_good().fingerprint();
+        assert_eq!(of(&document), whole);
+        let mut backwards = String::from("{");
+        let fields: Vec<_> = document.as_object().unwrap().iter().rev().collect();
+        for (index, (name, value)) in fields.iter().enumerate() {
+            let comma = if index == 0 { "" } else { " , " };
+            backwards.push_str(&format!("{comma}{}:{value}", json!(name)));
+        }
+        backwards.push('}');
+        assert_eq!(TrustRoot::from_json(&backwards).unwrap().fingerprint(), whole);
+        for change in [
+            (|root| drop(root["tlogs"].as_array_mut().unwrap().remove(0))) as fn(&mut Value),
+            |root| drop(root["ctlogs"].as_array_mut().unwrap().remove(0)),
+            |root| drop(root["certificateAuthorities"].as_array_mut().unwrap().remove(0)),
+            |root| drop(root["timestampAuthorities"].as_array_mut().unwrap().remove(0)),
+            |root| {
+                root["tlogs"][0]["publicKey"]["validFor"]["end"] = json!("2024-01-01T00:00:00Z");
+            },
+            |root| {
+                root["certificateAuthorities"][1]["validFor"]["end"] =
+                    json!("2024-01-01T00:00:00Z");
+            },
+        ] {
+            let mut changed = document.clone();
+            change(&mut changed);
+            assert_ne!(of(&changed), whole);
+        }
     }
 
     #[test]

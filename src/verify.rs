@@ -3,8 +3,9 @@
 //! [`verify`] stands on the `sigstore-verify` crate, which this module, [`crate::trust_root`] and
 //! nothing else name. Before it come limits and what the payload must say; after it what it leaves
 //! to its callers: chains in time, windows of log keys, keys that it does not know.
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use sigstore_verify::PublicKeyVerificationPolicy;
 use sigstore_verify::types::Artifact;
 use sigstore_verify::types::Bundle;
 use sigstore_verify::types::Sha256Hash;
@@ -17,8 +18,6 @@ use crate::image::Algorithm;
 use crate::image::Digest;
 use crate::policy::Demands;
 use crate::policy::LogDemand;
-use crate::policy::PayloadKind;
-use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
 use crate::verdict::Reason;
 use crate::verdict::Step;
@@ -26,15 +25,18 @@ use crate::verdict::StepReport;
 
 mod bundle;
 mod certificate;
+mod chain;
 mod classic;
 mod explain;
 mod intoto;
 mod key;
+mod keyed;
 mod keyless;
 mod log;
 mod lookup;
 mod payload;
 mod pki;
+mod question;
 mod sct;
 mod threshold;
 mod timestamp;
@@ -56,16 +58,28 @@ pub use payload::SIGN_PREDICATE_TYPE;
 pub use pki::CertificateAuthority;
 pub use pki::MAX_AUTHORITY_CERTIFICATES;
 pub use pki::MAX_REVOCATION_LIST_BYTES;
+pub use question::Question;
 
-use key::Scheme;
-use log::Named;
-
-/// Proof that a signature was verified; made only by [`verify`].
+/// Proof that a signature was verified; made only by [`verify`]. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct VerifiedSignature {
+pub struct VerifiedSignature(Arc<Proof>);
+
+#[derive(Debug)]
+struct Proof {
     signer: VerifiedSigner,
     statement: Option<Vec<u8>>,
     signing_times: Vec<Timestamp>,
+    lasting: Lasting,
+}
+
+/// For how long a verification need not be repeated, under the same trust root.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lasting {
+    /// It comes to the same at any later time. Of the present it was asked only that the signing
+    /// times have passed, and that the keys of logs have begun to be valid.
+    Forever,
+    /// It depends on the present: a key, a certificate or a list had to be valid now.
+    ForNow,
 }
 
 /// The verified signer.
@@ -82,36 +96,24 @@ pub enum VerifiedSigner {
 
 impl VerifiedSignature {
     /// Who signed.
-    pub const fn signer(&self) -> &VerifiedSigner {
-        &self.signer
+    pub fn signer(&self) -> &VerifiedSigner {
+        &self.0.signer
     }
 
     /// The statement, where one was signed: the very bytes that were verified.
     pub fn statement(&self) -> Option<&[u8]> {
-        self.statement.as_deref()
+        self.0.statement.as_deref()
     }
 
     /// Every authenticated signing time; empty for a key without log entry and timestamp.
     pub fn signing_times(&self) -> &[Timestamp] {
-        &self.signing_times
+        &self.0.signing_times
     }
-}
 
-/// What to verify a candidate against.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
-    /// The image digest that the signature must be for.
-    pub digest: &'a Digest,
-    /// The key that must have signed, or `None` for a certificate.
-    pub key: Option<&'a PublicKey>,
-    /// What must prove log inclusion and time.
-    pub demands: Demands,
-    /// What the payload must be.
-    pub payload: &'a PayloadKind,
-    /// Whom to believe.
-    pub trust_root: &'a TrustRoot,
-    /// The present, for refusing signing times in the future.
-    pub now: Timestamp,
+    /// For how long this is so.
+    pub fn lasting(&self) -> Lasting {
+        self.0.lasting
+    }
 }
 
 /// The outcome of [`verify`]: the steps that were reached, and the proof or the failure.
@@ -153,6 +155,7 @@ struct Found {
     signer: VerifiedSigner,
     statement: Option<Vec<u8>>,
     times: Vec<Timestamp>,
+    lasting: Lasting,
     certificate: StepReport,
     signature: String,
 }
@@ -200,7 +203,7 @@ fn run(
 ) -> Examined {
     let mut steps = Vec::new();
     let result = examine(candidate, question, authority, looked_up, &mut steps).map(|found| {
-        let Found { signer, statement, times, certificate, signature } = found;
+        let Found { signer, statement, times, lasting, certificate, signature } = found;
         steps.push(certificate);
         steps.push(StepReport::passed(Step::Signature, signature));
         steps.push(match times.as_slice() {
@@ -210,7 +213,7 @@ fn run(
             [] => StepReport::not_required(Step::Time, "a key needs no signing time"),
             [first, ..] => StepReport::passed(Step::Time, format!("signed at {first}")),
         });
-        VerifiedSignature { signer, statement, signing_times: times }
+        VerifiedSignature(Arc::new(Proof { signer, statement, signing_times: times, lasting }))
     });
     if let Err(failure) = &result {
         steps.retain(|step| step.step != failure.step());
@@ -283,7 +286,7 @@ fn examine_parsed(
     steps.push(check_demands(parsed, question)?);
     log::check_bodies(&parsed.bundle)?;
     let found = match (question.key, authority) {
-        (Some(key), _) => examine_keyed(parsed, key, question, steps)?,
+        (Some(key), _) => keyed::examine(parsed, key, question, steps)?,
         (None, Some(authority)) => pki::examine(parsed, authority, question, steps)?,
         (None, None) => keyless::examine(parsed, question, steps)?,
     };
@@ -350,75 +353,6 @@ fn check_demands(parsed: &Parsed, question: &Question<'_>) -> Result<StepReport,
         1 => StepReport::passed(Step::LogLookup, "attached"),
         many => StepReport::passed(Step::LogLookup, format!("{many} attached")),
     })
-}
-
-/// (3), (6) and (7) for a key.
-fn examine_keyed(
-    parsed: &Parsed,
-    key: &PublicKey,
-    question: &Question<'_>,
-    steps: &mut Vec<StepReport>,
-) -> Result<Found, Failure> {
-    let Question { trust_root, now, digest, .. } = *question;
-    let scheme = check_signature(parsed, key, digest)?;
-    let times = if parsed.entries() == 0 && parsed.timestamps() == 0 {
-        Vec::new()
-    } else if parsed.oldest.is_none() && known_to_library(scheme, parsed) {
-        let policy = PublicKeyVerificationPolicy::new(key.spki());
-        let policy = if parsed.entries() == 0 { policy.skip_tlog_unsafe() } else { policy };
-        let hash = sha256(digest)?;
-        let artifact = artifact(parsed, &hash);
-        let verified =
-            trust_root.verifier().verify(artifact, &parsed.bundle, &policy).map_err(|error| {
-                steps.push(StepReport::passed(Step::Signature, format!("{scheme}, this image")));
-                explain::explain(&error, parsed, None, trust_root, now).failure
-            })?;
-        verified.verified_timestamps().to_vec()
-    } else {
-        steps.push(StepReport::passed(Step::Signature, format!("{scheme}, this image")));
-        let stamps = timestamp::verify(parsed, trust_root)?;
-        let mut times: Vec<_> = stamps.iter().map(|stamp| stamp.time).collect();
-        for entry in &parsed.bundle.verification_material.tlog_entries {
-            times.extend(log::check_entry(entry, parsed, Named::Key(key), scheme, trust_root)?);
-        }
-        if let Some(entry) = &parsed.oldest {
-            times.push(entry.check(parsed, Named::Key(key), trust_root)?);
-        }
-        steps.retain(|step| step.step != Step::Signature);
-        times
-    };
-    check_times(&times, now)?;
-    log::check_windows(&parsed.bundle, trust_root, &times, now)?;
-    let fingerprint = key.fingerprint().to_owned();
-    Ok(Found {
-        signer: VerifiedSigner::Key { fingerprint },
-        statement: parsed.statement.clone(),
-        times,
-        certificate: StepReport::not_required(Step::Certificate, "a key, no certificate"),
-        signature: format!("{scheme}, under the policy's key, over this image"),
-    })
-}
-
-/// (6) for a key: the scheme under which the signature verifies.
-fn check_signature(parsed: &Parsed, key: &PublicKey, digest: &Digest) -> Result<Scheme, Failure> {
-    let scheme = match &parsed.message {
-        Some(message) => key.verify(message, &parsed.signature),
-        None => key.verify_digest(sha256(digest)?.as_bytes(), &parsed.signature),
-    };
-    scheme.ok_or_else(|| {
-        let found = "the signature does not verify under the key";
-        let fingerprint = key.fingerprint();
-        Failure::new(Reason::SignatureInvalid, found)
-            .wanted(format!("a signature by the key with SHA-256 {fingerprint}"))
-    })
-}
-
-/// Whether `sigstore-verify` checks signature and log entry of this scheme as signers write them.
-/// Of Rekor v2 it knows P-256 alone.
-fn known_to_library(scheme: Scheme, parsed: &Parsed) -> bool {
-    let v2 = parsed.bundle.verification_material.tlog_entries.iter().any(log::is_v2);
-    scheme == Scheme::EcdsaP256(HashAlgorithm::Sha256)
-        || (scheme == Scheme::RsaPkcs1(HashAlgorithm::Sha256) && !v2)
 }
 
 /// (7) No signing time lies in the future.

@@ -1,9 +1,11 @@
 //! Who signed, and what proves it: thresholds of logs and of timestamp authorities, ready-made
-//! identities, certificates of one's own authority.
+//! identities, certificates of one's own authority; and what was verified before.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 use jiff::Timestamp;
 use tegata::image::Digest;
 
+#[path = "identities/facts.rs"]
+mod facts;
 #[path = "support/fake_registry.rs"]
 mod fake_registry;
 #[path = "identities/forms.rs"]

@@ -37,30 +37,31 @@ const IO_NAMES: [&str; 13] = [
 ];
 
 /// What the I/O layer may import from: itself and all below.
-const IO_USES: &str = "admission api cluster conditions error evidence files image json metrics policy registry rekor \
+const IO_USES: &str = "admission api cluster conditions error evidence files fingerprint image json metrics policy registry rekor \
                        server store telemetry trust_root tuf verdict verify workload";
 
 /// What composes the program may import from: everything.
-const ALL: &str = "admission api args cluster commands conditions error evidence files image json metrics policy registry \
+const ALL: &str = "admission api args cluster commands conditions error evidence files fingerprint image json metrics policy registry \
                    rekor server store telemetry trust_root tuf verdict verify workload";
 
 /// Each module of the crate: its layer, and which others it may import from.
-const MODULES: [(&str, Layer, &str); 23] = [
+const MODULES: [(&str, Layer, &str); 24] = [
     ("api", Layer::Pure, ""),
     ("error", Layer::Pure, ""),
+    ("fingerprint", Layer::Pure, ""),
     ("verdict", Layer::Pure, "policy"),
     ("image", Layer::Pure, "json verdict"),
     ("json", Layer::Pure, "verdict"),
     ("workload", Layer::Pure, "image verdict"),
-    ("trust_root", Layer::Pure, "json verdict"),
-    ("verify", Layer::Pure, "evidence image json policy trust_root verdict"),
+    ("trust_root", Layer::Pure, "fingerprint json verdict"),
+    ("verify", Layer::Pure, "evidence fingerprint image json policy trust_root verdict"),
     ("conditions", Layer::Pure, "api image json policy verdict"),
     ("policy", Layer::Pure, "api conditions error evidence image trust_root verdict verify"),
-    ("evidence", Layer::Pipeline, "image verdict"),
+    ("evidence", Layer::Pipeline, "fingerprint image verdict"),
     (
         "admission",
         Layer::Pipeline,
-        "api conditions evidence image json policy trust_root verdict verify workload",
+        "api conditions evidence fingerprint image json policy trust_root verdict verify workload",
     ),
     ("cluster", Layer::Io, IO_USES),
     ("files", Layer::Io, IO_USES),

@@ -36,6 +36,9 @@ use tegata::registry::Registry;
 use tegata::registry::RegistryOptions;
 use tegata::trust_root::TrustRoot;
 use tegata::verdict::ImageReport;
+use tegata::verdict::Step;
+use tegata::verdict::StepOutcome;
+use tegata::verdict::StepReport;
 use tegata::verdict::Verdict;
 
 use self::fake_registry::FakeRegistry;
@@ -199,7 +202,14 @@ async fn check<F: FetchEvidence>(
     image: &ImageRef,
     snapshot: &PolicySnapshot,
 ) -> ImageReport {
-    let admission = Admission::new(fetch, Settings::default());
+    check_by(&Admission::new(fetch, Settings::default()), image, snapshot).await
+}
+
+async fn check_by<F: FetchEvidence>(
+    admission: &Admission<F>,
+    image: &ImageRef,
+    snapshot: &PolicySnapshot,
+) -> ImageReport {
     let now = "2026-11-23T00:00:00Z".parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     let (workload, tenant) = (&Workload::default(), &Tenant::default());
@@ -254,6 +264,50 @@ async fn layouts_get_the_right_answer() {
         judge(&mut wrong, row, &check(layout, &image, &samples.policies[row.1]).await);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// One memory for all policies and signers of an image, each asked twice: whatever is known from
+/// before, the answer is the same to the last word, and what was good is not verified again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_changes_no_answer() {
+    let Some(samples) = Samples::open() else { return };
+    let mut wrong = Vec::new();
+    let mut reused = 0;
+    for name in samples.names() {
+        let reference = format!("oci:{}:v1", samples.layout(&name).display());
+        let layout = Layout::open(&reference.parse().unwrap()).unwrap();
+        let image = layout.image().clone();
+        let admission = Admission::new(layout, Settings::default());
+        let rows: Vec<_> = WANTED.iter().filter(|row| row.0 == name).collect();
+        let mut reports = Vec::new();
+        for row in &rows {
+            let report = check_by(&admission, &image, &samples.policies[row.1]).await;
+            judge(&mut wrong, row, &report);
+            reports.push(serde_json::to_value(report).unwrap());
+        }
+        for (row, first) in rows.iter().zip(reports) {
+            let before = admission.facts().counts();
+            let report = check_by(&admission, &image, &samples.policies[row.1]).await;
+            let after = admission.facts().counts();
+            reused += after.reused - before.reused;
+            let verified = usize::try_from(after.verified - before.verified).unwrap();
+            assert_eq!(verified, unverified(&report), "{row:?}: {report:?}");
+            assert_eq!(serde_json::to_value(report).unwrap(), first, "{row:?}");
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let good = WANTED.iter().filter(|row| row.2 == VERIFIED).count();
+    assert!(reused >= good as u64, "{reused} of {good}");
+}
+
+/// How many signatures of a report failed before anybody asked who made them.
+fn unverified(report: &ImageReport) -> usize {
+    let authorities = report.policies.iter().flat_map(|policy| &policy.authorities);
+    let signatures = authorities.flat_map(|authority| &authority.signatures);
+    let early =
+        |step: &StepReport| step.outcome == StepOutcome::Failed && step.step < Step::Identity;
+    let failed = signatures.filter(|signature| signature.steps.iter().any(early));
+    failed.count()
 }
 
 #[tokio::test(flavor = "multi_thread")]

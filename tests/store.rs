@@ -10,3 +10,9 @@ mod hostile;
 mod redis_server;
 #[path = "store/shared.rs"]
 mod shared;
+#[path = "support/signed_cluster.rs"]
+mod signed_cluster;
+#[path = "store/verdicts.rs"]
+mod verdicts;
+#[path = "support/virtual_sigstore.rs"]
+mod virtual_sigstore;

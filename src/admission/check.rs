@@ -9,6 +9,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::Admission;
+use super::facts::Facts;
 use super::gather::Gathering;
 use super::gather::is_static;
 use super::judge;
@@ -72,13 +73,14 @@ struct OwnedCase {
     budget: Budget,
     /// The work that rules may do once more, over evidence that was asked for anew.
     budget_again: Budget,
+    facts: Arc<Facts>,
 }
 
 impl OwnedCase {
-    const fn borrow(&self) -> Case<'_> {
-        let Self { subject, now, deadline, budget, budget_again: _ } = self;
+    fn borrow(&self) -> Case<'_> {
+        let Self { subject, now, deadline, budget, budget_again: _, facts } = self;
         let Subject { digest, platform: _ } = subject;
-        Case { digest, now: *now, deadline: *deadline, budget }
+        Case { digest, now: *now, deadline: *deadline, budget, facts }
     }
 }
 
@@ -145,7 +147,8 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
                     PolicyId::Namespaced { .. } => (shared.clone(), shared_again.clone()),
                 };
                 let subject = Subject::named(digest.clone());
-                let case = OwnedCase { subject, now, deadline, budget, budget_again };
+                let facts = Arc::clone(&self.facts);
+                let case = OwnedCase { subject, now, deadline, budget, budget_again, facts };
                 if asks_platforms(&policy) {
                     return self.judge_platforms(policy, gathering, parts, case).boxed();
                 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::facts::Facts;
 use super::lookup::Answers;
 use super::subjects::Configs;
 use crate::conditions;
@@ -48,6 +49,8 @@ pub(super) struct Case<'a> {
     pub(super) deadline: Instant,
     /// The work that rules over the image may still do.
     pub(super) budget: &'a Budget,
+    /// What was verified before.
+    pub(super) facts: &'a Facts,
 }
 
 /// What was found for one authority.
@@ -135,7 +138,8 @@ pub(super) fn settle(
 pub(super) fn judge_static(policy: &Policy) -> PolicyReport {
     let digest = &Digest::sha256_of(b"");
     let (now, deadline, budget) = (Timestamp::UNIX_EPOCH, Instant::now(), &Budget::default());
-    let case = Case { digest, now, deadline, budget };
+    let facts = &Facts::default();
+    let case = Case { digest, now, deadline, budget, facts };
     let Judged { report, open } = judge(policy, &[], &Answers::new(), case);
     // Rules are not asked without an image, and none of a policy that has some is judged here.
     if open.is_none() {

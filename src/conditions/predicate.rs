@@ -97,6 +97,11 @@ impl PredicateTypes {
         })
     }
 
+    /// The addresses, and whether versions of each will do too.
+    pub(crate) fn addresses(&self) -> impl ExactSizeIterator<Item = (&str, bool)> {
+        self.0.iter().map(|one| (one.address.as_str(), one.any_version))
+    }
+
     /// Whether each of these types is among `others`.
     pub(super) fn within(&self, others: &Self) -> bool {
         self.0.iter().all(|one| others.contains(&one.address))

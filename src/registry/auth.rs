@@ -407,7 +407,7 @@ fn unauthorised(url: &Url, answer: &Answer) -> RegistryError {
 }
 
 /// The first code of an OCI error body (distribution specification, "Error Codes").
-fn error_code(body: &[u8]) -> Option<String> {
+pub(super) fn error_code(body: &[u8]) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     let code = body.get("errors")?.get(0)?.get("code")?.as_str()?;
     let plain = code.len() <= 40 && code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');

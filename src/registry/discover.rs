@@ -361,7 +361,7 @@ impl<S: Store> Finder<'_, S> {
             }
         };
         let (manifest, layer) = (manifest.clone(), layer.digest.clone());
-        Candidate { place, manifest, layer, format, content }
+        Candidate::new(place, manifest, layer, format, content)
     }
 
     async fn blob(&self, layer: &Descriptor) -> Result<Bytes, RegistryError> {
@@ -424,5 +424,5 @@ fn single(candidate: Candidate) -> Found {
 
 fn failed(place: Place, manifest: &Digest, format: Format, failure: Failure) -> Candidate {
     let (manifest, layer) = (manifest.clone(), manifest.clone());
-    Candidate { place, manifest, layer, format, content: Err(failure) }
+    Candidate::new(place, manifest, layer, format, Err(failure))
 }

@@ -2,6 +2,7 @@
 //! Referrers").
 use std::collections::BTreeSet;
 
+use reqwest::StatusCode;
 use reqwest::header;
 use reqwest::header::HeaderMap;
 use tokio::time::Instant;
@@ -9,6 +10,7 @@ use url::Url;
 
 use crate::image::Digest;
 
+use super::auth::error_code;
 use super::discover::Api;
 use super::discover::Listing;
 use super::endpoint::Endpoint;
@@ -21,11 +23,17 @@ use super::manifest::Descriptor;
 use super::manifest::INDEX_MEDIA_TYPE;
 use super::manifest::parse_index;
 use super::session::Session;
+use super::session::settled;
+use super::transport::Answer;
 use super::transport::header_text;
 
 /// Statuses by which registries say that they do not know the API: 404 by the specification, the
 /// others in practice.
 const UNKNOWN_API: &[u16] = &[400, 404, 405, 406, 410, 415, 501];
+
+/// Codes of errors that speak of a repository or a manifest, and not of the API: by the specification
+/// a list is never refused for such a reason, and some registries do.
+const ABOUT_CONTENT: &[&str] = &["MANIFEST_UNKNOWN", "NAME_INVALID", "NAME_UNKNOWN"];
 
 /// Lists what refers to `digest`. A mirror's list counts when there is something in it; otherwise
 /// the registry is asked, because a mirror may hold the image alone.
@@ -54,11 +62,10 @@ async fn pages(session: &Session, endpoint: &Endpoint, digest: &Digest, until: I
     let mut seen = BTreeSet::new();
     loop {
         let first = seen.is_empty();
-        let step = page(session, endpoint, &url, until).await;
+        let step = page(session, endpoint, &url, first, until).await;
         let (index, next) = match step {
             Ok(found) => found,
             Err(error) if first && is_unknown(&error) => {
-                session.note_no_list(endpoint).await;
                 listing.api = Api::Absent;
                 return listing;
             }
@@ -68,7 +75,6 @@ async fn pages(session: &Session, endpoint: &Endpoint, digest: &Digest, until: I
             }
         };
         if first {
-            session.note_list(endpoint).await;
             listing.api = Api::Present;
         }
         seen.insert(url.to_string());
@@ -99,10 +105,15 @@ async fn page(
     session: &Session,
     endpoint: &Endpoint,
     url: &Url,
+    first: bool,
     until: Instant,
 ) -> Result<(super::manifest::Index, Option<Url>), RegistryError> {
-    let answer =
-        session.get(endpoint, url.clone(), INDEX_MEDIA_TYPE, MAX_MANIFEST_BYTES, until).await?;
+    let answer = session.ask(endpoint, url.clone(), INDEX_MEDIA_TYPE, MAX_MANIFEST_BYTES, until);
+    let answer = answer.await?;
+    if first && !is_about_content(&answer) {
+        note(session, endpoint, answer.status).await;
+    }
+    let answer = settled(shown(url), answer)?;
     let index =
         parse_index(&answer.body).map_err(|error| RegistryError::malformed(shown(url), error))?;
     let next = next_page(url, &answer.headers)?;
@@ -113,6 +124,21 @@ async fn page(
         return Err(RegistryError::ForbiddenAddress { what: shown(url), address });
     }
     Ok((index, next))
+}
+
+/// Whether an error speaks of what is in the registry.
+fn is_about_content(answer: &Answer) -> bool {
+    let code = if answer.status == StatusCode::OK { None } else { error_code(&answer.body) };
+    code.is_some_and(|code| ABOUT_CONTENT.contains(&code.as_str()))
+}
+
+/// What the status of a first page says of the API, for later.
+async fn note(session: &Session, endpoint: &Endpoint, status: StatusCode) {
+    if status == StatusCode::OK {
+        session.note_list(endpoint).await;
+    } else if UNKNOWN_API.contains(&status.as_u16()) {
+        session.note_no_list(endpoint).await;
+    }
 }
 
 /// Whether the registry says that it does not know the API.

@@ -72,7 +72,7 @@ impl Session {
         self.configured.apis.lacks(&Key::new(endpoint, self.sources(endpoint))).await
     }
 
-    /// Notes that this repository answered for a list of referrers that it does not know such.
+    /// Notes that this repository knows no lists of referrers.
     pub(super) async fn note_no_list(&self, endpoint: &Endpoint) {
         endpoint.sighted.lacking();
         self.configured.apis.learn(endpoint, self.sources(endpoint)).await;
@@ -84,7 +84,20 @@ impl Session {
     }
 
     /// A GET with the credentials for this server. 404 is `Absent`, other refusals `Unsupported`.
-    pub(super) async fn get(
+    async fn get(
+        &self,
+        endpoint: &Endpoint,
+        url: Url,
+        accept: &'static str,
+        cap: usize,
+        deadline: Instant,
+    ) -> Result<Answer, RegistryError> {
+        let what = error::shown(&url);
+        settled(what, self.ask(endpoint, url, accept, cap, deadline).await?)
+    }
+
+    /// A GET with the credentials for this server, whatever its status.
+    pub(super) async fn ask(
         &self,
         endpoint: &Endpoint,
         url: Url,
@@ -95,16 +108,10 @@ impl Session {
         let Lasting { authenticator, .. } = &*self.lasting;
         let transport = &self.configured.transport;
         let sources = self.sources(endpoint);
-        let what = error::shown(&url);
         let call = Call { accept, cap, ..Call::to(url) };
         // Boxed, as further down: a future of this depth would outgrow a thread's stack.
         let send = authenticator.send(transport, endpoint, &sources, call, deadline);
-        let answer = Box::pin(send).await?;
-        match answer.status {
-            StatusCode::OK => Ok(answer),
-            StatusCode::NOT_FOUND => Err(RegistryError::Absent { what }),
-            status => Err(RegistryError::Unsupported { what, status: status.as_u16() }),
-        }
+        Box::pin(send).await
     }
 
     /// The manifest of at most `cap` bytes under a tag or digest, with the digest of what came.
@@ -127,6 +134,15 @@ impl Session {
             Ok((Digest::sha256_of(&answer.body), answer.body))
         })
         .await
+    }
+}
+
+/// An answer with content; 404 is `Absent`, other refusals `Unsupported`.
+pub(super) fn settled(what: String, answer: Answer) -> Result<Answer, RegistryError> {
+    match answer.status {
+        StatusCode::OK => Ok(answer),
+        StatusCode::NOT_FOUND => Err(RegistryError::Absent { what }),
+        status => Err(RegistryError::Unsupported { what, status: status.as_u16() }),
     }
 }
 

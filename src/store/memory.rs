@@ -134,7 +134,9 @@ impl Memory {
         not_before: Timestamp,
     ) -> Arc<Evidence> {
         let stale = evidence.kept.as_ref().and_then(|kept| kept.stale.clone());
-        let evidence = Evidence { kept: Some(Kept { fetched, stale }), ..evidence };
+        let second_hand = evidence.kept.as_ref().is_some_and(|kept| kept.second_hand);
+        let kept = Some(Kept { fetched, stale, second_hand });
+        let evidence = Evidence { kept, ..evidence };
         let weight = weight(&evidence);
         let room = Arc::clone(&self.held).try_acquire_many_owned(permits(weight));
         let (true, Ok(room)) = (weight <= MAX_ENTRY_BYTES, room) else {
@@ -249,8 +251,9 @@ fn held(evidence: Evidence, room: OwnedSemaphorePermit) -> Evidence {
         let (bytes, room) = (Box::from(bytes.as_ref()), Arc::clone(&room));
         Bytes::from_owner(Held { bytes, _room: room })
     };
-    let each = |candidate: Candidate| Candidate {
-        content: candidate.content.map(|content| match content {
+    let each = |candidate: Candidate| {
+        let Candidate { place, manifest, layer, format, content, .. } = candidate;
+        let content = content.map(|content| match content {
             Content::Bundle(bytes) => Content::Bundle(hold(&bytes)),
             Content::Envelope { envelope, annotations } => {
                 Content::Envelope { envelope: hold(&envelope), annotations }
@@ -258,8 +261,8 @@ fn held(evidence: Evidence, room: OwnedSemaphorePermit) -> Evidence {
             Content::SimpleSigning { payload, annotations } => {
                 Content::SimpleSigning { payload: hold(&payload), annotations }
             }
-        }),
-        ..candidate
+        });
+        Candidate::new(place, manifest, layer, format, content)
     };
     Evidence { candidates: evidence.candidates.into_iter().map(each).collect(), ..evidence }
 }

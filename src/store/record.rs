@@ -130,7 +130,7 @@ pub(crate) fn decode(
     if candidates.is_empty() {
         return Err(RecordError::Value { found: "[]".to_owned(), wanted: "list of candidates" });
     }
-    let kept = Some(Kept { fetched, stale: None });
+    let kept = Some(Kept { fetched, stale: None, second_hand: true });
     let evidence = Evidence { query: query.clone(), candidates, problems: Vec::new(), kept };
     Ok((evidence, fetched))
 }
@@ -160,7 +160,7 @@ fn blob(candidate: &Candidate) -> Option<&Bytes> {
 
 /// None where trying again may bring something else.
 fn describe(candidate: &Candidate) -> Option<CandidateHeader> {
-    let Candidate { place, manifest, layer, format, content } = candidate;
+    let Candidate { place, manifest, layer, format, content, .. } = candidate;
     let content = match content {
         Ok(Content::Bundle(bundle)) => ContentHeader::Bundle { length: bundle.len() },
         Ok(Content::Envelope { envelope, annotations }) => ContentHeader::Envelope {
@@ -219,7 +219,7 @@ fn restore(candidate: CandidateHeader, blobs: &mut &[u8]) -> Result<Candidate, R
             wanted: "format of this content",
         });
     }
-    Ok(Candidate { place: place.into(), manifest, layer, format, content })
+    Ok(Candidate::new(place.into(), manifest, layer, format, content))
 }
 
 fn digest(text: &str) -> Result<Digest, RecordError> {

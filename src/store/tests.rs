@@ -9,6 +9,7 @@ use super::*;
 use crate::evidence::Candidate;
 use crate::evidence::Content;
 use crate::evidence::Format;
+use crate::metrics::StoreMetrics;
 
 /// What the source does.
 #[derive(Debug, Default)]
@@ -57,16 +58,12 @@ fn down() -> Failure {
 }
 
 fn candidate(payload: &'static str) -> Candidate {
-    Candidate {
-        place: Place::SignatureTag,
-        manifest: Digest::sha256_of(payload.as_bytes()),
-        layer: Digest::sha256_of(payload.as_bytes()),
-        format: Format::Legacy,
-        content: Ok(Content::SimpleSigning {
-            payload: Bytes::from_static(payload.as_bytes()),
-            annotations: BTreeMap::new(),
-        }),
-    }
+    let digest = Digest::sha256_of(payload.as_bytes());
+    let content = Content::SimpleSigning {
+        payload: Bytes::from_static(payload.as_bytes()),
+        annotations: BTreeMap::new(),
+    };
+    Candidate::new(Place::SignatureTag, digest.clone(), digest, Format::Legacy, Ok(content))
 }
 
 impl FetchEvidence for Source {
@@ -428,4 +425,51 @@ async fn parts_of_an_image_are_read_once() {
         assert_eq!(source.0.lock().unwrap().reads, 1);
         source.set(|script| script.down = true);
     }
+}
+
+/// Whoever writes to a tier may say that it is new.
+#[tokio::test]
+async fn what_a_tier_holds_never_counts_as_the_registrys_last_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::open(folder.path(), disk::MIN_CAPACITY, StoreMetrics::default()).unwrap();
+    let clock = Clock::starting_at(Timestamp::UNIX_EPOCH);
+    let source = signed();
+    let key = Key { query: query(), scope: Scope::Own(OWN) };
+    let candidates = vec![candidate("somebody's")];
+    let problems = Vec::new();
+    let planted = Evidence { query: query(), candidates, problems, kept: None };
+    let record = record::encode(&planted, clock.now()).unwrap();
+    disk.put(key.lasting(), &record, clock.now());
+    disk.flush().await;
+    let tiers = Tiers { disk: Some(disk), ..Tiers::default() };
+    let store = Stored::new(source.clone(), Settings::default(), tiers, clock);
+    let seen = ask(&store, "a").await;
+    assert_eq!(seen.candidates[0].layer, planted.candidates[0].layer);
+    assert_eq!(source.fetches(), 0);
+    let fresh = again(&store, &seen).await.unwrap();
+    assert_eq!(fresh.candidates[0].layer, candidate("signature").layer);
+    assert_eq!(source.fetches(), 1);
+    assert_eq!(ask(&store, "a").await.candidates[0].layer, candidate("signature").layer);
+}
+
+/// That nothing is attached any more is not undone by what a tier still holds.
+#[tokio::test(start_paused = true)]
+async fn what_a_tier_holds_does_not_come_back_after_the_registry_has_said_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::open(folder.path(), disk::MIN_CAPACITY, StoreMetrics::default()).unwrap();
+    let tiers = Tiers { disk: Some(disk.clone()), ..Tiers::default() };
+    let source = signed();
+    let clock = Clock::starting_at(Timestamp::UNIX_EPOCH);
+    let store = Stored::new(source.clone(), Settings::default(), tiers, clock);
+    let seen = ask(&store, "a").await;
+    let key = Key { query: query(), scope: Scope::Own(OWN) };
+    let record = record::encode(&seen, clock.now()).unwrap();
+    advance(seconds(60)).await;
+    source.set(|script| script.attached.clear());
+    assert!(again(&store, &seen).await.unwrap().candidates.is_empty());
+    // As a write that was lost, or another replica's.
+    disk.put(key.lasting(), &record, clock.now());
+    advance(NEGATIVE_LIFE).await;
+    assert!(ask(&store, "a").await.candidates.is_empty());
+    assert_eq!(source.fetches(), 3);
 }

@@ -1,19 +1,14 @@
-//! The signing certificate: who it says signed, and its chain in time.
+//! The signing certificate: who it says signed, and with which key.
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 
 use jiff::Timestamp;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::TrustAnchor;
-use rustls::pki_types::UnixTime;
 use sigstore_verify::crypto::KeyAlgorithm;
-use sigstore_verify::crypto::WEBPKI_VERIFICATION_ALGS;
 use sigstore_verify::types::DerCertificate;
 use sigstore_verify::types::DerPublicKey;
-use webpki::EndEntityCert;
-use webpki::KeyUsage;
 use x509_cert::Certificate;
+use x509_cert::TbsCertificate;
 use x509_cert::der::Decode as _;
 use x509_cert::der::Encode as _;
 use x509_cert::der::asn1::ObjectIdentifier;
@@ -26,8 +21,6 @@ use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use super::Parsed;
 use super::key::PublicKey;
-use crate::trust_root::Authority;
-use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
 use crate::verdict::Reason;
 
@@ -41,11 +34,11 @@ pub(super) const MAX_CHAIN: usize = 8;
 /// Most alternative names that are read; Fulcio writes one.
 const MAX_SUBJECTS: usize = 16;
 
-/// id-kp-codeSigning (RFC 5280 section 4.2.1.12), as DER content.
-pub(super) const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
-
 /// Arc of Fulcio's extensions (Fulcio, `docs/oid-info.md`).
 const FULCIO_ARC: &str = "1.3.6.1.4.1.57264.1.";
+
+/// The same as DER content.
+const FULCIO_ARC_DER: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xbf, 0x30, 0x01];
 
 /// Claims by the last number of their identifier, and whether the value is a bare string (older)
 /// or a DER UTF8String.
@@ -116,6 +109,8 @@ pub(super) struct SigningCertificate {
     pub(super) key: PublicKey,
     pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
+    /// All that its issuer signed.
+    pub(super) tbs: TbsCertificate,
 }
 
 impl SigningCertificate {
@@ -134,6 +129,7 @@ impl SigningCertificate {
             not_after: time(&validity.not_after)?,
             identity: identity(&certificate)?,
             key,
+            tbs: certificate.tbs_certificate,
         })
     }
 
@@ -164,7 +160,7 @@ fn read(der: &[u8]) -> Result<(Certificate, PublicKey), Failure> {
 }
 
 /// Where a certificate limits what its key is for, signatures are among it (RFC 5280 section
-/// 4.2.1.3). What it limits further, `check_chain` holds it to.
+/// 4.2.1.3). What it limits further, [`super::chain`] holds it to.
 pub(super) fn check_usage(certificate: &Certificate) -> Result<(), Failure> {
     let usage = certificate
         .tbs_certificate
@@ -271,7 +267,11 @@ fn ip_address(bytes: &[u8]) -> Option<String> {
 }
 
 fn fulcio_number(oid: ObjectIdentifier) -> Option<u8> {
-    oid.to_string().strip_prefix(FULCIO_ARC)?.parse().ok()
+    match oid.as_bytes().strip_prefix(FULCIO_ARC_DER)? {
+        // Later numbers take two bytes, and none of them is given out.
+        [number @ 0..=127] => Some(*number),
+        _ => None,
+    }
 }
 
 fn read_claim(number: u8, value: &[u8]) -> Result<String, Failure> {
@@ -283,126 +283,7 @@ fn read_claim(number: u8, value: &[u8]) -> Result<String, Failure> {
     text.ok_or_else(|| malformed(format!("extension {FULCIO_ARC}{number} is no text")))
 }
 
-/// Checks the chain once more, with every certificate held to its own validity.
-///
-/// `sigstore-verify` takes each certificate of an authority as an anchor, and an anchor's expiry is
-/// not looked at: an intermediate that had expired, or that a later root no longer covers, would
-/// still vouch (CVE-2026-24122). Here only the last certificate of a chain is an anchor, and it and
-/// all others must be valid at `time`.
-pub(super) fn check_chain(
-    leaf: &[u8],
-    brought: &[Vec<u8>],
-    root: &TrustRoot,
-    time: Timestamp,
-) -> Result<(), Failure> {
-    let authorities: Vec<&Authority> = root
-        .authorities()
-        .iter()
-        .filter(|authority| authority.window.is_none_or(|window| window.contains(time)))
-        .collect();
-    if authorities.is_empty() {
-        let found = format!("no certificate authority of the trust root was valid at {time}");
-        return Err(Failure::new(Reason::CertificateAuthorityExpired, found));
-    }
-    let leaf = CertificateDer::from(leaf);
-    let leaf = EndEntityCert::try_from(&leaf)
-        .map_err(|error| malformed(format!("the certificate cannot be parsed: {error}")))?;
-    let usage = KeyUsage::required(CODE_SIGNING);
-    let mut last = None;
-    for authority in authorities {
-        match check_authority(&leaf, brought, authority, time, usage) {
-            Ok(()) => return Ok(()),
-            Err(failure) => {
-                let keep = last.as_ref().is_none_or(|last: &Failure| {
-                    failure.reason == Reason::CertificateAuthorityExpired
-                        || last.reason != Reason::CertificateAuthorityExpired
-                });
-                if keep {
-                    last = Some(failure);
-                }
-            }
-        }
-    }
-    Err(last.unwrap_or_else(|| {
-        Failure::new(Reason::CertificateUntrusted, "the trust root has no certificate authority")
-    }))
-}
-
-/// Whether the certificate is of an authority whose window does not hold `time`: for telling a
-/// certificate of yesterday's authority from one of nobody's.
-pub(super) fn chains_outside_window(
-    leaf: &[u8],
-    brought: &[Vec<u8>],
-    root: &TrustRoot,
-    time: Timestamp,
-) -> bool {
-    let leaf = CertificateDer::from(leaf);
-    let Ok(leaf) = EndEntityCert::try_from(&leaf) else { return false };
-    let outside =
-        |authority: &&Authority| authority.window.is_some_and(|window| !window.contains(time));
-    let usage = KeyUsage::required(CODE_SIGNING);
-    let mut authorities = root.authorities().iter().filter(outside);
-    authorities.any(|authority| check_authority(&leaf, brought, authority, time, usage).is_ok())
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "every other error means no path")]
-fn check_authority(
-    leaf: &EndEntityCert<'_>,
-    brought: &[Vec<u8>],
-    authority: &Authority,
-    time: Timestamp,
-    usage: KeyUsage,
-) -> Result<(), Failure> {
-    let untrusted = |found: String| Failure::new(Reason::CertificateUntrusted, found);
-    let Some((anchor, intermediates)) = authority.chain.split_last() else {
-        return Err(untrusted("the authority has no certificate".to_owned()));
-    };
-    if !covers(anchor, time) {
-        let found = format!("the authority's root certificate was not valid at {time}");
-        return Err(Failure::new(Reason::CertificateAuthorityExpired, found));
-    }
-    let anchor = CertificateDer::from(anchor.as_slice());
-    let anchor: TrustAnchor<'_> = webpki::anchor_from_trusted_cert(&anchor)
-        .map_err(|error| untrusted(format!("the authority's root cannot be used: {error}")))?;
-    let intermediates: Vec<CertificateDer<'_>> = intermediates
-        .iter()
-        .chain(brought)
-        .map(|der| CertificateDer::from(der.as_slice()))
-        .collect();
-    let seconds = u64::try_from(time.as_second())
-        .map_err(|_| untrusted(format!("the signing time {time} lies before 1970")))?;
-    leaf.verify_for_usage(
-        WEBPKI_VERIFICATION_ALGS,
-        &[anchor],
-        &intermediates,
-        UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)),
-        usage,
-        None,
-        None,
-    )
-    .map(drop)
-    .map_err(|error| match error {
-        webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => {
-            let found = format!("a certificate of the authority was not valid at {time}");
-            Failure::new(Reason::CertificateAuthorityExpired, found)
-        }
-        error => untrusted(format!("no path to the authority: {error}")),
-    })
-}
-
-/// Whether the certificate's own validity holds `time`.
-pub(super) fn covers(der: &[u8], time: Timestamp) -> bool {
-    let Ok(certificate) = Certificate::from_der(der) else {
-        return false;
-    };
-    let validity = certificate.tbs_certificate.validity;
-    let second = time.as_second();
-    let at = |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs());
-    at(validity.not_before).is_ok_and(|start| start <= second)
-        && at(validity.not_after).is_ok_and(|end| second <= end)
-}
-
-fn malformed(found: String) -> Failure {
+pub(super) fn malformed(found: String) -> Failure {
     Failure::new(Reason::CertificateMalformed, found)
 }
 

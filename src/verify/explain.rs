@@ -13,8 +13,8 @@ use sigstore_verify::types::TransparencyLogEntry;
 use sigstore_verify::types::bundle::InclusionProof;
 
 use super::Parsed;
-use super::certificate;
 use super::certificate::SigningCertificate;
+use super::chain;
 use super::timestamp;
 use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
@@ -129,7 +129,7 @@ pub(super) fn outlived(times: &[Timestamp], parsed: &Parsed, root: &TrustRoot) -
     let brought = super::brought(&parsed.bundle);
     let time = times
         .iter()
-        .find(|time| certificate::chains_outside_window(leaf.as_bytes(), &brought, root, **time))?;
+        .find(|time| chain::chains_outside_window(leaf.as_bytes(), &brought, root, **time))?;
     let found = format!("the certificate's authority was not to be trusted at {time}");
     Some(Failure::new(Reason::CertificateAuthorityExpired, found))
 }

@@ -184,6 +184,11 @@ impl PublicKey {
         &self.fingerprint
     }
 
+    /// The ways to sign that are tried, in this order.
+    pub(crate) fn schemes(&self) -> &[Scheme] {
+        &self.schemes
+    }
+
     /// The SubjectPublicKeyInfo.
     pub(crate) fn spki(&self) -> DerPublicKey {
         DerPublicKey::new(self.spki.clone())

@@ -19,9 +19,10 @@ use super::MAX_LOG_ENTRIES;
 use super::Parsed;
 use super::Question;
 use super::bundle;
-use super::certificate;
 use super::certificate::SigningCertificate;
+use super::chain;
 use super::classic;
+use super::keyed::check_signature;
 use crate::evidence::Candidate;
 use crate::evidence::Content;
 use crate::evidence::LogAnswer;
@@ -60,7 +61,7 @@ pub fn missing_entry(candidate: &Candidate, question: &Question<'_>) -> Option<M
     }
     let certificate = match (question.key, parsed.bundle.signing_certificate()) {
         (Some(key), None) => {
-            super::check_signature(&parsed, key, question.digest).ok()?;
+            check_signature(&parsed, key, question.digest).ok()?;
             None
         }
         (None, Some(leaf)) => Some(claimed(&parsed, leaf, question)?),
@@ -87,8 +88,8 @@ fn claimed(
         SigningCertificate::parse(leaf.as_bytes()).ok()?;
     let brought = super::brought(&parsed.bundle);
     let root = question.trust_root;
-    certificate::check_chain(leaf.as_bytes(), &brought, root, not_before).ok()?;
-    super::check_signature(parsed, &key, question.digest).ok()?;
+    chain::check_at(leaf.as_bytes(), &brought, root, not_before).ok()?;
+    check_signature(parsed, &key, question.digest).ok()?;
     Some(identity)
 }
 

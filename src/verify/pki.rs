@@ -24,6 +24,7 @@ use x509_cert::der::Document;
 use x509_cert::der::Encode as _;
 
 use super::Found;
+use super::Lasting;
 use super::Parsed;
 use super::Question;
 use super::VerifiedSigner;
@@ -31,14 +32,17 @@ use super::brought;
 use super::certificate;
 use super::certificate::CertificateIdentity;
 use super::certificate::MAX_CERTIFICATE_BYTES;
-use super::check_signature;
+use super::chain;
 use super::check_times;
 use super::key;
 use super::key::KeyError;
 use super::key::PublicKey;
+use super::keyed::check_signature;
 use super::log;
 use super::log::Named;
 use super::timestamp;
+use crate::fingerprint::Fingerprint;
+use crate::fingerprint::Parts;
 use crate::verdict::Failure;
 use crate::verdict::Reason;
 use crate::verdict::Step;
@@ -60,6 +64,7 @@ pub struct CertificateAuthority {
     roots: Vec<Vec<u8>>,
     intermediates: Vec<Vec<u8>>,
     revocation: Vec<RevocationList>,
+    fingerprint: Fingerprint,
 }
 
 #[derive(Debug)]
@@ -86,7 +91,17 @@ impl CertificateAuthority {
         }
         let intermediates = intermediates.map(certificates).transpose()?.unwrap_or_default();
         let lists = revocation.map(revocation_lists).transpose()?.unwrap_or_default();
-        Ok(Self { roots, intermediates, revocation: lists })
+        let fingerprint = Parts::of("certificate authority")
+            .list(roots.iter())
+            .list(intermediates.iter())
+            .part(revocation.unwrap_or_default())
+            .finish();
+        Ok(Self { roots, intermediates, revocation: lists, fingerprint })
+    }
+
+    /// Of all that it is made of.
+    pub(crate) const fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
     }
 
     /// The leaf's chain at `time`, and that it is not revoked as of `now`.
@@ -103,7 +118,7 @@ impl CertificateAuthority {
                 .wanted("a current list in `certificate.revocationList`"));
         }
         let valid: Vec<&Vec<u8>> =
-            self.roots.iter().filter(|root| certificate::covers(root, time)).collect();
+            self.roots.iter().filter(|root| chain::covers(root, time)).collect();
         if valid.is_empty() {
             let found = format!("no root certificate of the policy was valid at {time}");
             return Err(Failure::new(Reason::CertificateAuthorityExpired, found));
@@ -134,7 +149,9 @@ impl CertificateAuthority {
             (RevocationCheckDepth::EndEntity, UnknownStatusPolicy::Deny),
             (RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow),
         ];
-        for (depth, unknown) in passes {
+        // Without lists the passes are the same.
+        let needed = if lists.is_empty() { 1 } else { passes.len() };
+        for (depth, unknown) in passes.into_iter().take(needed) {
             let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
                 let options = options.with_depth(depth).with_status_policy(unknown);
                 options.with_expiration_policy(ExpirationPolicy::Enforce).build()
@@ -144,7 +161,7 @@ impl CertificateAuthority {
                 &anchors,
                 &intermediates,
                 UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
-                KeyUsage::required(certificate::CODE_SIGNING),
+                KeyUsage::required(chain::CODE_SIGNING),
                 revocation,
                 None,
             )
@@ -166,7 +183,7 @@ fn explain(error: &webpki::Error, leaf: &[u8], time: Timestamp) -> Failure {
                 .wanted("a list of the issuer in `certificate.revocationList`")
         }
         webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => {
-            let (reason, which) = if certificate::covers(leaf, time) {
+            let (reason, which) = if chain::covers(leaf, time) {
                 (Reason::CertificateAuthorityExpired, "a certificate of the authority")
             } else {
                 (Reason::SigningTimeOutsideCertificate, "the certificate")
@@ -211,6 +228,11 @@ pub(super) fn examine(
         signature: format!("{scheme}, under the certificate's key, over this image"),
         signer: VerifiedSigner::Certificate(identity),
         statement: parsed.statement.clone(),
+        // Lists of what is revoked must be current; without a signing time, so must certificates.
+        lasting: match (times.is_empty(), authority.revocation.is_empty()) {
+            (false, true) => Lasting::Forever,
+            (true, _) | (false, false) => Lasting::ForNow,
+        },
         times,
     })
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use sha2::Digest as _;
 use sha2::Sha256;
+use sigstore_verify::crypto::SigningScheme;
 use sigstore_verify::types::SignatureBytes;
 use x509_cert::Certificate;
 use x509_cert::TbsCertificate;
@@ -11,6 +12,7 @@ use x509_cert::der::Encode as _;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::asn1::OctetString;
 
+use crate::fingerprint::Fingerprint;
 use crate::trust_root::Log;
 use crate::trust_root::TrustRoot;
 use crate::verdict::Failure;
@@ -25,17 +27,8 @@ const MAX_SCTS: usize = 8;
 /// Checks that a log of the trust root, whose key was valid then, has promised to log the
 /// certificate: one promise is enough, as Sigstore's clients ask for.
 pub(super) fn check(leaf: &[u8], brought: &[Vec<u8>], root: &TrustRoot) -> Result<(), Failure> {
-    let certificate = Certificate::from_der(leaf).map_err(invalid)?;
-    let tbs = certificate.tbs_certificate;
-    let extensions = tbs.extensions.as_deref().unwrap_or_default();
-    let lists: Vec<_> = extensions.iter().filter(|one| one.extn_id == SCT_LIST).collect();
-    let [list] = lists.as_slice() else {
-        let found = format!("the certificate has {} lists of timestamps", lists.len());
-        return Err(invalid(found));
-    };
-    let list = OctetString::from_der(list.extn_value.as_bytes()).map_err(invalid)?;
-    let scts = parse_list(list.as_bytes())
-        .ok_or_else(|| invalid("the list of timestamps cannot be parsed"))?;
+    let tbs = Certificate::from_der(leaf).map_err(invalid)?.tbs_certificate;
+    let scts = timestamps(&tbs)?;
     let precertificate = precertificate(&tbs).map_err(invalid)?;
     let issuers = issuers(&tbs, brought, root);
     let mut known = false;
@@ -56,11 +49,55 @@ pub(super) fn check(leaf: &[u8], brought: &[Vec<u8>], root: &TrustRoot) -> Resul
     Err(invalid(found))
 }
 
+/// Checks that the certificate has one timestamp, by a log of the trust root whose key was valid
+/// then, for an issuer with this key: no more and no less than `sigstore-verify` accepts.
+pub(super) fn is_logged_once(tbs: &TbsCertificate, issuer: &Fingerprint, root: &TrustRoot) -> bool {
+    let (Ok(scts), Ok(precertificate)) = (timestamps(tbs), precertificate(tbs)) else {
+        return false;
+    };
+    let [sct] = scts.as_slice() else { return false };
+    root.ct_logs().iter().any(|log| {
+        log.id == sct.log_id
+            && sct.algorithm.is_of(log.key.scheme())
+            && sct.verifies(log, &[*issuer], &precertificate)
+    })
+}
+
+/// The timestamps in a certificate.
+fn timestamps(tbs: &TbsCertificate) -> Result<Vec<Sct>, Failure> {
+    let extensions = tbs.extensions.as_deref().unwrap_or_default();
+    let lists: Vec<_> = extensions.iter().filter(|one| one.extn_id == SCT_LIST).collect();
+    let [list] = lists.as_slice() else {
+        let found = format!("the certificate has {} lists of timestamps", lists.len());
+        return Err(invalid(found));
+    };
+    let list = OctetString::from_der(list.extn_value.as_bytes()).map_err(invalid)?;
+    parse_list(list.as_bytes()).ok_or_else(|| invalid("the list of timestamps cannot be parsed"))
+}
+
+/// How a timestamp says that it was signed (RFC 5246 section 7.4.1.4.1), with SHA-256.
+#[derive(Clone, Copy)]
+enum Algorithm {
+    Ecdsa,
+    Rsa,
+}
+
+impl Algorithm {
+    /// Whether a key of this scheme signs so.
+    fn is_of(self, scheme: SigningScheme) -> bool {
+        match self {
+            Self::Ecdsa => scheme == SigningScheme::EcdsaP256Sha256,
+            Self::Rsa => scheme == SigningScheme::RsaPkcs1Sha256,
+        }
+    }
+}
+
 /// A signed certificate timestamp, version 1 (RFC 6962 section 3.2).
 struct Sct {
     log_id: [u8; 32],
     timestamp: u64,
     extensions: Vec<u8>,
+    algorithm: Algorithm,
     signature: Vec<u8>,
 }
 
@@ -116,9 +153,13 @@ fn parse(rest: &mut &[u8]) -> Option<Sct> {
     let timestamp = u64::from_be_bytes(take(rest)?);
     let extensions = take_vector(rest)?.to_vec();
     // The algorithms are the key's own: ECDSA or RSA with SHA-256.
-    let [4, 1 | 3] = take(rest)? else { return None };
+    let algorithm = match take(rest)? {
+        [4, 1] => Algorithm::Rsa,
+        [4, 3] => Algorithm::Ecdsa,
+        _ => return None,
+    };
     let signature = take_vector(rest)?.to_vec();
-    rest.is_empty().then_some(Sct { log_id, timestamp, extensions, signature })
+    rest.is_empty().then_some(Sct { log_id, timestamp, extensions, algorithm, signature })
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {

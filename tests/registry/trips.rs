@@ -184,6 +184,22 @@ async fn nothing_is_learned_from_a_repository_that_may_not_be_there() {
     check(&client, registry, &signed, "sig list > manifest > blob").await;
 }
 
+/// Nor from an answer that speaks of the image: the API may well be there.
+#[tokio::test]
+async fn nothing_is_learned_from_an_error_about_the_image() {
+    for code in ["MANIFEST_UNKNOWN", "NAME_UNKNOWN"] {
+        let fixture = Fixture::new().await;
+        let Fixture { registry, .. } = &fixture;
+        let client = fixture.client();
+        let query = put(registry, REPOSITORY, "one", Signed::Classic);
+        registry.fault("/referrers/", Fault::Error(404, code));
+        check(&client, registry, &query, "sig list > blob fallback").await;
+        registry.heal();
+        let query = put(registry, REPOSITORY, "two", Signed::BundleByList);
+        check(&client, registry, &query, "sig list > manifest > blob").await;
+    }
+}
+
 /// What one repository shows hides nothing in another, and a list ends the hint.
 #[tokio::test]
 async fn what_one_repository_lacks_is_asked_of_the_others() {

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 const PROGRAM: &str = "/usr/bin/redis-server";
 
 /// A server; it ends when this is dropped.
-pub struct RedisServer {
+pub(crate) struct RedisServer {
     child: Child,
     folder: TempDir,
     port: u16,
@@ -25,7 +25,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
@@ -35,44 +35,40 @@ impl RedisServer {
         server
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// A connection of the test's own.
-    pub fn connect(&self) -> Connection {
+    pub(crate) fn connect(&self) -> Connection {
         redis::Client::open(self.url()).unwrap().get_connection().unwrap()
     }
 
     /// How many bytes it has sent to anybody.
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         let info: String = redis::cmd("INFO").arg("stats").query(&mut self.connect()).unwrap();
         let line = info.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
         line.unwrap().parse().unwrap()
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Starts it again on the same port, empty.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         self.child = spawn(self.port, self.folder.path(), &self.arguments);
         self.wait();
     }
 
     /// `STOP` or `CONT`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
@@ -101,11 +97,11 @@ impl Drop for RedisServer {
 }
 
 /// Whether it answers.
-pub fn answers(connection: &mut Connection) -> bool {
+pub(crate) fn answers(connection: &mut Connection) -> bool {
     connection.check_connection()
 }
 
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -66,6 +66,8 @@ pub enum Fault {
     AnnounceLength(u64),
     /// Answers with these bytes from the n-th request on, counted from 1.
     AnswerFrom(usize, Bytes),
+    /// Answers with this status and an error of this code.
+    Error(u16, &'static str),
     /// Sends chunks without end and announces no length.
     Endless,
     /// Claims that the body is compressed.

@@ -28,7 +28,6 @@ use crate::verdict::Step;
 use crate::verdict::StepReport;
 use crate::verdict::Verdict;
 use crate::verdict::printable;
-use crate::verify;
 use crate::verify::Examined;
 use crate::verify::PublicKey;
 use crate::verify::Question;
@@ -112,7 +111,7 @@ fn found_by(evidence: &[Arc<Evidence>]) -> impl Iterator<Item = (&Evidence, &Can
 
 /// Says in the explanation that evidence is older than it was to be, and why.
 fn note_age(report: &mut SignatureReport, evidence: &Evidence) {
-    let Some(Kept { fetched, stale: Some(why) }) = &evidence.kept else { return };
+    let Some(Kept { fetched, stale: Some(why), .. }) = &evidence.kept else { return };
     let evidence = report.steps.iter_mut().find(|step| step.step == Step::Evidence);
     if let Some(StepReport { found, .. }) = evidence {
         let what = std::mem::take(found);
@@ -228,16 +227,22 @@ impl<'a> Search<'a> {
         payload: &PayloadKind,
         looked_up: &LookedUp,
     ) -> (SignatureReport, Result<Made, Failure>) {
-        let Self { authority, wanted, case: _ } = self;
-        let ask = |key: Option<&PublicKey>| {
-            let question = Search { ..self }.question(key, payload);
-            verify::verify_looked_up(candidate, &question, looked_up)
-        };
+        let Self { authority, wanted, case: Case { facts, .. } } = self;
+        let question = |key| Search { ..self }.question(key, payload);
+        let ask = |key| facts.verify(candidate, &question(key), looked_up);
         let Examined { mut steps, result } = match &authority.signer {
-            Signer::Keys(keys) => first_good(keys.iter().map(|key| ask(Some(key)))),
+            Signer::Keys(keys) => {
+                // One under which it was verified before comes before those under which it fails.
+                let known = keys.iter().find(|key| {
+                    keys.len() > 1 && facts.knows(candidate, &question(Some(*key)), looked_up)
+                });
+                match known {
+                    Some(key) => ask(Some(key)),
+                    None => first_good(keys.iter().map(|key| ask(Some(key)))),
+                }
+            }
             Signer::Certificates { authority: own, subjects: _ } => {
-                let question = Search { ..self }.question(None, payload);
-                verify::verify_certified(candidate, &question, own)
+                facts.verify_certified(candidate, &question(None), own)
             }
             Signer::Identities(_) | Signer::StaticPass | Signer::StaticFail { .. } => ask(None),
         };

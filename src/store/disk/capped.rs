@@ -81,3 +81,17 @@ impl StorageBackend for Capped {
         self.file.query_lock_range(start, end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn does_not_grow_beyond_its_capacity() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Capped::open(&folder.path().join("file"), 8_192).unwrap();
+        file.set_len(8_192).unwrap();
+        assert_eq!(file.set_len(8_193).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(file.len().unwrap(), 8_192);
+    }
+}

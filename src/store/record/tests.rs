@@ -25,7 +25,7 @@ fn query() -> EvidenceQuery {
 
 fn candidate(format: Format, bytes: &[u8], content: Result<Content, Failure>) -> Candidate {
     let (manifest, layer) = (Digest::sha256_of(b"manifest"), Digest::sha256_of(bytes));
-    Candidate { place: Place::SignatureTag, manifest, layer, format, content }
+    Candidate::new(Place::SignatureTag, manifest, layer, format, content)
 }
 
 fn bundle(bytes: &[u8]) -> Candidate {
@@ -98,7 +98,7 @@ fn comes_back_as_it_was() {
     assert_eq!(found.query, evidence.query);
     assert_eq!(shown(&found.candidates), shown(&evidence.candidates));
     assert!(found.problems.is_empty());
-    assert_eq!(found.kept, Some(Kept { fetched: now(), stale: None }));
+    assert_eq!(found.kept, Some(Kept { fetched: now(), stale: None, second_hand: true }));
 }
 
 #[test]

@@ -33,13 +33,8 @@ thread_local! {
 /// must say why.
 pub fn ask(format: Format, content: Content) {
     let digest = Digest::sha256_of(b"an image that nobody signed");
-    let candidate = Candidate {
-        place: Place::Referrers,
-        manifest: digest.clone(),
-        layer: digest.clone(),
-        format,
-        content: Ok(content),
-    };
+    let candidate =
+        Candidate::new(Place::Referrers, digest.clone(), digest.clone(), format, Ok(content));
     let payloads = [
         PayloadKind::Signature,
         PayloadKind::Statement {

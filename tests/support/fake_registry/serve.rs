@@ -118,6 +118,10 @@ fn misbehave(mut answer: Response<Body>, (fault, count): (Fault, usize)) -> Resp
             answer.headers_mut().remove(header::CONTENT_LENGTH);
             *answer.body_mut() = endless();
         }
+        Fault::Error(status, code) => {
+            let body = json!({"errors": [{"code": code, "message": "no"}]});
+            answer = respond(status, body.to_string().into());
+        }
         Fault::Gzip => put(&mut answer, "content-encoding", "gzip"),
         Fault::Header(name, value) => put(&mut answer, name, &value),
         Fault::Late(_) => {}

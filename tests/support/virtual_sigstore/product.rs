@@ -57,13 +57,13 @@ impl SignedBundle {
     /// The bundle as a referrer of the image, as a registry would hand it out.
     pub fn candidate(&self) -> Candidate {
         let bytes = self.bytes();
-        Candidate {
-            place: Place::Referrers,
-            manifest: self.oci().digest(),
-            layer: Digest::sha256_of(&bytes),
-            format: Format::Bundle,
-            content: Ok(EvidenceContent::Bundle(Bytes::from(bytes))),
-        }
+        Candidate::new(
+            Place::Referrers,
+            self.oci().digest(),
+            Digest::sha256_of(&bytes),
+            Format::Bundle,
+            Ok(EvidenceContent::Bundle(Bytes::from(bytes))),
+        )
     }
 
     /// The manifest and blobs that cosign would push as a referrer of the image.
@@ -106,13 +106,8 @@ impl ClassicSignature {
             let signature = EvidenceContent::SimpleSigning { payload: bytes, annotations };
             (Place::SignatureTag, signature)
         };
-        Candidate {
-            place,
-            manifest: self.oci().digest(),
-            layer: Digest::sha256_of(&self.payload),
-            format: Format::Legacy,
-            content: Ok(content),
-        }
+        let layer = Digest::sha256_of(&self.payload);
+        Candidate::new(place, self.oci().digest(), layer, Format::Legacy, Ok(content))
     }
 
     /// The manifest and blobs of a tag with this signature alone; see
