@@ -134,6 +134,15 @@ struct Inner<F> {
     turns: Turns,
 }
 
+/// How much is kept.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// Answers to questions for evidence.
+    pub entries: u64,
+    /// Bytes that they count for.
+    pub bytes: u64,
+}
+
 /// On whose behalf a registry is asked.
 #[derive(Clone, Debug)]
 struct Asker {
@@ -168,6 +177,11 @@ impl<F: FetchEvidence> Stored<F> {
             refreshes: Arc::new(Semaphore::new(MAX_REFRESHES)),
             turns: Turns::new(MAX_RUNNING, MAX_WAITING),
         }))
+    }
+
+    /// How much evidence is in memory.
+    pub async fn usage(&self) -> Usage {
+        self.0.memory.usage().await
     }
 
     /// What is kept, if it may be used.

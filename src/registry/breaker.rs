@@ -35,7 +35,7 @@ const MAX_PROBLEM: usize = 200;
 
 /// Why a request got no answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Silence {
+pub enum Silence {
     /// The server failed, or did not say anything.
     Unanswered,
     /// There was no connection.
@@ -44,18 +44,18 @@ pub(super) enum Silence {
 
 /// Why a request is not sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Refusal {
+pub struct Refusal {
     /// How long the server has not answered.
-    pub(super) silent: Duration,
+    pub silent: Duration,
     /// The last failure.
-    pub(super) problem: String,
+    pub problem: String,
     /// When it is asked again; `None` where a request is on its way to find out.
-    pub(super) again: Option<Duration>,
+    pub again: Option<Duration>,
 }
 
 /// What is known of one server.
 #[derive(Debug, Default)]
-pub(super) struct Breaker {
+pub struct Breaker {
     hasher: RandomState,
     row: Mutex<Row>,
 }
@@ -94,7 +94,7 @@ impl Breaker {
     ///
     /// # Errors
     /// When the server is left alone.
-    pub(super) fn pass(&self, repository: &str) -> Result<Pass<'_>, Refusal> {
+    pub fn pass(&self, repository: &str) -> Result<Pass<'_>, Refusal> {
         let repository = self.hasher.hash_one(repository);
         let mut row = self.row();
         let probe = match row.way(repository, Instant::now()) {
@@ -112,7 +112,7 @@ impl Breaker {
     ///
     /// # Errors
     /// As [`Self::pass`].
-    pub(super) fn look(&self, repository: &str) -> Result<(), Refusal> {
+    pub fn look(&self, repository: &str) -> Result<(), Refusal> {
         match self.row().way(self.hasher.hash_one(repository), Instant::now()) {
             Way::Wait(refusal) => Err(refusal),
             Way::Probe | Way::Send => Ok(()),
@@ -170,7 +170,7 @@ impl Row {
 /// Leave to send one request. Dropped without a word, it proves nothing, and the next one may find
 /// out.
 #[derive(Debug)]
-pub(super) struct Pass<'a> {
+pub struct Pass<'a> {
     breaker: &'a Breaker,
     repository: u64,
     probe: bool,
@@ -178,12 +178,12 @@ pub(super) struct Pass<'a> {
 
 impl Pass<'_> {
     /// The server answered.
-    pub(super) fn answered(self) {
+    pub fn answered(self) {
         *self.breaker.row() = Row::default();
     }
 
     /// It did not.
-    pub(super) fn failed(self, silence: Silence, problem: &str) {
+    pub fn failed(self, silence: Silence, problem: &str) {
         let now = Instant::now();
         let problem: String = problem.chars().take(MAX_PROBLEM).collect();
         let mut row = self.breaker.row();

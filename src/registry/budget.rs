@@ -17,7 +17,7 @@ use super::options::HostOptions;
 
 /// What a budget lets through.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Limits {
+pub struct Limits {
     concurrent: usize,
     per_second: Option<u32>,
 }
@@ -41,11 +41,11 @@ impl From<&HostOptions> for Limits {
 
 /// Who asks: a keyed hash of the credential, or nobody in particular. Registries limit the rate of
 /// an account, and where there is none that of an address, which all who have none share.
-pub(super) type Account = Option<u64>;
+pub type Account = Option<u64>;
 
 /// Why there is no turn.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum NoTurn {
+pub enum NoTurn {
     /// The server wants to be left alone for so long.
     Paused(Duration),
     /// Our own limit is reached.
@@ -54,8 +54,10 @@ pub(super) enum NoTurn {
 
 /// The setting whose limit is reached, for people.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Spent {
+pub enum Spent {
+    /// Requests at a time.
     Concurrent(usize),
+    /// Requests in a second.
     PerSecond(u32),
 }
 
@@ -70,7 +72,7 @@ impl fmt::Display for Spent {
 
 /// The budget of one server.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     limits: Limits,
     turns: Semaphore,
     /// Until when the server wants to be left alone, and by whom.
@@ -80,7 +82,8 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(limits: Limits) -> Self {
+    /// Nothing is used up, and nobody waits.
+    pub fn new(limits: Limits) -> Self {
         let (pauses, sent_until) = (Mutex::default(), Mutex::default());
         Self { limits, turns: Semaphore::new(limits.concurrent), pauses, sent_until }
     }
@@ -89,7 +92,7 @@ impl Budget {
     ///
     /// # Errors
     /// What left no turn.
-    pub(super) async fn turn(
+    pub async fn turn(
         &self,
         account: Account,
         until: Instant,
@@ -124,7 +127,7 @@ impl Budget {
 
     /// Leaves the server alone for `time`, at most [`MAX_RETRY_AFTER`], on behalf of an account: of
     /// others it has not said so, and whoever has used up their own must not stop them.
-    pub(super) fn pause(&self, account: Account, time: Duration) {
+    pub fn pause(&self, account: Account, time: Duration) {
         let now = Instant::now();
         let end = now + time.min(MAX_RETRY_AFTER);
         let mut pauses = self.pauses();

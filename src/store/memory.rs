@@ -11,6 +11,7 @@ use moka::future::Cache;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
+use super::Usage;
 use super::key::Key;
 use super::key::PartKey;
 use super::key::TagKey;
@@ -176,6 +177,13 @@ impl Memory {
         let entry = Entry { evidence: Arc::clone(&evidence), fetched, not_before };
         self.evidence.insert(key, Arc::new(entry)).await;
         evidence
+    }
+
+    /// How much evidence is kept, after everything that is to go has gone.
+    pub(super) async fn usage(&self) -> Usage {
+        self.evidence.run_pending_tasks().await;
+        let (entries, bytes) = (self.evidence.entry_count(), self.evidence.weighted_size());
+        Usage { entries, bytes }
     }
 
     pub(super) async fn tag(&self, key: &TagKey) -> Option<Resolved> {
