@@ -256,13 +256,13 @@ fn failure(reason: Reason, host: Host) -> Failure {
 fn candidate(image: &Image) -> Candidate {
     let mut bundle = image.digest.to_string().into_bytes();
     bundle.resize(image.bytes, b' ');
-    Candidate {
-        place: Place::SignatureTag,
-        manifest: image.digest.clone(),
-        layer: Digest::sha256_of(&bundle),
-        format: Format::Bundle,
-        content: Ok(Content::Bundle(Bytes::from(bundle))),
-    }
+    Candidate::new(
+        Place::SignatureTag,
+        image.digest.clone(),
+        Digest::sha256_of(&bundle),
+        Format::Bundle,
+        Ok(Content::Bundle(Bytes::from(bundle))),
+    )
 }
 
 /// Whether it is a signature of the image, which stands for verifying it.
