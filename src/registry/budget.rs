@@ -70,13 +70,38 @@ impl fmt::Display for Spent {
     }
 }
 
+/// How often an account may ask, as a server that refused it has let us know. After each refusal
+/// requests are sent half as often, and with every answer a little more often again, so that a server
+/// which allows five a second is asked about five times a second, instead of sixteen times at once after
+/// each pause.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Until when nothing is sent.
+    paused: Instant,
+    /// The time between two requests after that.
+    spacing: Duration,
+    /// When the next request may be sent.
+    next: Instant,
+}
+
+/// The least time between two requests of one who was refused, and the most: what registries allow lies
+/// between a hundred a second and one in some seconds.
+const MIN_SPACING: Duration = Duration::from_millis(50);
+const MAX_SPACING: Duration = Duration::from_secs(2);
+
+/// Below this nothing is spaced any more.
+const NO_SPACING: Duration = Duration::from_millis(10);
+
+/// How long a pace is remembered that nobody used.
+const PACE_LIFE: Duration = Duration::from_secs(60);
+
 /// The budget of one server.
 #[derive(Debug)]
 pub struct Budget {
     limits: Limits,
     turns: Semaphore,
-    /// Until when the server wants to be left alone, and by whom.
-    pauses: Mutex<HashMap<Account, Instant>>,
+    /// What the server has said of how often it wants to be asked, and by whom.
+    paces: Mutex<HashMap<Account, Pace>>,
     /// When the requests so far would have been sent, had they been spread evenly.
     sent_until: Mutex<Option<Instant>>,
 }
@@ -84,8 +109,8 @@ pub struct Budget {
 impl Budget {
     /// Nothing is used up, and nobody waits.
     pub fn new(limits: Limits) -> Self {
-        let (pauses, sent_until) = (Mutex::default(), Mutex::default());
-        Self { limits, turns: Semaphore::new(limits.concurrent), pauses, sent_until }
+        let (paces, sent_until) = (Mutex::default(), Mutex::default());
+        Self { limits, turns: Semaphore::new(limits.concurrent), paces, sent_until }
     }
 
     /// Waits for a turn, at most until `until`.
@@ -98,11 +123,9 @@ impl Budget {
         until: Instant,
     ) -> Result<SemaphorePermit<'_>, NoTurn> {
         loop {
-            if let Some(end) = self.pause_of(account) {
-                if end >= until {
-                    return Err(NoTurn::Paused(end.saturating_duration_since(Instant::now())));
-                }
-                tokio::time::sleep_until(end).await;
+            let at = self.next(account, until).map_err(NoTurn::Paused)?;
+            if let Some(at) = at {
+                tokio::time::sleep_until(at).await;
             }
             let turn = self.within_limits(until).await.map_err(NoTurn::Spent)?;
             // A pause may have begun while this one waited.
@@ -110,6 +133,20 @@ impl Budget {
                 return Ok(turn);
             }
         }
+    }
+
+    /// When the account's next request may be sent, which is then taken; the wait where that is not
+    /// before `until`.
+    fn next(&self, account: Account, until: Instant) -> Result<Option<Instant>, Duration> {
+        let now = Instant::now();
+        let mut paces = self.paces();
+        let Some(pace) = paces.get_mut(&account) else { return Ok(None) };
+        let at = pace.paused.max(pace.next).max(now);
+        if at >= until {
+            return Err(at.saturating_duration_since(now));
+        }
+        pace.next = at + pace.spacing;
+        Ok(Some(at))
     }
 
     async fn within_limits(&self, until: Instant) -> Result<SemaphorePermit<'_>, Spent> {
@@ -130,21 +167,37 @@ impl Budget {
     pub fn pause(&self, account: Account, time: Duration) {
         let now = Instant::now();
         let end = now + time.min(MAX_RETRY_AFTER);
-        let mut pauses = self.pauses();
-        pauses.retain(|_, end| *end > now);
-        if pauses.len() < MAX_PAUSES || pauses.contains_key(&account) {
-            let known = pauses.entry(account).or_insert(end);
-            *known = end.max(*known);
+        let mut paces = self.paces();
+        paces.retain(|_, pace| pace.paused.max(pace.next) + PACE_LIFE > now);
+        if paces.len() >= MAX_PAUSES && !paces.contains_key(&account) {
+            return;
+        }
+        let none = Pace { paused: now, spacing: Duration::ZERO, next: now };
+        let pace = paces.entry(account).or_insert(none);
+        // Requests that were under way together are refused together: that is one refusal.
+        if pace.paused <= now {
+            pace.spacing = (pace.spacing * 2).clamp(MIN_SPACING, MAX_SPACING);
+        }
+        pace.paused = end.max(pace.paused);
+    }
+
+    /// The server has answered an account's request.
+    pub fn answered(&self, account: Account) {
+        let mut paces = self.paces();
+        let Some(pace) = paces.get_mut(&account) else { return };
+        pace.spacing = pace.spacing * 19 / 20;
+        if pace.spacing < NO_SPACING && pace.paused <= Instant::now() {
+            paces.remove(&account);
         }
     }
 
     fn pause_of(&self, account: Account) -> Option<Instant> {
-        let end = self.pauses().get(&account).copied();
+        let end = self.paces().get(&account).map(|pace| pace.paused);
         end.filter(|end| *end > Instant::now())
     }
 
-    fn pauses(&self) -> MutexGuard<'_, HashMap<Account, Instant>> {
-        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    fn paces(&self) -> MutexGuard<'_, HashMap<Account, Pace>> {
+        self.paces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the next request may be sent: a second's worth at once, then evenly spread. Nothing is
@@ -231,6 +284,47 @@ mod tests {
         assert_eq!(start.elapsed(), MAX_RETRY_AFTER);
     }
 
+    /// Of requests to a server that lets five a second through, few are refused, and most of the five
+    /// are used.
+    #[tokio::test(start_paused = true)]
+    async fn finds_the_pace_of_a_server_that_refuses() {
+        let budget = Budget::new(Limits::default());
+        let start = Instant::now();
+        let far = start + Duration::from_secs(1_000);
+        let (mut allowed, mut refused) = (0, 0);
+        let mut second = (0, 0);
+        while start.elapsed() < Duration::from_secs(60) {
+            let turn = budget.turn(None, far).await.unwrap();
+            let now = start.elapsed().as_secs();
+            second = if second.0 == now { (now, second.1 + 1) } else { (now, 1) };
+            if second.1 <= 5 {
+                allowed += 1;
+                budget.answered(None);
+            } else {
+                refused += 1;
+                budget.pause(None, Duration::from_secs(1));
+            }
+            drop(turn);
+        }
+        assert!(allowed >= 150, "{allowed} of 300");
+        assert!(refused * 5 <= allowed, "{refused} beside {allowed}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pace_is_forgotten_with_answers_and_with_time() {
+        let budget = Budget::new(Limits::default());
+        budget.pause(None, Duration::from_secs(1));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        for _ in 0..50 {
+            budget.answered(None);
+        }
+        assert!(budget.paces().is_empty());
+        budget.pause(None, Duration::from_secs(1));
+        tokio::time::advance(Duration::from_secs(1) + PACE_LIFE).await;
+        budget.pause(Some(1), Duration::from_secs(1));
+        assert_eq!(budget.paces().len(), 1);
+    }
+
     #[test]
     fn pauses_are_bounded_in_number() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -239,7 +333,7 @@ mod tests {
         for account in 0..2 * MAX_PAUSES as u64 {
             budget.pause(Some(account), Duration::from_secs(5));
         }
-        assert_eq!(budget.pauses().len(), MAX_PAUSES);
+        assert_eq!(budget.paces().len(), MAX_PAUSES);
         assert!(budget.pause_of(Some(0)).is_some());
     }
 }

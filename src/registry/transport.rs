@@ -161,23 +161,18 @@ impl Transport {
         if now >= deadline {
             return Err(RegistryError::TimedOut { what: shown(&call.url) });
         }
-        let until = deadline.min(now + self.request_timeout);
-        let follow = Box::pin(self.follow(endpoint, call, until));
-        match tokio::time::timeout_at(until, follow).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(RegistryError::TimedOut { what: shown(&call.url) }),
-        }
+        Box::pin(self.follow(endpoint, call, deadline)).await
     }
 
     async fn follow(
         &self,
         endpoint: &Endpoint,
         call: &Call,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Answer, RegistryError> {
         let mut url = call.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let answer = Box::pin(self.exchange(endpoint, call, &url, until)).await?;
+            let answer = Box::pin(self.exchange(endpoint, call, &url, deadline)).await?;
             if !call.follow || !is_redirect(answer.status) {
                 return Ok(answer);
             }
@@ -197,13 +192,15 @@ impl Transport {
         endpoint: &Endpoint,
         call: &Call,
         url: &Url,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Answer, RegistryError> {
         let client = client_for(endpoint, call, url)?;
         let (breaker, budget) = self.server(endpoint, url).await;
         breaker.look(&endpoint.path).map_err(|refusal| not_asked(url, refusal))?;
-        let turn = budget.turn(call.account, until).await;
+        let turn = budget.turn(call.account, deadline).await;
         let _turn = turn.map_err(|why| no_turn(url, why))?;
+        // Only now: a turn that is waited for says nothing of how long the server takes.
+        let until = deadline.min(Instant::now() + self.request_timeout);
         let pass = breaker.pass(&endpoint.path).map_err(|refusal| not_asked(url, refusal))?;
         let method = if call.form.is_some() { Method::POST } else { Method::GET };
         let mut request = client
@@ -220,12 +217,16 @@ impl Transport {
                 .body(form.clone());
         }
         let response = self.answer(request, pass, call, url, until).await?;
-        if response.status() == StatusCode::TOO_MANY_REQUESTS
-            && let Some(time) = retry_after(response.headers())
-        {
-            budget.pause(call.account, time);
+        match (response.status(), retry_after(response.headers())) {
+            (StatusCode::TOO_MANY_REQUESTS, Some(time)) => budget.pause(call.account, time),
+            (StatusCode::TOO_MANY_REQUESTS, None) => {}
+            (_, _) => budget.answered(call.account),
         }
-        read(response, url, call.cap, &self.memory).await
+        let reading = read(response, url, call.cap, &self.memory);
+        match tokio::time::timeout_at(until, reading).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(RegistryError::TimedOut { what: shown(url) }),
+        }
     }
 
     async fn server(&self, endpoint: &Endpoint, url: &Url) -> (Arc<Breaker>, Arc<Budget>) {
