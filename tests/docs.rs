@@ -144,7 +144,7 @@ fn used_metrics() -> String {
     metrics.stage(Stage::Total, Duration::ZERO);
     metrics.refused(400);
     metrics.policies(&PolicySnapshot::default());
-    metrics.policy_decided(&PolicyReport {
+    let report = PolicyReport {
         stale: false,
         policy: "ClusterImagePolicy signed".to_owned(),
         mode: Mode::Enforce,
@@ -152,7 +152,8 @@ fn used_metrics() -> String {
         on_unavailable: OnUnavailable::Deny,
         failure: None,
         authorities: Vec::new(),
-    });
+    };
+    metrics.policies_decided([&report].into_iter());
     metrics.registry.request("ghcr.io", RequestOutcome::Ok);
     metrics.watch.starting("keys");
     metrics.watch.contact("keys", Timestamp::UNIX_EPOCH);
