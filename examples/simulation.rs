@@ -2,7 +2,7 @@
 //! wait, with one and with several replicas, with much memory and with little.
 //!
 //! ```text
-//! simulation [--quick] [--seed NUMBER]
+//! simulation [--quick] [--seed NUMBER] [--only TEXT]
 //! ```
 //!
 //! The store is the real one; registries, pods and the time are not. `.github/SIZING.md` says what
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use anyhow::bail;
+use anyhow::ensure;
 
 use self::world::Size;
 use self::world::World;
@@ -41,6 +42,8 @@ const SEED: u64 = 20_000;
 struct Options {
     quick: bool,
     seed: u64,
+    /// What the names of the configurations hold that are run.
+    only: String,
 }
 
 fn main() -> ExitCode {
@@ -59,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn options(arguments: &[String]) -> anyhow::Result<Options> {
-    let mut options = Options { quick: false, seed: SEED };
+    let mut options = Options { quick: false, seed: SEED, only: String::new() };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -68,7 +71,8 @@ fn options(arguments: &[String]) -> anyhow::Result<Options> {
                 let seed = arguments.next().context("--seed needs a number")?;
                 options.seed = seed.parse().with_context(|| format!("--seed {seed}"))?;
             }
-            other => bail!("found `{other}`, wanted --quick or --seed NUMBER"),
+            "--only" => options.only = arguments.next().context("--only needs a text")?.clone(),
+            other => bail!("found `{other}`, wanted --quick, --seed NUMBER or --only TEXT"),
         }
     }
     Ok(options)
@@ -76,7 +80,7 @@ fn options(arguments: &[String]) -> anyhow::Result<Options> {
 
 /// Prints the tables; gives back how many answers are wrong.
 fn simulate(options: &Options) -> anyhow::Result<u64> {
-    let Options { quick, seed } = *options;
+    let Options { quick, seed, ref only } = *options;
     let size = if quick { Size::TENTH } else { Size::WHOLE };
     let world = Arc::new(World::new(size, seed, &day::rollouts)?);
     let pods = day::pods(&world, size, seed);
@@ -89,10 +93,12 @@ fn simulate(options: &Options) -> anyhow::Result<u64> {
         pods.iter().map(client::requests).sum::<u64>(),
     );
     let mut all = Vec::new();
-    for setup in setups::all(size, quick) {
+    let setups = setups::all(size, quick).into_iter().filter(|setup| setup.label.contains(only));
+    for setup in setups {
         eprintln!("{} …", setup.label);
         all.push(run::run(&world, &pods, &setup, seed)?);
     }
+    ensure!(!all.is_empty(), "no configuration's name holds `{only}`");
     println!("{}", figures::tables(&all));
     Ok(all.iter().map(|figures| figures.wrong).sum())
 }

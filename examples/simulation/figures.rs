@@ -4,15 +4,19 @@ use std::ops::Range;
 use std::time::Duration;
 
 use tegata::image::Digest;
+use tegata::registry::limits::MAX_REST;
 use tegata::store::NEGATIVE_LIFE;
+use tegata::store::Settings;
 use tegata::store::TAG_LIFE;
 use tegata::store::Usage;
 use tegata::verdict::Verdict;
 
+use crate::day::BROWN_OUT;
 use crate::day::OUTAGE;
 use crate::day::Pod;
 use crate::replica::Checked;
 use crate::servers::Asked;
+use crate::world::Host;
 use crate::world::World;
 
 /// What is counted while a day goes on.
@@ -69,11 +73,11 @@ impl Tally {
         pod: &Pod,
         span: Range<Duration>,
         checked: &[Checked],
-        max_age: Option<Duration>,
+        settings: Option<Settings>,
     ) -> Verdict {
         self.waits.push((span.end - span.start).as_millis() as u64);
         for one in checked {
-            if !self.is_right(world, pod, &span, one, max_age.unwrap_or_default()) {
+            if !self.is_right(world, pod, &span, one, settings) {
                 self.wrong += 1;
             }
         }
@@ -100,20 +104,23 @@ impl Tally {
         pod: &Pod,
         span: &Range<Duration>,
         checked: &Checked,
-        max_age: Duration,
+        settings: Option<Settings>,
     ) -> bool {
         let Checked { digest, verdict, age } = checked;
         let Some(digest) = digest else { return *verdict == Verdict::Indeterminate };
         let Some(image) = world.images.get(digest) else { return false };
         let is_sidecar = pod.sidecar.as_ref().is_some_and(|sidecar| sidecar.digest == *digest);
-        let tag_read = span.start.saturating_sub(TAG_LIFE);
         let named = match pod.workload.tag {
-            Some(_) => pod.workload.stood_for(digest, tag_read, span.end),
+            Some(_) => {
+                let life = tag_life(settings, image.host, span.start);
+                pod.workload.stood_for(digest, span.start.saturating_sub(life), span.end)
+            }
             None => pod.image.digest == *digest,
         };
         let Some((from, to)) = image.signed else {
             return *verdict != Verdict::Verified && (named || is_sidecar);
         };
+        let max_age = settings.map(|settings| settings.max_age).unwrap_or_default();
         let right = match verdict {
             Verdict::Indeterminate => true,
             Verdict::Rejected => from + NEGATIVE_LIFE >= span.start || to <= span.end,
@@ -125,6 +132,24 @@ impl Tally {
             self.taken_back = self.taken_back.max(span.start.saturating_sub(to));
         }
         right && (named || is_sidecar)
+    }
+}
+
+/// How old a tag's digest may be. Where an old one stands in, it may while its registry does not answer,
+/// or takes longer than a tag is waited for, and until it is asked again after that.
+fn tag_life(settings: Option<Settings>, host: Host, at: Duration) -> Duration {
+    let disturbed = match host {
+        Host::Company => OUTAGE,
+        Host::Public => BROWN_OUT,
+        Host::Limited => return TAG_LIFE,
+    };
+    match settings {
+        Some(Settings { stale_tags: true, max_age, .. })
+            if disturbed.start <= at && at < disturbed.end + MAX_REST =>
+        {
+            max_age
+        }
+        _ => TAG_LIFE,
     }
 }
 

@@ -189,8 +189,8 @@ impl Cluster {
         };
         let checked = replica.admit(pod).await;
         let span = asked..self.servers.now();
-        let max_age = self.setup.settings.map(|settings| settings.max_age);
-        Some(lock(&self.tally).answer(&self.servers.world, pod, span, &checked, max_age))
+        let settings = self.setup.settings;
+        Some(lock(&self.tally).answer(&self.servers.world, pod, span, &checked, settings))
     }
 
     fn replica(&self, pod: &Pod, number: u64) -> Option<Arc<Replica>> {

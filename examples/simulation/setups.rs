@@ -28,7 +28,6 @@ pub(crate) fn all(size: Size, quick: bool) -> Vec<Setup> {
         kept(3, 64),
         kept(10, 8),
         kept(10, 64),
-        kept(10, 256),
         with(size, 3, 256, ", refresh after 1 h", hour),
         with(size, 3, 256, ", max age 20 min", brief),
         with(size, 3, 256, ", digests pinned", pinned),
