@@ -2,6 +2,7 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use anyhow::ensure;
 use jiff::Timestamp;
 use jiff::ToSpan as _;
@@ -50,6 +51,9 @@ const CLIENTS: usize = 100;
 /// How long all may take to be verified, and to be asked for once.
 const TIME: Duration = Duration::from_secs(110);
 
+/// How long the trust root may take to be fetched.
+const ROOT_TIME: Duration = Duration::from_secs(30);
+
 /// The TrustRoot that the TUF repository keeps.
 const ROOT: &str = "followed";
 
@@ -68,6 +72,7 @@ struct World {
 /// Measures.
 pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let mut world = World::start()?;
+    world.wait_for_root()?;
     bench.say(&format!("having {IMAGES} images verified"));
     let known = world.ask(true);
     let World { signers, closing, server, .. } = &world;
@@ -143,6 +148,23 @@ impl World {
         let trusted_root = Some(signers.sigstore.trusted_root_json());
         let server = Server::start(&Setup { policies, http, flags, trusted_root })?;
         Ok(Self { signers, closing, falling_silent, others, rekor: Some(rekor), images, server })
+    }
+
+    /// Waits until the trust root is there, without which every image is rejected.
+    fn wait_for_root(&self) -> anyhow::Result<()> {
+        let Self { falling_silent, images, server, .. } = self;
+        let start = Instant::now();
+        // Those of this registry have odd numbers.
+        let mut odd = images.iter().skip(1).step_by(2);
+        let one = odd.find(|image| image.repository.starts_with("plain"));
+        let one = one.context("no image asks for the root")?;
+        let mut client = server.peer.connect()?;
+        let mut review = warm::review(falling_silent, std::slice::from_ref(one));
+        while let Err(error) = warm::timed(&mut client, &mut review) {
+            ensure!(start.elapsed() < ROOT_TIME, "the trust root does not come: {error:#}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
     }
 
     /// Asks for each image by its digest, and then for each by its tag, as pods are admitted.
