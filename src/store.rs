@@ -18,6 +18,7 @@ use jiff::SignedDuration;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
+use crate::admission::shares::Shares;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
@@ -82,8 +83,23 @@ const TAG_PATIENCE: Duration = Duration::from_secs(1);
 /// asks again later finds what came in the meantime.
 const FETCH_TIME: Duration = Duration::from_secs(30);
 
-/// Refreshes in the background at a time: they must leave the registries to those who wait.
-const MAX_REFRESHES: usize = 4;
+/// Evidence of so many times the age from which it is asked for anew is asked for before it is used.
+const OVERDUE: u32 = 3;
+
+/// How long the registry is waited for then, before what is kept is used.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Records that are read from other tiers at a time: each may have [`MAX_RECORD_BYTES`], twice while it is
+/// taken apart.
+const MAX_READING: usize = 4;
+
+/// Refreshes in the background at a time, of all registries and of one: they must leave the registries
+/// to those who wait, and one that stalls must not keep the others from being asked.
+const MAX_REFRESHES: usize = 64;
+const MAX_REFRESHES_OF_REGISTRY: usize = 4;
+
+/// What a refresh will have found.
+type Refreshing = tokio::task::JoinHandle<Option<Arc<Evidence>>>;
 
 /// Questions to one registry at a time. Each is two or three requests, of which the registry's own
 /// settings let so many through ([`crate::registry::limits::MAX_CONCURRENT_REQUESTS`]).
@@ -127,10 +143,14 @@ struct Inner<F> {
     tiers: Tiers,
     clock: Clock,
     memory: Memory,
-    loads: Flights<Key, Arc<Evidence>>,
+    /// By namespace, as the next two, because each has a place of its own in the queue.
+    loads: Flights<(Key, String), Arc<Evidence>>,
+    questions: Flights<(Key, String), Arc<Evidence>>,
+    resolves: Flights<(TagKey, String), Result<Digest, Failure>>,
     fetches: Flights<Key, Arc<Evidence>>,
-    resolves: Flights<TagKey, Result<Digest, Failure>>,
+    reading: Semaphore,
     refreshes: Arc<Semaphore>,
+    refresh_shares: Shares,
     turns: Turns,
 }
 
@@ -174,7 +194,10 @@ impl<F: FetchEvidence> Stored<F> {
             loads: Flights::default(),
             fetches: Flights::default(),
             resolves: Flights::default(),
+            questions: Flights::default(),
+            reading: Semaphore::new(MAX_READING),
             refreshes: Arc::new(Semaphore::new(MAX_REFRESHES)),
+            refresh_shares: Shares::half_of(2 * MAX_REFRESHES_OF_REGISTRY),
             turns: Turns::new(MAX_RUNNING, MAX_WAITING),
         }))
     }
@@ -211,40 +234,79 @@ impl<F: FetchEvidence> Stored<F> {
     }
 
     async fn find(&self, key: &Key, asker: &Asker) -> Option<Arc<Evidence>> {
+        let found = self.adopt(key).await;
+        let Some(found) = found else { return self.fetched(key, asker).await };
+        Some(self.newer(key, asker, found).await)
+    }
+
+    /// What a tier beyond memory has. What a registry has said to this process stands, also where it said
+    /// that nothing is attached: whoever writes to a tier can make a record as new as they like.
+    async fn adopt(&self, key: &Key) -> Option<Arc<Evidence>> {
         let Settings { refresh_after, max_age, .. } = self.0.settings;
-        let found = self.0.tiers.find(key, self.0.clock.now(), max_age).await;
-        // What the registry said later stands, also where it said that nothing is attached any more.
-        let last = self.0.memory.evidence(key).await.map(|entry| entry.fetched);
-        let found = found.filter(|(_, fetched)| last.is_none_or(|last| *fetched > last));
-        if let Some((evidence, fetched)) = found {
-            let due = later(fetched, refresh_after);
-            let adopted = self.0.memory.adopt(key.clone(), evidence, fetched, due).await;
-            if let Some(evidence) = adopted {
-                return Some(evidence);
-            }
+        let known = self.0.memory.evidence(key).await;
+        let own_word = known.is_some_and(|entry| !is_second_hand(&entry.evidence));
+        if own_word || self.0.tiers.is_none() {
+            return None;
         }
-        self.fetched(key, asker).await
+        // Records are large until they have their room in memory.
+        let _reading = self.0.reading.acquire().await.ok()?;
+        let (evidence, fetched) = self.0.tiers.find(key, self.0.clock.now(), max_age).await?;
+        let due = later(fetched, refresh_after);
+        self.0.memory.adopt(key.clone(), evidence, fetched, due).await
+    }
+
+    /// Evidence that is to be used, or what its registry says now. Where it is due, that is asked in the
+    /// background; where it is long overdue, before it is used, because nobody has looked for so long
+    /// that much may have changed.
+    async fn newer(&self, key: &Key, asker: &Asker, found: Arc<Evidence>) -> Arc<Evidence> {
+        let Some(kept) = &found.kept else { return found };
+        let refresh_after = self.0.settings.refresh_after;
+        let now = self.0.clock.now();
+        let age = age(kept.fetched, now);
+        if age < refresh_after {
+            return found;
+        }
+        let Some(refreshing) = self.refresh(key, asker, kept.fetched).await else { return found };
+        if age < refresh_after * OVERDUE {
+            return found;
+        }
+        match tokio::time::timeout(PATIENCE, refreshing).await {
+            Ok(Ok(Some(fresh))) => fresh,
+            Ok(_) | Err(_) => found,
+        }
     }
 
     /// The registry's answer, asked for once at a time.
     async fn fetched(&self, key: &Key, asker: &Asker) -> Option<Arc<Evidence>> {
-        self.0
-            .fetches
-            .join(key, |waiters| self.clone().fetch(key.clone(), asker.clone(), waiters))
-            .await
+        // Each namespace has its own place in the queue for the same question.
+        let asked = (key.clone(), asker.tenant.namespace.clone());
+        let asking = |waiters| self.clone().ask(key.clone(), asker.clone(), waiters);
+        self.0.questions.join(&asked, asking).await
     }
 
-    async fn fetch(
+    /// Waits for a turn, then asks the registry, unless somebody else has in the meantime.
+    async fn ask(
         self,
         key: Key,
         asker: Asker,
         waiters: Waiters<Arc<Evidence>>,
     ) -> Option<Arc<Evidence>> {
-        let Asker { tenant, own } = &asker;
-        let _turn = match self.turn(&key.query.repository, tenant, &waiters).await? {
+        let began = self.0.clock.now();
+        let _turn = match self.turn(&key.query.repository, &asker.tenant, &waiters).await? {
             Ok(turn) => turn,
             Err(failure) => return Some(unread(&key.query, failure)),
         };
+        if let Some(entry) = self.0.memory.evidence(&key).await
+            && entry.fetched >= began
+            && !is_second_hand(&entry.evidence)
+        {
+            return Some(Arc::clone(&entry.evidence));
+        }
+        self.0.fetches.join(&key, |_| self.clone().fetch(key.clone(), asker.clone())).await
+    }
+
+    async fn fetch(self, key: Key, asker: Asker) -> Option<Arc<Evidence>> {
+        let Asker { tenant, own } = &asker;
         let until = soon(FETCH_TIME);
         let evidence = self.0.fetch.fetch_for(tenant, *own, &key.query, until).await;
         if unsettled(&evidence).is_some() {
@@ -279,29 +341,25 @@ impl<F: FetchEvidence> Stored<F> {
         }
     }
 
-    /// Asks for what is old in the background, unless as many as may are asked for already.
-    fn refresh(&self, key: Key, asker: Asker) {
-        let Ok(turn) = Arc::clone(&self.0.refreshes).try_acquire_owned() else { return };
-        let store = self.clone();
-        tokio::spawn(async move {
-            let _turn = turn;
-            let Some(fetched) = store.fetched(&key, &asker).await else { return };
-            if let Some(failure) = unsettled(&fetched) {
-                store.mark_stale(key, failure.clone()).await;
-            }
-        });
-    }
-
-    /// Notes why what is kept could not be had anew.
-    async fn mark_stale(&self, key: Key, failure: Failure) {
-        let Some(entry) = self.0.memory.evidence(&key).await else { return };
-        let (fetched, now) = (entry.fetched, self.0.clock.now());
-        let mut evidence = Evidence::clone(&entry.evidence);
-        if let Some(kept) = &mut evidence.kept {
-            kept.stale = Some(failure);
+    /// Asks for what is old in the background, unless somebody has a short while ago, or as many as may
+    /// are asked for already. Gives what comes of it, where that is the registry's last word.
+    async fn refresh(&self, key: &Key, asker: &Asker, fetched: Timestamp) -> Option<Refreshing> {
+        let turn = Arc::clone(&self.0.refreshes).try_acquire_owned().ok()?;
+        let share = self.0.refresh_shares.take(key.query.repository.registry())?;
+        if let Some(entry) = self.0.memory.evidence(key).await
+            && !entry.claim(self.0.clock.now())
+        {
+            return None;
         }
-        drop(entry);
-        self.0.memory.keep(key, evidence, fetched, later(now, memory::RETRY_AFTER)).await;
+        let (store, key, asker) = (self.clone(), key.clone(), asker.clone());
+        Some(tokio::spawn(async move {
+            let _held = (turn, share);
+            let fresh = store.fetched(&key, &asker).await?;
+            let Some(failure) = unsettled(&fresh) else { return Some(fresh) };
+            let again = later(store.0.clock.now(), memory::RETRY_AFTER);
+            store.0.memory.mark_stale(&key, fetched, failure.clone(), again).await;
+            None
+        }))
     }
 
     async fn resolve_tag(
@@ -314,10 +372,14 @@ impl<F: FetchEvidence> Stored<F> {
             let (store, image, tenant, key) =
                 (self.clone(), image.clone(), tenant.clone(), key.clone());
             async move {
+                let began = store.0.clock.now();
                 let _turn = match store.turn(&key.repository, &tenant, &waiters).await? {
                     Ok(turn) => turn,
                     Err(failure) => return Some(Err(failure)),
                 };
+                if let Some(known) = store.0.memory.tag(&key).await.filter(|one| one.at >= began) {
+                    return Some(known.answer);
+                }
                 let answer = store.0.fetch.resolve_for(&tenant, &image, soon(FETCH_TIME)).await;
                 let settled = answer.as_ref().err().is_none_or(is_final);
                 if settled {
@@ -327,7 +389,8 @@ impl<F: FetchEvidence> Stored<F> {
                 Some(answer)
             }
         };
-        let answer = self.0.resolves.join(&key, resolve).await;
+        let asked = (key.clone(), tenant.namespace.clone());
+        let answer = self.0.resolves.join(&asked, resolve).await;
         answer.unwrap_or_else(|| Err(Failure::new(Reason::InternalError, "the question was lost")))
     }
 }
@@ -415,17 +478,16 @@ impl<F: FetchEvidence> FetchEvidence for Stored<F> {
     ) -> Arc<Evidence> {
         let scope = self.0.fetch.scope(tenant, own, &query.repository, deadline).await;
         let key = Key { query: query.clone(), scope };
-        let asker = || Asker { tenant: tenant.clone(), own };
+        let asker = Asker { tenant: tenant.clone(), own };
         if let Some(entry) = self.kept(&key).await {
-            let now = self.0.clock.now();
-            if entry.age(now) >= self.0.settings.refresh_after && entry.claim(now) {
-                self.refresh(key, asker());
-            }
-            return Arc::clone(&entry.evidence);
+            let newer = self.newer(&key, &asker, Arc::clone(&entry.evidence));
+            let newer = tokio::time::timeout_at(deadline.into(), newer).await;
+            return newer.unwrap_or_else(|_| Arc::clone(&entry.evidence));
         }
-        let asker = asker();
+        let asked = (key.clone(), tenant.namespace.clone());
         let load = |waiters| self.clone().load(key.clone(), asker.clone(), waiters);
-        let loaded = tokio::time::timeout_at(deadline.into(), self.0.loads.join(&key, load)).await;
+        let loaded =
+            tokio::time::timeout_at(deadline.into(), self.0.loads.join(&asked, load)).await;
         settled_or(loaded, query)
     }
 
@@ -482,6 +544,11 @@ fn soon(time: Duration) -> Instant {
 fn later(now: Timestamp, time: Duration) -> Timestamp {
     let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
     now.saturating_add(time).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether it is not known to be what a registry said.
+fn is_second_hand(evidence: &Evidence) -> bool {
+    evidence.kept.as_ref().is_some_and(|kept| kept.second_hand)
 }
 
 /// Whether a registry said so, and only just now.
