@@ -20,6 +20,7 @@ use self::signed_cluster::soon;
 use self::virtual_sigstore::Algorithm;
 use self::virtual_sigstore::Key;
 
+#[allow(dead_code, reason = "each test uses a part of it")]
 #[path = "support/signed_cluster.rs"]
 mod signed_cluster;
 #[path = "support/virtual_sigstore.rs"]
