@@ -44,8 +44,10 @@ pub use lookup::MAX_SEARCHES;
 pub use outcome::Consequence;
 pub use outcome::Outcome;
 
+use check::Tags;
 use facts::Facts;
 use known::Known;
+use review::Endpoint;
 use shares::Shares;
 
 /// What the API server asks, as far as Tegata looks at it.
@@ -53,6 +55,8 @@ use shares::Shares;
 pub struct Request {
     /// Echoed in the response.
     pub uid: String,
+    /// Which webhook is asked.
+    pub endpoint: Endpoint,
     /// Kind, namespace and labels: what policies select on.
     pub workload: Workload,
     /// The object's kind, for example `Deployment`.
@@ -190,6 +194,9 @@ pub struct FieldReport {
     pub report: ImageReport,
 }
 
+/// The kind whose images are run.
+const POD: &str = "Pod";
+
 /// Images of one request that are checked at once: enough to hide a registry's latency, few enough
 /// that one request's evidence stays a small part of the memory.
 const CONCURRENT_IMAGES: usize = 8;
@@ -259,7 +266,8 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
     ) -> Decision {
         let Request { workload, images, tenant, .. } = request;
         let workload = &snapshot.know_namespace(workload);
-        let asked = check::Asked { workload, tenant, snapshot, now, deadline };
+        let tags = self.tags(request);
+        let asked = check::Asked { workload, tenant, snapshot, now, deadline, tags };
         let distinct: BTreeMap<&str, &ImageUse> =
             images.iter().map(|image| (image.text.as_str(), image)).collect();
         let checks: Vec<_> =
@@ -278,11 +286,7 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
     /// What the reports on the images of a request do to it; in their order.
     fn decide(&self, request: &Request, reports: Vec<ImageReport>) -> Decision {
         let Request { kind, images, .. } = request;
-        let pins = match self.settings.mutate {
-            Mutate::Off => false,
-            Mutate::Pods => kind == "Pod",
-            Mutate::All => true,
-        };
+        let pins = self.pins(kind);
         let field = |(image, report): (&ImageUse, ImageReport)| FieldReport {
             path: image.path.clone(),
             pointer: image.pointer.clone(),
@@ -293,6 +297,25 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
             report,
         };
         decide(images.iter().zip(reports).map(field).collect())
+    }
+
+    /// Whether `/mutate` writes verified digests into objects of this kind.
+    fn pins(&self, kind: &str) -> bool {
+        match self.settings.mutate {
+            Mutate::Off => false,
+            Mutate::Pods => kind == POD,
+            Mutate::All => true,
+        }
+    }
+
+    /// What the request's tags may be judged by. A tag that a pod brings to `/validate` was written
+    /// over by nobody: whoever runs it asks for the tag once more. The pods of other objects come
+    /// by themselves, and are judged and written over then.
+    fn tags(&self, request: &Request) -> Tags {
+        let Request { kind, endpoint, .. } = request;
+        let pinned_now = *endpoint == Endpoint::Mutate && self.pins(kind);
+        let pinned_later = kind != POD && self.pins(POD);
+        if pinned_now || pinned_later { Tags::MayBeOld } else { Tags::Fresh }
     }
 
     async fn check_use<'a>(

@@ -375,6 +375,20 @@ pub trait FetchEvidence: Send + Sync + 'static {
         self.resolve(image, deadline)
     }
 
+    /// [`Self::resolve_for`] where no digest may stand in that the tag had before: what was judged may
+    /// not be what will run. Sources that keep nothing leave it as it is.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    fn resolve_fresh_for(
+        &self,
+        tenant: &Tenant,
+        image: &ImageRef,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Digest, Failure>> + Send {
+        self.resolve_for(tenant, image, deadline)
+    }
+
     /// [`Self::fetch`] with the tenant's credentials. Sources that know no tenants leave it as it
     /// is.
     fn fetch_for(
@@ -467,6 +481,15 @@ impl<F: FetchEvidence> FetchEvidence for Arc<F> {
         deadline: Instant,
     ) -> impl Future<Output = Result<Digest, Failure>> + Send {
         (**self).resolve_for(tenant, image, deadline)
+    }
+
+    fn resolve_fresh_for(
+        &self,
+        tenant: &Tenant,
+        image: &ImageRef,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Digest, Failure>> + Send {
+        (**self).resolve_fresh_for(tenant, image, deadline)
     }
 
     fn fetch_for(

@@ -64,7 +64,6 @@ use key::Key;
 use key::PartKey;
 use key::TagKey;
 use memory::Memory;
-use memory::Resolved;
 use memory::age;
 use turns::Turns;
 
@@ -242,34 +241,16 @@ impl<F: FetchEvidence> FetchEvidence for Stored<F> {
         image: &ImageRef,
         deadline: Instant,
     ) -> Result<Digest, Failure> {
-        if image.digest().is_some() {
-            return self.0.fetch.resolve_for(tenant, image, deadline).await;
-        }
-        let (repository, own) = (image.repository(), OwnCredentials::Used);
-        let scope = self.0.fetch.scope(tenant, own, repository, deadline).await;
-        let tag = image.tag().unwrap_or("latest").to_owned();
-        let key = TagKey { repository: repository.clone(), tag, scope };
-        let known = self.0.memory.tag(&key).await;
-        let now = self.0.clock.now();
-        let life = |known: &Resolved| if known.answer.is_ok() { TAG_LIFE } else { NEGATIVE_LIFE };
-        if let Some(known) = known.as_ref().filter(|known| age(known.at, now) < life(known)) {
-            return known.answer.clone();
-        }
-        let old = known.filter(|known| {
-            self.0.settings.stale_tags
-                && known.answer.is_ok()
-                && age(known.at, now) < self.0.settings.max_age
-        });
-        let by = match old {
-            Some(_) => deadline.min(soon(TAG_PATIENCE)),
-            None => deadline,
-        };
-        let asked = tokio::time::timeout_at(by.into(), self.resolve_tag(key, image, tenant)).await;
-        let answer = asked.unwrap_or_else(|_| Err(late(repository)));
-        match (answer, old) {
-            (Err(failure), Some(old)) if !is_final(&failure) => old.answer,
-            (answer, _) => answer,
-        }
+        self.resolve_kept(tenant, image, deadline, self.0.settings.stale_tags).await
+    }
+
+    async fn resolve_fresh_for(
+        &self,
+        tenant: &Tenant,
+        image: &ImageRef,
+        deadline: Instant,
+    ) -> Result<Digest, Failure> {
+        self.resolve_kept(tenant, image, deadline, false).await
     }
 
     async fn fetch_for(

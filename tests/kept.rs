@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tegata::admission::Decision;
+use tegata::admission::Request;
+use tegata::admission::review::Endpoint;
 use tegata::store::NEGATIVE_LIFE;
 use tegata::store::TAG_LIFE;
 use tegata::verdict::Reason;
@@ -20,9 +22,13 @@ use self::signed_cluster::soon;
 use self::virtual_sigstore::Algorithm;
 use self::virtual_sigstore::Key;
 
+#[path = "kept/known.rs"]
+mod known;
 #[allow(dead_code, reason = "each test uses a part of it")]
 #[path = "support/signed_cluster.rs"]
 mod signed_cluster;
+#[path = "kept/tags.rs"]
+mod tags;
 #[path = "support/virtual_sigstore.rs"]
 mod virtual_sigstore;
 
@@ -106,8 +112,9 @@ async fn a_tag_that_moves_while_it_is_kept_never_pins_what_was_not_verified() {
     // In an outage the tag's last digest stands in: here one that is not signed.
     cluster.set(|held| held.down = true);
     advance(Duration::from_secs(60)).await;
-    let decision = cluster.admit(IMAGE).await;
-    assert!(!decision.allowed);
+    let request = Request { endpoint: Endpoint::Mutate, ..Cluster::request("Pod", IMAGE) };
+    let decision = cluster.admission.admit(&request, &cluster.snapshot, now(), soon()).await;
+    assert!(!decision.allowed && decision.images[0].report.digest.is_some());
     assert_eq!(pinned(&decision), None);
 }
 

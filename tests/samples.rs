@@ -23,6 +23,7 @@ use serde_json::json;
 use tegata::admission::Admission;
 use tegata::admission::Settings;
 use tegata::admission::check::Asked;
+use tegata::admission::check::Tags;
 use tegata::admission::known::Limits;
 use tegata::evidence::FetchEvidence;
 use tegata::evidence::Tenant;
@@ -214,7 +215,8 @@ async fn check_by<F: FetchEvidence>(
     let now = "2026-11-23T00:00:00Z".parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     let (workload, tenant) = (&Workload::default(), &Tenant::default());
-    admission.check_image(image, Asked { workload, tenant, snapshot, now, deadline }).await
+    let asked = Asked { workload, tenant, snapshot, now, deadline, tags: Tags::Fresh };
+    admission.check_image(image, asked).await
 }
 
 fn answer(report: &ImageReport) -> String {

@@ -19,6 +19,7 @@ use serde_json::json;
 use tegata::admission::Admission;
 use tegata::admission::Settings;
 use tegata::admission::check::Asked;
+use tegata::admission::check::Tags;
 use tegata::api::AttestationSpec;
 use tegata::conditions;
 use tegata::evidence::ENVELOPE_MEDIA_TYPE;
@@ -155,7 +156,7 @@ async fn judge<F: FetchEvidence>(
     let now = "2026-11-22T00:00:00Z".parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     let (workload, tenant) = (&Workload::default(), &Tenant::default());
-    let asked = Asked { workload, tenant, snapshot, now, deadline };
+    let asked = Asked { workload, tenant, snapshot, now, deadline, tags: Tags::Fresh };
     let report = admission.check_image(image, asked).await;
     let answer = match (report.verdict, &report.policies[0].failure) {
         (Verdict::Verified, None) => VERIFIED.to_owned(),

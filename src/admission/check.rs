@@ -64,6 +64,18 @@ pub struct Asked<'a> {
     pub now: Timestamp,
     /// When the answer must be there.
     pub deadline: Instant,
+    /// What a tag may be judged by.
+    pub tags: Tags,
+}
+
+/// What a tag may be judged by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tags {
+    /// What it names now, and nothing else: whoever runs the image asks for the tag once more.
+    Fresh,
+    /// What it named before, too, while its registry does not answer: what was judged is what will
+    /// run.
+    MayBeOld,
 }
 
 /// A [`Case`] that can go to another thread.
@@ -90,7 +102,7 @@ impl OwnedCase {
 impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
     /// Checks one image.
     pub async fn check_image(&self, image: &ImageRef, asked: Asked<'_>) -> ImageReport {
-        let Asked { workload, tenant, snapshot, deadline, .. } = asked;
+        let Asked { workload, tenant, snapshot, deadline, tags, .. } = asked;
         let mut selected = match image.digest() {
             Some(_) => snapshot.select(workload, image),
             None => snapshot.select_unresolved(workload, image),
@@ -103,7 +115,11 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         let _permit = self.checking.acquire().await;
         let fetch_by = deadline.checked_sub(VERIFY_MARGIN).unwrap_or(deadline);
         let digest = if selected.iter().any(|state| needs_digest(state, image)) {
-            match self.fetch.resolve_for(tenant, image, fetch_by).await {
+            let resolved = match tags {
+                Tags::Fresh => self.fetch.resolve_fresh_for(tenant, image, fetch_by).await,
+                Tags::MayBeOld => self.fetch.resolve_for(tenant, image, fetch_by).await,
+            };
+            match resolved {
                 Ok(digest) => Some(digest),
                 Err(failure) => return unresolved(image, &selected, &failure),
             }

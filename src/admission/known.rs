@@ -5,6 +5,7 @@
 //! key or trust root is a new version, under which nothing is known yet.
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -41,9 +42,17 @@ pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// any request may take, so that one asks at a time.
 const RECHECK_PAUSE: Duration = Duration::from_secs(60);
 
+/// How far ahead of the clock a time may lie: clocks that are kept right are moved by less. Of one that
+/// lies further ahead, it is not known how long ago it was.
+const MAX_AHEAD: i64 = 60;
+
+/// How far ahead the time may lie at which evidence was fetched. From there on nothing is known: it
+/// would be believed for longer than is set.
+const MAX_FETCHED_AHEAD: i64 = 5 * 60;
+
 /// What an entry takes besides its bytes: its key in the table and in the queue, both of which grow
-/// by doubling, and what the allocator rounds up.
-const ENTRY_OVERHEAD: usize = 224;
+/// by doubling, the count of who reads it, and what the allocator rounds up.
+const ENTRY_OVERHEAD: usize = 240;
 
 /// Parts of the table with a lock of their own, so that requests seldom wait for one another, and
 /// that no more than a part is moved when it grows.
@@ -127,6 +136,47 @@ pub struct Recalled {
     pub due: bool,
 }
 
+/// An answer that is known, in few bytes. It holds no lock.
+#[derive(Debug)]
+pub(super) struct Found {
+    packed: Arc<[u8]>,
+    fetched: Timestamp,
+    stale: bool,
+    due: bool,
+}
+
+impl Found {
+    /// As [`Recalled::due`].
+    pub(super) const fn is_due(&self) -> bool {
+        self.due
+    }
+
+    /// How many bytes [`Self::unpack`] reads.
+    pub(super) fn bytes(&self) -> usize {
+        self.packed.len()
+    }
+
+    /// The answer, as `policy` said it.
+    pub(super) fn unpack(self, policy: &Policy) -> Option<Recalled> {
+        let Self { packed, fetched, stale, due } = self;
+        let note = if stale { ", and could not be asked for since: stale" } else { "" };
+        let note = format!("verified before, with what was fetched at {fetched}{note}");
+        let note = StepReport::passed(Step::Subject, note);
+        let report = pack::unpack(policy, &packed, &note, stale)?;
+        Some(Recalled { report, fetched, due })
+    }
+}
+
+/// When and from whom the evidence came that an answer stands on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// When the registry gave the oldest of it.
+    pub fetched: Timestamp,
+    /// Whether something else than a registry gave some of it to this process. What stands on that is
+    /// not believed for as long as the rest: it is to be asked for anew at its next use.
+    pub second_hand: bool,
+}
+
 /// The table.
 #[derive(Debug)]
 pub struct Known {
@@ -145,11 +195,15 @@ struct Part {
 #[derive(Debug)]
 struct Entry {
     /// The report; empty where nothing is known any more.
-    packed: Box<[u8]>,
+    packed: Arc<[u8]>,
     /// In seconds since the Unix epoch, as is the next.
     fetched: i64,
     /// When somebody last began to ask anew.
     claimed: i64,
+    /// How often that was done since an answer was found.
+    claims: u8,
+    /// As [`Origin::second_hand`].
+    second_hand: bool,
     /// Whether the registry was asked anew in vain since.
     stale: bool,
     /// Whether it was of use since its place was last looked at.
@@ -160,22 +214,40 @@ struct Entry {
 const NEVER: i64 = i64::MIN;
 
 impl Entry {
-    const fn cost(&self) -> usize {
+    /// Nothing.
+    fn none() -> Self {
+        Self {
+            packed: Arc::default(),
+            fetched: 0,
+            claimed: NEVER,
+            claims: 0,
+            second_hand: false,
+            stale: false,
+            used: false,
+        }
+    }
+
+    fn cost(&self) -> usize {
         self.packed.len() + ENTRY_OVERHEAD
     }
 
-    fn age(&self, now: Timestamp) -> Duration {
-        since(self.fetched, now)
+    fn is_too_old(&self, now: Timestamp, limits: Limits) -> bool {
+        since(self.fetched, now, MAX_FETCHED_AHEAD) >= limits.max_age
     }
 
     fn is_due(&self, now: Timestamp, limits: Limits) -> bool {
-        self.age(now) >= limits.refresh_after && since(self.claimed, now) >= RECHECK_PAUSE
+        let old = since(self.fetched, now, MAX_AHEAD) >= limits.refresh_after;
+        (self.second_hand || old) && since(self.claimed, now, MAX_AHEAD) >= RECHECK_PAUSE
     }
 }
 
-/// The time since `then`; none where the clock has been set back.
-fn since(then: i64, now: Timestamp) -> Duration {
-    Duration::from_secs(u64::try_from(now.as_second().saturating_sub(then)).unwrap_or_default())
+/// The time since `then`; without end where that lies so far ahead that the clock was set back.
+fn since(then: i64, now: Timestamp, ahead: i64) -> Duration {
+    let passed = now.as_second().saturating_sub(then);
+    if passed < -ahead {
+        return Duration::MAX;
+    }
+    Duration::from_secs(u64::try_from(passed).unwrap_or_default())
 }
 
 impl Known {
@@ -187,34 +259,47 @@ impl Known {
 
     /// What `policy` said under this key, as far as it is known at `now`.
     pub fn get(&self, key: &Key, policy: &Policy, now: Timestamp) -> Option<Recalled> {
+        self.find(key, now)?.unpack(policy)
+    }
+
+    /// The same, not yet unpacked.
+    pub(super) fn find(&self, key: &Key, now: Timestamp) -> Option<Found> {
         let mut part = self.part(key);
         let entry = part.entries.get_mut(key)?;
-        if entry.packed.is_empty() || entry.age(now) >= self.limits.max_age {
+        if entry.packed.is_empty() || entry.is_too_old(now, self.limits) {
             return None;
         }
         entry.used = true;
         let fetched = Timestamp::from_second(entry.fetched).ok()?;
-        let stale = if entry.stale { ", and could not be asked for since: stale" } else { "" };
-        let found = format!("verified before, with what was fetched at {fetched}{stale}");
-        let note = StepReport::passed(Step::Subject, found);
-        let report = pack::unpack(policy, &entry.packed, &note, entry.stale);
-        Some(Recalled { report: report?, fetched, due: entry.is_due(now, self.limits) })
+        let due = entry.is_due(now, self.limits);
+        Some(Found { packed: Arc::clone(&entry.packed), fetched, stale: entry.stale, due })
     }
 
-    /// Takes it upon the caller to ask anew. `false` where it is not time, or somebody else does.
-    pub fn claim(&self, key: &Key, now: Timestamp) -> bool {
+    /// Takes it upon the caller to ask anew; says how often somebody has since an answer was found, the
+    /// caller included. `None` where it is not time, or somebody else does.
+    pub fn claim(&self, key: &Key, now: Timestamp) -> Option<u8> {
         let mut part = self.part(key);
-        let due = part.entries.get_mut(key).filter(|entry| entry.is_due(now, self.limits));
-        due.map(|entry| entry.claimed = now.as_second()).is_some()
+        let entry = part.entries.get_mut(key).filter(|entry| entry.is_due(now, self.limits))?;
+        entry.claimed = now.as_second();
+        // Around again, so that it never stands still.
+        entry.claims = entry.claims.wrapping_add(1);
+        Some(entry.claims)
     }
 
-    /// Keeps what `policy` said, if it was met; `fetched` is when the registry gave the oldest
-    /// evidence that this stands on.
-    pub fn insert(&self, key: &Key, policy: &Policy, report: &PolicyReport, fetched: Timestamp) {
+    /// Gives a claim back: whoever made it does not ask to the end.
+    pub fn release(&self, key: &Key) {
+        if let Some(entry) = self.part(key).entries.get_mut(key) {
+            entry.claimed = NEVER;
+        }
+    }
+
+    /// Keeps what `policy` said, if it was met.
+    pub fn insert(&self, key: &Key, policy: &Policy, report: &PolicyReport, origin: Origin) {
         let Some(packed) = pack::pack(policy, report) else { return };
         let most = self.limits.bytes / PARTS;
-        let fetched = fetched.as_second();
-        let entry = Entry { packed, fetched, claimed: NEVER, stale: report.stale, used: false };
+        let Origin { fetched, second_hand } = origin;
+        let (packed, fetched) = (packed.into(), fetched.as_second());
+        let entry = Entry { packed, fetched, second_hand, stale: report.stale, ..Entry::none() };
         if entry.cost() > most / LARGEST_SHARE {
             return;
         }
@@ -235,9 +320,7 @@ impl Known {
         let mut part = self.part(key);
         // Its place in the queue stays; the entry goes when that is looked at.
         if part.entries.contains_key(key) {
-            let packed = Box::default();
-            let none = Entry { packed, fetched: 0, claimed: NEVER, stale: false, used: false };
-            part.put(*key, none);
+            part.put(*key, Entry::none());
         }
     }
 

@@ -4,8 +4,10 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::Admission;
+use super::POD;
 use super::Request;
 use super::check::Asked;
+use super::check::Tags;
 use crate::evidence::FetchEvidence;
 use crate::evidence::SearchLog;
 use crate::policy::PolicySnapshot;
@@ -27,7 +29,7 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         deadline: Instant,
     ) {
         let Request { workload, kind, images, tenant, dry_run, .. } = request;
-        if kind == "Pod" || *dry_run {
+        if kind == POD || *dry_run {
             return;
         }
         let pods = Workload {
@@ -37,7 +39,8 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
             ..workload.clone()
         };
         let workload = &snapshot.know_namespace(&pods);
-        let asked = Asked { workload, tenant, snapshot, now, deadline };
+        let tags = Tags::MayBeOld;
+        let asked = Asked { workload, tenant, snapshot, now, deadline, tags };
         // One after the other: nobody waits for it.
         for image in images.iter().filter_map(|image| image.image.as_ref().ok()).take(MAX_IMAGES) {
             let _report = self.check_image(image, asked).await;

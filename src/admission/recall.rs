@@ -1,4 +1,5 @@
 //! Asking what is known before asking a registry.
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -17,6 +18,8 @@ use super::gather::own_credentials;
 use super::judge;
 use super::judge::Judged;
 use super::known::Key;
+use super::known::Known;
+use super::known::Origin;
 use super::known::Recalled;
 use super::subjects::asks_platforms;
 use crate::evidence::Evidence;
@@ -38,9 +41,18 @@ use crate::verdict::ImageReport;
 use crate::verdict::PolicyReport;
 use crate::verdict::Verdict;
 
+mod spent;
+
+use spent::Spent;
+
 /// How long what is known waits for what is asked anew: a registry that answers does so in this time,
 /// and its later answer counts for the next who asks.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// One in so many times, whoever asks anew waits for as long as it may itself: what a registry takes
+/// longer to say, and nobody can keep, would never count otherwise. While a registry is down, that
+/// leaves the others with short waits.
+const LONG_EVERY: u8 = 4;
 
 /// What there is to know of a judgement before its answer may be kept. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +62,8 @@ pub(super) struct Oldest(Arc<Mutex<Noted>>);
 struct Noted {
     /// When the oldest of the evidence was fetched.
     fetched: Option<Timestamp>,
+    /// Whether something else than a registry gave some of it.
+    second_hand: bool,
     /// Whether the answer would change by itself.
     fleeting: bool,
 }
@@ -57,10 +71,12 @@ struct Noted {
 impl Oldest {
     /// Takes evidence into account.
     pub(super) fn note(&self, evidence: &[Vec<Arc<Evidence>>]) {
-        let kept = evidence.iter().flatten().filter_map(|one| one.kept.as_ref());
-        let Some(oldest) = kept.map(|kept| kept.fetched).min() else { return };
-        let before = &mut self.noted().fetched;
-        *before = Some(before.map_or(oldest, |before| before.min(oldest)));
+        let mut noted = self.noted();
+        for kept in evidence.iter().flatten().filter_map(|one| one.kept.as_ref()) {
+            let oldest = noted.fetched.map_or(kept.fetched, |before| before.min(kept.fetched));
+            noted.fetched = Some(oldest);
+            noted.second_hand |= kept.second_hand;
+        }
     }
 
     /// Takes a judgement into account.
@@ -68,11 +84,12 @@ impl Oldest {
         self.noted().fleeting |= !judged.lasting;
     }
 
-    /// When it was fetched, just now where none of it was kept; `None` where the answer is not to be
-    /// kept.
-    fn unless_fleeting(&self, now: Timestamp) -> Option<Timestamp> {
-        let noted = self.noted();
-        (!noted.fleeting).then(|| noted.fetched.unwrap_or(now).min(now))
+    /// Where it came from, a registry just now where none of it was kept; `None` where the answer is
+    /// not to be kept.
+    fn unless_fleeting(&self, now: Timestamp) -> Option<Origin> {
+        let Noted { fetched, second_hand, fleeting } = *self.noted();
+        let fetched = fetched.unwrap_or(now).min(now);
+        (!fleeting).then_some(Origin { fetched, second_hand })
     }
 
     fn noted(&self) -> MutexGuard<'_, Noted> {
@@ -91,6 +108,12 @@ pub(super) struct About<'a> {
     pub(super) tenant: &'a Tenant,
     /// The present.
     pub(super) now: Timestamp,
+}
+
+/// As many as [`About::places`] are at most, without looking at them.
+fn most_places(policy: &Policy) -> usize {
+    let of_authorities = policy.authorities.iter().map(|authority| authority.sources.len().max(1));
+    of_authorities.sum::<usize>() + 1
 }
 
 impl<'a> About<'a> {
@@ -123,9 +146,50 @@ impl<'a> About<'a> {
     }
 }
 
+/// Asking anew for what is known. Whoever is gone before that has come to its end leaves it to the next.
+struct Claim<'a> {
+    known: &'a Known,
+    key: Key,
+    count: u8,
+    ended: bool,
+}
+
+impl<'a> Claim<'a> {
+    /// `None` where it is not time, or somebody else asks.
+    fn take(known: &'a Known, key: Key, now: Timestamp) -> Option<Self> {
+        let count = known.claim(&key, now)?;
+        Some(Self { known, key, count, ended: false })
+    }
+
+    /// Waits for what `judging` says, at most until `by`; `None` where it says nothing in time.
+    async fn wait(
+        mut self,
+        judging: impl Future<Output = PolicyReport>,
+        by: Instant,
+    ) -> Option<PolicyReport> {
+        let by = tokio::time::Instant::from(by);
+        let until = match self.count.is_multiple_of(LONG_EVERY) {
+            true => by,
+            false => by.min(tokio::time::Instant::now() + PATIENCE),
+        };
+        let judged = tokio::time::timeout_at(until, judging).await.ok();
+        self.ended = true;
+        judged
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.known.release(&self.key);
+        }
+    }
+}
+
 impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
     /// The decision that [`Self::admit`] would come to, where it needs to ask nobody and to verify
-    /// nothing: every image names its digest, and every policy that applies is known to be met.
+    /// nothing: every image names its digest, and every policy that applies is known to be met. `None`,
+    /// too, where telling that would take long.
     pub fn admit_known(
         &self,
         request: &Request,
@@ -134,28 +198,46 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
     ) -> Option<Decision> {
         let Request { workload, tenant, images, .. } = request;
         let workload = &snapshot.know_namespace(workload);
-        let report = |image: &ImageUse| self.recall_image(image, workload, tenant, snapshot, now);
-        let reports: Vec<ImageReport> = images.iter().map(report).collect::<Option<_>>()?;
+        let mut spent = Spent::default();
+        let mut seen: HashMap<&str, (usize, Spent)> = HashMap::with_capacity(images.len());
+        let mut reports: Vec<ImageReport> = Vec::with_capacity(images.len());
+        for image in images {
+            let report = match seen.get(image.text.as_str()) {
+                Some((index, again)) => {
+                    spent.spend(*again)?;
+                    reports.get(*index)?.clone()
+                }
+                None => {
+                    let before = spent;
+                    let ask = (workload, tenant, now);
+                    let report = self.recall_image(image, ask, snapshot, &mut spent)?;
+                    seen.insert(&image.text, (reports.len(), spent.again(before)));
+                    report
+                }
+            };
+            reports.push(report);
+        }
         Some(self.decide(request, reports))
     }
 
     fn recall_image(
         &self,
         image: &ImageUse,
-        workload: &Workload,
-        tenant: &Tenant,
+        (workload, tenant, now): (&Workload, &Tenant, Timestamp),
         snapshot: &PolicySnapshot,
-        now: Timestamp,
+        spent: &mut Spent,
     ) -> Option<ImageReport> {
         let image = image.image.as_ref().ok()?;
         let digest = image.digest()?;
+        spent.spend(Spent { compared: snapshot.own_policies(workload), ..Spent::default() })?;
         let selected = snapshot.select(workload, image);
+        spent.spend(Spent { reports: selected.len().max(1), ..Spent::default() })?;
         if selected.is_empty() {
             return Some(check::uncovered(image));
         }
         let about = About { image, digest, tenant, now };
         let recall = |state: &PolicyState| match state {
-            PolicyState::Ready(policy) => self.recall_now(policy, about),
+            PolicyState::Ready(policy) => self.recall_now(policy, about, spent),
             PolicyState::Invalid(_) => None,
         };
         let policies = selected.into_iter().map(recall).collect::<Option<_>>()?;
@@ -163,14 +245,21 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
     }
 
     /// What the policy says, where that is known and need not be asked anew.
-    fn recall_now(&self, policy: &Policy, about: About<'_>) -> Option<PolicyReport> {
+    fn recall_now(
+        &self,
+        policy: &Policy,
+        about: About<'_>,
+        spent: &mut Spent,
+    ) -> Option<PolicyReport> {
         let version = policy.version.as_ref()?;
+        spent.spend(Spent { places: most_places(policy), ..Spent::default() })?;
         if policy.authorities.iter().all(is_static) {
             return Some(judge::judge_static(policy));
         }
         let key = about.key(version, &self.scopes_now(policy, about)?);
-        let Recalled { report, due, fetched: _ } = self.known.get(&key, policy, about.now)?;
-        (!due).then_some(report)
+        let found = self.known.find(&key, about.now).filter(|found| !found.is_due())?;
+        spent.spend(Spent { bytes: found.bytes(), ..Spent::default() })?;
+        Some(found.unpack(policy)?.report)
     }
 
     /// What the policy says, from what is known of it; `judging` is asked where nothing is, or where
@@ -188,26 +277,24 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         }
         let scopes = self.scopes(policy, about, by).await;
         let key = about.key(version, &scopes);
-        let known = match self.known.get(&key, policy, about.now) {
-            Some(known) if !known.due || !self.known.claim(&key, about.now) => return known.report,
-            known => known.map(|known| known.report),
-        };
-        let report = match &known {
-            None => judging.await,
-            Some(known) => match tokio::time::timeout(PATIENCE, judging).await {
-                Ok(report) => report,
-                Err(_) => {
+        let (report, known) = match self.known.get(&key, policy, about.now) {
+            None => (judging.await, None),
+            Some(Recalled { report, due: false, .. }) => return report,
+            Some(Recalled { report: known, .. }) => {
+                let Some(claim) = Claim::take(&self.known, key, about.now) else { return known };
+                let Some(report) = claim.wait(judging, by).await else {
                     self.known.mark_stale(&key);
-                    return known.clone();
-                }
-            },
+                    return known;
+                };
+                (report, Some(known))
+            }
         };
         match (report.verdict, known) {
             (Verdict::Verified, _) => {
                 // Were the credentials others meanwhile, it is not known whose opened what was judged.
                 let same = self.scopes_now(policy, about).as_ref() == Some(&scopes);
-                if let Some(fetched) = oldest.unless_fleeting(about.now).filter(|_| same) {
-                    self.known.insert(&key, policy, &report, fetched);
+                if let Some(origin) = oldest.unless_fleeting(about.now).filter(|_| same) {
+                    self.known.insert(&key, policy, &report, origin);
                 }
                 report
             }

@@ -188,6 +188,8 @@ pub(super) fn describe<V: Tree>(request: &V, uid: &str) -> Result<Request, Revie
     let namespace = optional(request, "namespace", "request.namespace")?;
     Ok(Request {
         uid: uid.to_owned(),
+        // The one that admits less. The body does not say which: whoever received it does.
+        endpoint: Endpoint::Validate,
         operation,
         object: about::object(&kind, request, object),
         owner: about::owner(object),

@@ -21,6 +21,7 @@ use crate::admission::Mutate;
 use crate::admission::NoMatch;
 use crate::admission::Settings;
 use crate::admission::check::Asked;
+use crate::admission::check::Tags;
 use crate::args::VerifyArgs;
 use crate::args::verify::ImageArg;
 use crate::args::verify::PolicyArgs;
@@ -180,7 +181,8 @@ async fn check(
     let Subject { name, image, admission } = subject;
     let deadline = Instant::now() + timeout;
     let tenant = &Tenant::default();
-    let asked = Asked { workload, tenant, snapshot, now: Timestamp::now(), deadline };
+    let (now, tags) = (Timestamp::now(), Tags::Fresh);
+    let asked = Asked { workload, tenant, snapshot, now, deadline, tags };
     let check = admission.check_image(image, asked);
     let report = match tokio::time::timeout(timeout + OVERRUN, check).await {
         Ok(report) => report,

@@ -75,6 +75,16 @@ impl<F: FetchEvidence> FetchEvidence for Timed<F> {
         self.fetch.resolve_for(tenant, image, deadline).await
     }
 
+    async fn resolve_fresh_for(
+        &self,
+        tenant: &Tenant,
+        image: &ImageRef,
+        deadline: Instant,
+    ) -> Result<Digest, Failure> {
+        let _timer = Timer::start(&self.metrics, Stage::Resolve);
+        self.fetch.resolve_fresh_for(tenant, image, deadline).await
+    }
+
     async fn fetch_for(
         &self,
         tenant: &Tenant,

@@ -107,6 +107,11 @@ impl PolicySnapshot {
         speaking.filter(|policy| policy.scope().covers_workload(workload)).collect()
     }
 
+    /// How many policies of its own the workload's namespace has: [`Self::select`] looks at each.
+    pub fn own_policies(&self, workload: &Workload) -> usize {
+        self.index.by_namespace.get(&workload.namespace).map_or(0, Vec::len)
+    }
+
     /// Every policy that may cover the image, and few that do not.
     fn may_cover(
         &self,

@@ -192,7 +192,7 @@ impl<A: Admit> Exchange<A> {
             (Err(_), Some(bytes)) => return self.shed(&bytes),
             (Err(unreadable), None) => return self.unreadable(unreadable),
         };
-        let request = Arc::new(request);
+        let request = Arc::new(Request { endpoint: self.endpoint, ..request });
         if let Some(outcome) = self.admit_known(&request) {
             if outcome.decision.allowed {
                 self.prefetch(Arc::clone(&request));
@@ -289,8 +289,9 @@ impl<A: Admit> Exchange<A> {
         match self.parse(bytes, held, deadlines, judge).await {
             Ok(((decision, request), _held)) => {
                 let own = (!decision.allowed).then_some(Reason::PolicyInvalid);
+                let request = Arc::new(Request { endpoint: self.endpoint, ..request });
                 let uid = request.uid.clone();
-                self.respond(&uid, &Outcome { request: Some(Arc::new(request)), decision, own })
+                self.respond(&uid, &Outcome { request: Some(request), decision, own })
             }
             Err(unreadable) => self.unreadable(unreadable),
         }

@@ -1,6 +1,7 @@
 //! From what is kept to what a registry says: how one question is answered.
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
@@ -10,11 +11,14 @@ use super::FETCH_TIME;
 use super::NEGATIVE_LIFE;
 use super::Settings;
 use super::Stored;
+use super::TAG_LIFE;
+use super::TAG_PATIENCE;
 use super::flight::Waiters;
 use super::is_final;
 use super::is_second_hand;
 use super::key::Key;
 use super::key::TagKey;
+use super::late;
 use super::later;
 use super::memory;
 use super::memory::Resolved;
@@ -25,6 +29,7 @@ use super::unread;
 use super::unsettled;
 use crate::evidence::Evidence;
 use crate::evidence::FetchEvidence;
+use crate::evidence::OwnCredentials;
 use crate::evidence::Tenant;
 use crate::image::Digest;
 use crate::image::ImageRef;
@@ -232,5 +237,41 @@ impl<F: FetchEvidence> Stored<F> {
         let asked = (key.clone(), tenant.namespace.clone());
         let answer = self.0.resolves.join(&asked, resolve).await;
         answer.unwrap_or_else(|| Err(Failure::new(Reason::InternalError, "the question was lost")))
+    }
+
+    /// The tag's digest; `old` says whether one that it had before may stand in.
+    pub(super) async fn resolve_kept(
+        &self,
+        tenant: &Tenant,
+        image: &ImageRef,
+        deadline: Instant,
+        old: bool,
+    ) -> Result<Digest, Failure> {
+        if image.digest().is_some() {
+            return self.0.fetch.resolve_for(tenant, image, deadline).await;
+        }
+        let (repository, own) = (image.repository(), OwnCredentials::Used);
+        let scope = self.0.fetch.scope(tenant, own, repository, deadline).await;
+        let tag = image.tag().unwrap_or("latest").to_owned();
+        let key = TagKey { repository: repository.clone(), tag, scope };
+        let known = self.0.memory.tag(&key).await;
+        let now = self.0.clock.now();
+        let life = |known: &Resolved| if known.answer.is_ok() { TAG_LIFE } else { NEGATIVE_LIFE };
+        if let Some(known) = known.as_ref().filter(|known| age(known.at, now) < life(known)) {
+            return known.answer.clone();
+        }
+        let old = known.filter(|known| {
+            old && known.answer.is_ok() && age(known.at, now) < self.0.settings.max_age
+        });
+        let by = match old {
+            Some(_) => deadline.min(soon(TAG_PATIENCE)),
+            None => deadline,
+        };
+        let asked = tokio::time::timeout_at(by.into(), self.resolve_tag(key, image, tenant)).await;
+        let answer = asked.unwrap_or_else(|_| Err(late(repository)));
+        match (answer, old) {
+            (Err(failure), Some(old)) if !is_final(&failure) => old.answer,
+            (answer, _) => answer,
+        }
     }
 }

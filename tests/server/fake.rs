@@ -59,10 +59,14 @@ impl Admit for Fake {
             _ => request.images.iter().map(|image| report(&image.text)).collect(),
         };
         let allowed = request.name != "deny";
+        let warning = match request.name.as_str() {
+            "endpoint" => request.endpoint.as_str().to_owned(),
+            _ => format!("{} policies", snapshot.policies().len()),
+        };
         Decision {
             allowed,
             message: if allowed { String::new() } else { "denied by the fake".to_owned() },
-            warnings: vec![format!("{} policies", snapshot.policies().len())],
+            warnings: vec![warning],
             retry: false,
             images,
         }

@@ -301,6 +301,16 @@ fn of_namespace(name: &str, namespace: &str) -> Value {
     review
 }
 
+/// What a pod's tag may be judged by depends on it.
+#[tokio::test]
+async fn tells_the_pipeline_which_webhook_is_asked() {
+    let app = app(4);
+    for endpoint in ["mutate", "validate"] {
+        let answer = app.review(&format!("/{endpoint}"), "endpoint").await;
+        assert_eq!(answer["warnings"], json!([endpoint]));
+    }
+}
+
 #[tokio::test]
 async fn answers_with_what_is_known_without_asking_and_accounts_for_every_image() {
     let app = app(4);

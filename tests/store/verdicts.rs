@@ -3,6 +3,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::ToSpan as _;
 use redis::Commands as _;
 use redis::Connection;
 use tegata::metrics::StoreMetrics;
@@ -18,6 +19,8 @@ use crate::signed_cluster::Cluster;
 use crate::signed_cluster::by_digest;
 use crate::signed_cluster::digest;
 use crate::signed_cluster::reason;
+use crate::signed_cluster::soon;
+use crate::signed_cluster::start;
 use crate::virtual_sigstore::Algorithm;
 use crate::virtual_sigstore::Key;
 
@@ -88,6 +91,32 @@ async fn a_restart_during_an_outage_loses_nothing() {
     assert!(cluster.admit(&by_digest("good")).await.allowed);
     assert_eq!(cluster.fetches(), asked);
     as_in_an_outage(&cluster).await;
+}
+
+/// Whoever may write to a volume must not be believed for as long as a registry; and an outage after a
+/// restart makes no review slow.
+#[tokio::test]
+async fn what_a_volume_gave_is_judged_again_at_its_next_use_and_then_once_a_minute() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiers = on_disk(folder.path());
+    let mut cluster = seen(tiers.clone()).await;
+    tiers.flush().await;
+    cluster.restart(Tiers::default());
+    drop(tiers);
+    cluster.set(|held| held.down = true);
+    cluster.restart(on_disk(folder.path()));
+    let pod = Cluster::request("Pod", &by_digest("good"));
+    for minute in 0..3 {
+        let now = start() + minute.minutes();
+        let judge = async || cluster.admission.admit(&pod, &cluster.snapshot, now, soon()).await;
+        let known = |now| cluster.admission.admit_known(&pod, &cluster.snapshot, now).is_some();
+        if minute == 0 {
+            assert!(judge().await.allowed);
+        }
+        assert!(!known(now), "{minute}");
+        assert!(judge().await.allowed);
+        assert!(known(now) && known(now + 59.seconds()), "{minute}");
+    }
 }
 
 #[tokio::test]

@@ -19,9 +19,12 @@ use tegata::evidence::Candidate;
 use tegata::evidence::Evidence;
 use tegata::evidence::EvidenceQuery;
 use tegata::evidence::FetchEvidence;
+use tegata::evidence::OwnCredentials;
 use tegata::evidence::Part;
 use tegata::evidence::Place;
 use tegata::evidence::Problem;
+use tegata::evidence::Scope;
+use tegata::evidence::Tenant;
 use tegata::image::Digest;
 use tegata::image::ImageRef;
 use tegata::image::Repository;
@@ -58,6 +61,10 @@ pub(crate) struct Held {
     pub(crate) attached: Vec<(Digest, Candidate)>,
     pub(crate) tag: Option<Digest>,
     pub(crate) down: bool,
+    /// How long it takes to say what is attached.
+    pub(crate) takes: Duration,
+    /// How often it was asked for a scope.
+    pub(crate) scopes: usize,
     pub(crate) fetches: usize,
 }
 
@@ -72,6 +79,8 @@ impl FetchEvidence for Fake {
     }
 
     async fn fetch(&self, query: &EvidenceQuery, _: Instant) -> Evidence {
+        let takes = self.0.lock().unwrap().takes;
+        tokio::time::sleep(takes).await;
         let mut held = self.0.lock().unwrap();
         held.fetches += 1;
         let attached = held.attached.iter().filter(|(digest, _)| *digest == query.digest);
@@ -86,6 +95,11 @@ impl FetchEvidence for Fake {
 
     async fn read(&self, _: &Repository, _: &Part, _: Instant) -> Result<Bytes, Failure> {
         Err(down())
+    }
+
+    fn scope_now(&self, _: &Tenant, own: OwnCredentials, _: &Repository) -> Option<Scope> {
+        self.0.lock().unwrap().scopes += 1;
+        Some(Scope::Own(own))
     }
 }
 

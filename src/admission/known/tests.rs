@@ -106,6 +106,11 @@ fn usual() -> PolicyReport {
     met(vec![signature(SUBJECT, Verdict::Verified)])
 }
 
+/// By a registry, to this process.
+fn given(fetched: Timestamp) -> Origin {
+    Origin { fetched, second_hand: false }
+}
+
 fn key(number: usize) -> Key {
     Key(Sha256::digest(number.to_le_bytes()).into())
 }
@@ -123,7 +128,7 @@ fn gives_the_report_again_and_says_that_it_is_known() {
         signature("https://elsewhere.example", Verdict::Rejected),
         key_made.clone(),
     ];
-    known.insert(&key(1), &policy, &met(signatures), start());
+    known.insert(&key(1), &policy, &met(signatures), given(start()));
     let Recalled { report, fetched, due } =
         known.get(&key(1), &policy, start() + 5.minutes()).unwrap();
     assert_eq!((fetched, due), (start(), false));
@@ -144,10 +149,10 @@ fn keeps_nothing_but_what_is_verified() {
         let failure = Failure::new(reason, "found");
         let verdict = failure.verdict();
         let report = PolicyReport { verdict, failure: Some(failure), ..usual() };
-        known.insert(&key(1), &policy(), &report, start());
+        known.insert(&key(1), &policy(), &report, given(start()));
     }
     let stranger = Policy { authorities: Vec::new(), ..policy() };
-    known.insert(&key(1), &stranger, &usual(), start());
+    known.insert(&key(1), &stranger, &usual(), given(start()));
     assert!(known.get(&key(1), &policy(), start()).is_none());
     assert!(known.is_empty());
 }
@@ -156,30 +161,83 @@ fn keeps_nothing_but_what_is_verified() {
 fn is_due_for_one_at_a_time_and_known_for_a_day() {
     let known = Known::new(Limits::default());
     let policy = policy();
-    known.insert(&key(1), &policy, &usual(), start());
+    known.insert(&key(1), &policy, &usual(), given(start()));
     let due = |at: Timestamp| known.get(&key(1), &policy, at).map(|known| known.due);
-    assert_eq!(due(start() - 1.hour()), Some(false), "a clock that was set back");
     assert_eq!(due(start() + 599.seconds()), Some(false));
-    assert!(!known.claim(&key(1), start() + 599.seconds()));
+    assert_eq!(known.claim(&key(1), start() + 599.seconds()), None);
     let later = start() + 600.seconds();
     assert_eq!(due(later), Some(true));
-    assert!(known.claim(&key(1), later));
-    assert!(!known.claim(&key(1), later));
+    assert_eq!(known.claim(&key(1), later), Some(1));
+    assert_eq!(known.claim(&key(1), later), None);
     assert_eq!(due(later + 59.seconds()), Some(false));
     assert_eq!(due(later + 60.seconds()), Some(true));
     assert_eq!(due(start() + 86_399.seconds()), Some(true));
     assert_eq!(due(start() + 86_400.seconds()), None);
     // What was found anew may be as old: then it is not asked for with every request.
-    known.insert(&key(1), &policy, &usual(), start());
+    known.insert(&key(1), &policy, &usual(), given(start()));
     assert_eq!(due(later + 59.seconds()), Some(false));
     // Asked anew, and forgotten.
-    known.insert(&key(1), &policy, &usual(), later);
+    known.insert(&key(1), &policy, &usual(), given(later));
     assert_eq!(due(later + 599.seconds()), Some(false));
     known.remove(&key(1));
     assert_eq!(due(later), None);
     assert!(known.is_empty());
-    known.insert(&key(1), &policy, &usual(), later);
+    known.insert(&key(1), &policy, &usual(), given(later));
     assert_eq!((due(later), known.len()), (Some(false), 1));
+}
+
+/// A step of the clock must not be added to what is believed.
+#[test]
+fn a_clock_that_is_set_back_makes_due_and_far_ahead_nothing_is_known() {
+    let known = Known::new(Limits::default());
+    let policy = policy();
+    let due = |at: Timestamp| known.get(&key(1), &policy, at).map(|known| known.due);
+    known.insert(&key(1), &policy, &usual(), given(start()));
+    assert_eq!(due(start() - 60.seconds()), Some(false));
+    assert_eq!(due(start() - 61.seconds()), Some(true));
+    assert_eq!(due(start() - 300.seconds()), Some(true));
+    assert_eq!(due(start() - 301.seconds()), None);
+    // Nor is it waited for who has claimed it in a time to come.
+    let later = start() + 11.minutes();
+    assert_eq!(known.claim(&key(1), later), Some(1));
+    assert_eq!(due(later - 60.seconds()), Some(false));
+    known.insert(&key(1), &policy, &usual(), given(start() - 1.hour()));
+    assert_eq!(due(later - 60.seconds()), Some(false));
+    assert_eq!(due(later - 61.seconds()), Some(true));
+    assert_eq!(known.claim(&key(1), later - 61.seconds()), Some(1));
+}
+
+#[test]
+fn claims_are_counted_until_an_answer_is_found_and_can_be_given_back() {
+    let known = Known::new(Limits::default());
+    let policy = policy();
+    known.insert(&key(1), &policy, &usual(), given(start()));
+    let at = |minute: i64| start() + minute.minutes();
+    for (minute, count) in [(10, 1), (11, 2), (12, 3)] {
+        assert_eq!(known.claim(&key(1), at(minute)), Some(count));
+    }
+    assert_eq!(known.claim(&key(1), at(12)), None);
+    known.release(&key(1));
+    assert_eq!(known.claim(&key(1), at(12)), Some(4));
+    known.insert(&key(1), &policy, &usual(), given(start()));
+    assert_eq!(known.claim(&key(1), at(13)), Some(1));
+}
+
+/// Who may write to a store must not be believed for as long as a registry.
+#[test]
+fn what_came_second_hand_is_due_at_its_next_use_and_then_once_a_minute() {
+    let known = Known::new(Limits::default());
+    let policy = policy();
+    let origin = Origin { fetched: start(), second_hand: true };
+    let due = |at: Timestamp| known.get(&key(1), &policy, at).map(|known| known.due);
+    known.insert(&key(1), &policy, &usual(), origin);
+    assert_eq!(due(start()), Some(true));
+    assert_eq!(known.claim(&key(1), start()), Some(1));
+    known.insert(&key(1), &policy, &usual(), origin);
+    assert_eq!(due(start() + 59.seconds()), Some(false));
+    assert_eq!(due(start() + 60.seconds()), Some(true));
+    known.insert(&key(1), &policy, &usual(), given(start()));
+    assert_eq!(due(start() + 60.seconds()), Some(false));
 }
 
 /// The goal: fifty thousand usual answers in 35 MiB, keys and tables included.
@@ -187,7 +245,7 @@ fn is_due_for_one_at_a_time_and_known_for_a_day() {
 fn a_usual_answer_takes_less_than_seven_hundred_bytes() {
     let known = Known::new(Limits::default());
     let policy = policy();
-    known.insert(&key(1), &policy, &usual(), start());
+    known.insert(&key(1), &policy, &usual(), given(start()));
     assert!((300..700).contains(&known.bytes()), "{}", known.bytes());
     // What a table and a queue of so many entries take of themselves, at their worst.
     let entry = size_of::<Key>() + size_of::<Entry>() + 1;
@@ -201,7 +259,7 @@ fn stays_within_its_bytes_and_lets_go_what_is_of_no_use() {
     let policy = policy();
     let wanted: Vec<Key> = (0..64).map(key).collect();
     for number in 0..20_000 {
-        known.insert(&key(number), &policy, &usual(), start());
+        known.insert(&key(number), &policy, &usual(), given(start()));
         assert!(known.bytes() <= bytes, "{number}");
         if number % 64 == 0 {
             for key in &wanted {
@@ -219,7 +277,7 @@ fn stays_within_its_bytes_and_lets_go_what_is_of_no_use() {
 fn removed_and_put_back_an_entry_has_one_place_in_the_queue() {
     let known = Known::new(Limits::default());
     for _ in 0..100 {
-        known.insert(&key(1), &policy(), &usual(), start());
+        known.insert(&key(1), &policy(), &usual(), given(start()));
         known.remove(&key(1));
         known.remove(&key(2));
     }
@@ -231,10 +289,10 @@ fn removed_and_put_back_an_entry_has_one_place_in_the_queue() {
 fn one_that_would_drive_others_out_is_not_kept() {
     let known = Known::new(Limits { bytes: 1 << 20, ..Limits::default() });
     let many = vec![signature(SUBJECT, Verdict::Verified); 40];
-    known.insert(&key(1), &policy(), &met(many), start());
+    known.insert(&key(1), &policy(), &met(many), given(start()));
     assert!(known.is_empty());
     let none = Known::new(Limits { bytes: 0, ..Limits::default() });
-    none.insert(&key(1), &policy(), &usual(), start());
+    none.insert(&key(1), &policy(), &usual(), given(start()));
     assert_eq!((none.len(), none.bytes()), (0, 0));
 }
 

@@ -54,6 +54,7 @@ fn request(object: ObjectRef, owner: Option<ObjectRef>) -> Request {
     let workload = Workload { namespace: "team-a".to_owned(), ..Workload::default() };
     Request {
         uid: "uid".to_owned(),
+        endpoint: Endpoint::Validate,
         workload,
         kind: object.kind.clone(),
         name: object.name.clone(),
