@@ -273,9 +273,9 @@ pub enum Scope {
     Tenant {
         /// A keyed hash of the credentials, which means nothing to another process.
         credentials: [u8; 32],
-        /// Which secrets they are from, for what outlives the process: it stays as it is when the
-        /// content of a secret is renewed.
-        secrets: String,
+        /// A hash of the names of the secrets that they are from, for what outlives the process: it stays
+        /// as it is when the content of a secret is renewed.
+        secrets: [u8; 32],
         /// Whether Tegata's own counted besides.
         own: OwnCredentials,
     },

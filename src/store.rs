@@ -18,6 +18,7 @@ use jiff::SignedDuration;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
+use crate::admission::shares::Shares;
 use crate::evidence::Evidence;
 use crate::evidence::EvidenceQuery;
 use crate::evidence::FetchEvidence;
@@ -35,6 +36,7 @@ use crate::verdict::Failure;
 use crate::verdict::Reason;
 use crate::verdict::Verdict;
 
+mod asking;
 mod clock;
 pub mod disk;
 mod flight;
@@ -58,14 +60,11 @@ pub use shared::SharedOptions;
 pub use tiers::Tiers;
 
 use flight::Flights;
-use flight::Waiters;
 use key::Key;
 use key::PartKey;
 use key::TagKey;
 use memory::Memory;
-use memory::Resolved;
 use memory::age;
-use turns::Turn;
 use turns::Turns;
 
 /// How long it is believed that nothing is attached, or that an image is not there: signing and
@@ -82,8 +81,14 @@ const TAG_PATIENCE: Duration = Duration::from_secs(1);
 /// asks again later finds what came in the meantime.
 const FETCH_TIME: Duration = Duration::from_secs(30);
 
-/// Refreshes in the background at a time: they must leave the registries to those who wait.
-const MAX_REFRESHES: usize = 4;
+/// Records that are read from other tiers at a time: each may have [`MAX_RECORD_BYTES`], twice while it is
+/// taken apart.
+const MAX_READING: usize = 4;
+
+/// Refreshes in the background at a time, of all registries and of one: they must leave the registries
+/// to those who wait, and one that stalls must not keep the others from being asked.
+const MAX_REFRESHES: usize = 64;
+const MAX_REFRESHES_OF_REGISTRY: usize = 4;
 
 /// Questions to one registry at a time. Each is two or three requests, of which the registry's own
 /// settings let so many through ([`crate::registry::limits::MAX_CONCURRENT_REQUESTS`]).
@@ -127,10 +132,14 @@ struct Inner<F> {
     tiers: Tiers,
     clock: Clock,
     memory: Memory,
-    loads: Flights<Key, Arc<Evidence>>,
+    /// By namespace, as the next two, because each has a place of its own in the queue.
+    loads: Flights<(Key, String), Arc<Evidence>>,
+    questions: Flights<(Key, String), Arc<Evidence>>,
+    resolves: Flights<(TagKey, String), Result<Digest, Failure>>,
     fetches: Flights<Key, Arc<Evidence>>,
-    resolves: Flights<TagKey, Result<Digest, Failure>>,
+    reading: Semaphore,
     refreshes: Arc<Semaphore>,
+    refresh_shares: Shares,
     turns: Turns,
 }
 
@@ -174,7 +183,10 @@ impl<F: FetchEvidence> Stored<F> {
             loads: Flights::default(),
             fetches: Flights::default(),
             resolves: Flights::default(),
+            questions: Flights::default(),
+            reading: Semaphore::new(MAX_READING),
             refreshes: Arc::new(Semaphore::new(MAX_REFRESHES)),
+            refresh_shares: Shares::half_of(2 * MAX_REFRESHES_OF_REGISTRY),
             turns: Turns::new(MAX_RUNNING, MAX_WAITING),
         }))
     }
@@ -182,189 +194,6 @@ impl<F: FetchEvidence> Stored<F> {
     /// How much evidence is in memory.
     pub async fn usage(&self) -> Usage {
         self.0.memory.usage().await
-    }
-
-    /// What is kept, if it may be used.
-    async fn kept(&self, key: &Key) -> Option<Arc<memory::Entry>> {
-        let entry = self.0.memory.evidence(key).await?;
-        let life = match entry.evidence.candidates.is_empty() {
-            true => NEGATIVE_LIFE,
-            false => self.0.settings.max_age,
-        };
-        (entry.age(self.0.clock.now()) < life).then_some(entry)
-    }
-
-    /// The answer from whichever tier has one, else from the registry.
-    async fn load(
-        self,
-        key: Key,
-        asker: Asker,
-        waiters: Waiters<Arc<Evidence>>,
-    ) -> Option<Arc<Evidence>> {
-        if let Some(entry) = self.kept(&key).await {
-            return Some(Arc::clone(&entry.evidence));
-        }
-        tokio::select! {
-            found = self.find(&key, &asker) => found,
-            () = waiters.gone() => None,
-        }
-    }
-
-    async fn find(&self, key: &Key, asker: &Asker) -> Option<Arc<Evidence>> {
-        let Settings { refresh_after, max_age, .. } = self.0.settings;
-        let found = self.0.tiers.find(key, self.0.clock.now(), max_age).await;
-        // What the registry said later stands, also where it said that nothing is attached any more.
-        let last = self.0.memory.evidence(key).await.map(|entry| entry.fetched);
-        let found = found.filter(|(_, fetched)| last.is_none_or(|last| *fetched > last));
-        if let Some((evidence, fetched)) = found {
-            let due = later(fetched, refresh_after);
-            let adopted = self.0.memory.adopt(key.clone(), evidence, fetched, due).await;
-            if let Some(evidence) = adopted {
-                return Some(evidence);
-            }
-        }
-        self.fetched(key, asker).await
-    }
-
-    /// The registry's answer, asked for once at a time.
-    async fn fetched(&self, key: &Key, asker: &Asker) -> Option<Arc<Evidence>> {
-        self.0
-            .fetches
-            .join(key, |waiters| self.clone().fetch(key.clone(), asker.clone(), waiters))
-            .await
-    }
-
-    async fn fetch(
-        self,
-        key: Key,
-        asker: Asker,
-        waiters: Waiters<Arc<Evidence>>,
-    ) -> Option<Arc<Evidence>> {
-        let Asker { tenant, own } = &asker;
-        let _turn = match self.turn(&key.query.repository, tenant, &waiters).await? {
-            Ok(turn) => turn,
-            Err(failure) => return Some(unread(&key.query, failure)),
-        };
-        let until = soon(FETCH_TIME);
-        let evidence = self.0.fetch.fetch_for(tenant, *own, &key.query, until).await;
-        if unsettled(&evidence).is_some() {
-            return Some(evidence);
-        }
-        // Credentials may have changed since the question was asked: then it is an answer to another.
-        let scope = self.0.fetch.scope(tenant, *own, &key.query.repository, until).await;
-        if scope != key.scope {
-            return Some(evidence);
-        }
-        let now = self.0.clock.now();
-        self.0.tiers.keep(&key, &evidence, now);
-        let evidence = Arc::unwrap_or_clone(evidence);
-        let due = later(now, self.0.settings.refresh_after);
-        Some(self.0.memory.keep(key, evidence, now, due).await)
-    }
-
-    /// A turn at a registry, or why there is none; `None` once nobody waits for the answer any more. A
-    /// question that has its turn is asked to the end, whoever has left: otherwise a registry that is
-    /// slower than requests are patient would be asked forever and never answer.
-    async fn turn<V>(
-        &self,
-        repository: &Repository,
-        tenant: &Tenant,
-        waiters: &Waiters<V>,
-    ) -> Option<Result<Turn, Failure>> {
-        let until = tokio::time::Instant::now() + FETCH_TIME;
-        let turn = self.0.turns.turn(repository.registry(), &tenant.namespace, until);
-        tokio::select! {
-            turn = turn => Some(turn.map_err(|error| error.failure())),
-            () = waiters.gone() => None,
-        }
-    }
-
-    /// Asks for what is old in the background, unless as many as may are asked for already.
-    fn refresh(&self, key: Key, asker: Asker) {
-        let Ok(turn) = Arc::clone(&self.0.refreshes).try_acquire_owned() else { return };
-        let store = self.clone();
-        tokio::spawn(async move {
-            let _turn = turn;
-            let Some(fetched) = store.fetched(&key, &asker).await else { return };
-            if let Some(failure) = unsettled(&fetched) {
-                store.mark_stale(key, failure.clone()).await;
-            }
-        });
-    }
-
-    /// Notes why what is kept could not be had anew.
-    async fn mark_stale(&self, key: Key, failure: Failure) {
-        let Some(entry) = self.0.memory.evidence(&key).await else { return };
-        let (fetched, now) = (entry.fetched, self.0.clock.now());
-        let mut evidence = Evidence::clone(&entry.evidence);
-        if let Some(kept) = &mut evidence.kept {
-            kept.stale = Some(failure);
-        }
-        drop(entry);
-        self.0.memory.keep(key, evidence, fetched, later(now, memory::RETRY_AFTER)).await;
-    }
-
-    async fn resolve_tag(
-        &self,
-        key: TagKey,
-        image: &ImageRef,
-        tenant: &Tenant,
-    ) -> Result<Digest, Failure> {
-        let resolve = |waiters| {
-            let (store, image, tenant, key) =
-                (self.clone(), image.clone(), tenant.clone(), key.clone());
-            async move {
-                let _turn = match store.turn(&key.repository, &tenant, &waiters).await? {
-                    Ok(turn) => turn,
-                    Err(failure) => return Some(Err(failure)),
-                };
-                let answer = store.0.fetch.resolve_for(&tenant, &image, soon(FETCH_TIME)).await;
-                let settled = answer.as_ref().err().is_none_or(is_final);
-                if settled {
-                    let resolved = Resolved { answer: answer.clone(), at: store.0.clock.now() };
-                    store.0.memory.keep_tag(key, resolved).await;
-                }
-                Some(answer)
-            }
-        };
-        let answer = self.0.resolves.join(&key, resolve).await;
-        answer.unwrap_or_else(|| Err(Failure::new(Reason::InternalError, "the question was lost")))
-    }
-
-    /// The tag's digest; `old` says whether one that it had before may stand in.
-    async fn resolve_kept(
-        &self,
-        tenant: &Tenant,
-        image: &ImageRef,
-        deadline: Instant,
-        old: bool,
-    ) -> Result<Digest, Failure> {
-        if image.digest().is_some() {
-            return self.0.fetch.resolve_for(tenant, image, deadline).await;
-        }
-        let (repository, own) = (image.repository(), OwnCredentials::Used);
-        let scope = self.0.fetch.scope(tenant, own, repository, deadline).await;
-        let tag = image.tag().unwrap_or("latest").to_owned();
-        let key = TagKey { repository: repository.clone(), tag, scope };
-        let known = self.0.memory.tag(&key).await;
-        let now = self.0.clock.now();
-        let life = |known: &Resolved| if known.answer.is_ok() { TAG_LIFE } else { NEGATIVE_LIFE };
-        if let Some(known) = known.as_ref().filter(|known| age(known.at, now) < life(known)) {
-            return known.answer.clone();
-        }
-        let old = known.filter(|known| {
-            old && known.answer.is_ok() && age(known.at, now) < self.0.settings.max_age
-        });
-        let by = match old {
-            Some(_) => deadline.min(soon(TAG_PATIENCE)),
-            None => deadline,
-        };
-        let asked = tokio::time::timeout_at(by.into(), self.resolve_tag(key, image, tenant)).await;
-        let answer = asked.unwrap_or_else(|_| Err(late(repository)));
-        match (answer, old) {
-            (Err(failure), Some(old)) if !is_final(&failure) => old.answer,
-            (answer, _) => answer,
-        }
     }
 }
 
@@ -433,17 +262,16 @@ impl<F: FetchEvidence> FetchEvidence for Stored<F> {
     ) -> Arc<Evidence> {
         let scope = self.0.fetch.scope(tenant, own, &query.repository, deadline).await;
         let key = Key { query: query.clone(), scope };
-        let asker = || Asker { tenant: tenant.clone(), own };
+        let asker = Asker { tenant: tenant.clone(), own };
         if let Some(entry) = self.kept(&key).await {
-            let now = self.0.clock.now();
-            if entry.age(now) >= self.0.settings.refresh_after && entry.claim(now) {
-                self.refresh(key, asker());
-            }
-            return Arc::clone(&entry.evidence);
+            let newer = self.newer(&key, &asker, Arc::clone(&entry.evidence));
+            let newer = tokio::time::timeout_at(deadline.into(), newer).await;
+            return newer.unwrap_or_else(|_| Arc::clone(&entry.evidence));
         }
-        let asker = asker();
+        let asked = (key.clone(), tenant.namespace.clone());
         let load = |waiters| self.clone().load(key.clone(), asker.clone(), waiters);
-        let loaded = tokio::time::timeout_at(deadline.into(), self.0.loads.join(&key, load)).await;
+        let loaded =
+            tokio::time::timeout_at(deadline.into(), self.0.loads.join(&asked, load)).await;
         settled_or(loaded, query)
     }
 
@@ -500,6 +328,11 @@ fn soon(time: Duration) -> Instant {
 fn later(now: Timestamp, time: Duration) -> Timestamp {
     let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
     now.saturating_add(time).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether it is not known to be what a registry said.
+fn is_second_hand(evidence: &Evidence) -> bool {
+    evidence.kept.as_ref().is_some_and(|kept| kept.second_hand)
 }
 
 /// Whether a registry said so, and only just now.

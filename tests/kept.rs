@@ -24,6 +24,7 @@ use self::virtual_sigstore::Key;
 
 #[path = "kept/known.rs"]
 mod known;
+#[allow(dead_code, reason = "each test uses a part of it")]
 #[path = "support/signed_cluster.rs"]
 mod signed_cluster;
 #[path = "kept/tags.rs"]

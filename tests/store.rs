@@ -10,6 +10,7 @@ mod hostile;
 mod redis_server;
 #[path = "store/shared.rs"]
 mod shared;
+#[allow(dead_code, reason = "each test uses a part of it")]
 #[path = "support/signed_cluster.rs"]
 mod signed_cluster;
 #[path = "store/verdicts.rs"]

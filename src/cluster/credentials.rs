@@ -6,6 +6,8 @@
 //! itself; when the registry then refuses, the failure says why.
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -21,6 +23,8 @@ use crate::evidence::Place;
 use crate::evidence::Problem;
 use crate::evidence::Scope;
 use crate::evidence::Tenant;
+use crate::fingerprint::Fingerprint;
+use crate::fingerprint::Parts;
 use crate::image::Digest;
 use crate::image::ImageRef;
 use crate::image::Repository;
@@ -45,7 +49,7 @@ const READ_TIME: Duration = Duration::from_secs(2);
 /// Most unread secrets that one failure names; the text of a denial has room for no more.
 const MAX_NOTES: usize = 3;
 
-/// Most tenants and repositories of which it is remembered whose credentials count, at some 400 bytes
+/// Most tenants and repositories of which it is remembered whose credentials count, at some 200 bytes
 /// each; a cluster of a thousand namespaces has a few thousand.
 const MAX_SCOPES: u64 = 8_192;
 
@@ -84,10 +88,24 @@ pub struct TenantRegistry {
     scope: PullSecretScope,
     /// Who may be told what, as last found out.
     scopes: Cache<Opened, Scope>,
+    /// Numbers scopes that are nobody's.
+    unknown: Arc<AtomicU64>,
 }
 
-/// A repository, and whose credentials are to open it.
-type Opened = (Tenant, OwnCredentials, Repository);
+/// A hash of a repository, and of whose credentials are to open it.
+type Opened = Fingerprint;
+
+fn opened(tenant: &Tenant, own: OwnCredentials, repository: &Repository) -> Opened {
+    let Tenant { namespace, service_account, pull_secrets } = tenant;
+    Parts::of("opened")
+        .part(namespace)
+        .part(service_account)
+        .list(pull_secrets.iter())
+        .part([u8::from(own == OwnCredentials::Used)])
+        .part(repository.registry())
+        .part(repository.path())
+        .finish()
+}
 
 impl TenantRegistry {
     /// Asks through `registry`, whose keychain is Tegata's own, and reads pull secrets of `scope`
@@ -95,7 +113,7 @@ impl TenantRegistry {
     pub fn new(registry: Registry, api: Option<kube::Client>, scope: PullSecretScope) -> Self {
         let secrets = api.map(|api| PullSecrets::new(api, registry.metrics().clone()));
         let scopes = Cache::builder().max_capacity(MAX_SCOPES).time_to_live(SCOPE_LIFE).build();
-        Self { registry, secrets, scope, scopes }
+        Self { registry, secrets, scope, scopes, unknown: Arc::default() }
     }
 
     /// What may be read for this tenant, and through what.
@@ -251,21 +269,24 @@ impl FetchEvidence for TenantRegistry {
         deadline: Instant,
     ) -> Scope {
         let (asked, own) = (own, self.own(own, repository));
-        let opened = || (tenant.clone(), asked, repository.clone());
         if self.secrets(tenant).is_none() {
             return Scope::Own(own);
         }
         let gathered = self.gather(tenant, deadline).await;
+        let opened = opened(tenant, asked, repository);
+        // What cannot be read for now may count when the registry is asked: whose credentials open what
+        // it answers is then not known, and nobody else may be told.
+        if gathered.unread.iter().any(Unread::is_outage) {
+            self.scopes.invalidate(&opened);
+            let number = self.unknown.fetch_add(1, Ordering::Relaxed);
+            let credentials = Parts::of("unknown").part(number.to_be_bytes()).finish();
+            return Scope::Tenant { credentials, secrets: credentials, own };
+        }
         let scope = match self.registry.fingerprint(&gathered.keychain, repository) {
             Some(credentials) => Scope::Tenant { credentials, secrets: gathered.names(), own },
             None => Scope::Own(own),
         };
-        // What could not be read is looked for again by the next who asks.
-        if gathered.unread.iter().any(Unread::is_outage) {
-            self.scopes.invalidate(&opened());
-        } else {
-            self.scopes.insert(opened(), scope.clone());
-        }
+        self.scopes.insert(opened, scope.clone());
         scope
     }
 
@@ -278,7 +299,7 @@ impl FetchEvidence for TenantRegistry {
         if self.secrets(tenant).is_none() {
             return Some(Scope::Own(self.own(own, repository)));
         }
-        self.scopes.get(&(tenant.clone(), own, repository.clone()))
+        self.scopes.get(&opened(tenant, own, repository))
     }
 }
 

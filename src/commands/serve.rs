@@ -102,7 +102,15 @@ async fn tiers(args: &CacheArgs, metrics: &StoreMetrics) -> Result<Tiers, ServeE
             let (capacity, metrics) = (args.cache_disk, metrics.clone());
             let open = move || Disk::open(&folder, capacity, metrics);
             let opened = tokio::task::spawn_blocking(open).await;
-            Some(opened.map_err(|error| ServeError::Cache(error.to_string()))??)
+            match opened.map_err(|error| ServeError::Cache(error.to_string()))? {
+                Ok(disk) => Some(disk),
+                Err(error) if error.is_configuration() => return Err(error.into()),
+                // It spares requests; without it they are made.
+                Err(error) => {
+                    tracing::warn!(%error, "Evidence is not kept on disk: --cache-dir cannot be used");
+                    None
+                }
+            }
         }
         None => None,
     };

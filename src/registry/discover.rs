@@ -68,7 +68,7 @@ pub(super) trait Store: Send + Sync {
     /// What names `digest` as its subject.
     fn referrers(&self, digest: &Digest) -> impl Future<Output = Listing> + Send;
 
-    /// Whether the fallback tag is worth asking before it is known that there is no referrers API.
+    /// Whether the fallback tag is worth asking beside the list, before it is known that there is none.
     fn expects_fallback(&self) -> impl Future<Output = bool> + Send;
 }
 

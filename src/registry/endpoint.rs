@@ -11,7 +11,6 @@ use crate::metrics::RequestOutcome;
 use crate::metrics::WELL_KNOWN;
 use crate::verdict::printable;
 
-use super::apis::Sighted;
 use super::clients::Clients;
 use super::error::RegistryError;
 use super::options::OptionsError;
@@ -34,8 +33,6 @@ pub(super) struct Endpoint {
     pub(super) base: Url,
     /// Its HTTP clients and settings.
     pub(super) clients: Arc<Clients>,
-    /// What the question has seen of the repository there.
-    pub(super) sighted: Arc<Sighted>,
     /// Where its requests are counted, and whether under its own name.
     meter: (RegistryMetrics, bool),
 }
@@ -57,8 +54,7 @@ impl Endpoint {
             return Err(RegistryError::malformed(registry, "not a host with an optional port"));
         }
         let meter = (RegistryMetrics::default(), false);
-        let (registry, sighted) = (registry.to_owned(), Arc::default());
-        Ok(Self { registry, path, base, clients, sighted, meter })
+        Ok(Self { registry: registry.to_owned(), path, base, clients, meter })
     }
 
     /// The same, counting its requests in `metrics`: under its name where it is `named` by the

@@ -124,8 +124,8 @@ pub const WINDOW_BYTES: u32 = 256 << 10;
 /// Registries whose request budgets are remembered at a time; a cluster uses some ten.
 pub const MAX_REGISTRIES: u64 = 1_024;
 
-/// How long it is remembered that a repository has no list of referrers. Registries learn it with an
-/// upgrade, after which clients stop writing the tag that stands in for it.
+/// How long it is remembered that a server has no lists of referrers. Registries learn it with an
+/// upgrade, after which clients stop writing the tag that stands in for them.
 pub const LACK_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// Tokens kept: one a repository and credential in use. Each takes a few KiB.

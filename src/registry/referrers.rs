@@ -44,11 +44,7 @@ pub(super) async fn list(session: &Session, digest: &Digest) -> Listing {
         let time = session.deadline.saturating_duration_since(Instant::now()) / left.max(1);
         let until = if left == 1 { session.deadline } else { Instant::now() + time };
         left = left.saturating_sub(1);
-        listing = if session.has_no_list(endpoint).await {
-            Listing { api: Api::Absent, ..Listing::default() }
-        } else {
-            pages(session, endpoint, digest, until).await
-        };
+        listing = pages(session, endpoint, digest, until).await;
         if listing.problem.is_none() && !listing.descriptors.is_empty() {
             break;
         }
@@ -134,10 +130,11 @@ fn is_about_content(answer: &Answer) -> bool {
 
 /// What the status of a first page says of the API, for later.
 async fn note(session: &Session, endpoint: &Endpoint, status: StatusCode) {
+    let apis = &session.configured.apis;
     if status == StatusCode::OK {
-        session.note_list(endpoint).await;
+        apis.forget(endpoint).await;
     } else if UNKNOWN_API.contains(&status.as_u16()) {
-        session.note_no_list(endpoint).await;
+        apis.learn(endpoint).await;
     }
 }
 

@@ -13,7 +13,6 @@ use crate::image::Digest;
 use super::Configured;
 use super::Keychain;
 use super::Lasting;
-use super::apis::Key;
 use super::check;
 use super::credentials::CredentialSource;
 use super::discover::Listing;
@@ -67,22 +66,6 @@ impl Session {
         self.keychain.sources(&endpoint.registry, &endpoint.path)
     }
 
-    /// Whether it is known that this repository has no list of referrers.
-    pub(super) async fn has_no_list(&self, endpoint: &Endpoint) -> bool {
-        self.configured.apis.lacks(&Key::new(endpoint, self.sources(endpoint))).await
-    }
-
-    /// Notes that this repository knows no lists of referrers.
-    pub(super) async fn note_no_list(&self, endpoint: &Endpoint) {
-        endpoint.sighted.lacking();
-        self.configured.apis.learn(endpoint, self.sources(endpoint)).await;
-    }
-
-    /// Notes that a list of referrers came.
-    pub(super) async fn note_list(&self, endpoint: &Endpoint) {
-        self.configured.apis.forget(endpoint).await;
-    }
-
     /// A GET with the credentials for this server. 404 is `Absent`, other refusals `Unsupported`.
     async fn get(
         &self,
@@ -125,8 +108,6 @@ impl Session {
             let url = endpoint.url("manifests", reference);
             let what = error::shown(&url);
             let answer = self.get(&endpoint, url, ACCEPT_MANIFEST, cap, until).await?;
-            endpoint.sighted.present();
-            self.configured.apis.learn(&endpoint, self.sources(&endpoint)).await;
             check_announced(&what, &answer)?;
             if let Some(expected) = expected {
                 check(&what, expected, &answer.body)?;
@@ -184,7 +165,7 @@ impl Store for Session {
     /// The last of the servers decides: the registry itself.
     async fn expects_fallback(&self) -> bool {
         match self.endpoints.last() {
-            Some(endpoint) => self.configured.apis.hints_at(endpoint).await,
+            Some(endpoint) => self.configured.apis.lacks(endpoint).await,
             None => false,
         }
     }

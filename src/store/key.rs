@@ -1,11 +1,9 @@
 //! What evidence is kept under: the question, and who may hear the answer.
-use sha2::Digest as _;
-use sha2::Sha256;
-
 use crate::evidence::EvidenceQuery;
 use crate::evidence::OwnCredentials;
 use crate::evidence::Part;
 use crate::evidence::Scope;
+use crate::fingerprint::Parts;
 use crate::image::Repository;
 
 /// Begins what is hashed to a [`Key::lasting`]: another layout of records gets other keys.
@@ -23,22 +21,21 @@ impl Key {
     pub(super) fn lasting(&self) -> [u8; 32] {
         let EvidenceQuery { repository, digest, tag_prefix, attestations } = &self.query;
         let (kind, secrets) = match &self.scope {
-            Scope::Own(own) => (format!("own {}", shown(*own)), ""),
+            Scope::Own(own) => (format!("own {}", shown(*own)), String::new()),
             Scope::Tenant { credentials: _, secrets, own } => {
-                (format!("tenant {}", shown(*own)), secrets.as_str())
+                (format!("tenant {}", shown(*own)), hex::encode(secrets))
             }
         };
         let (repository, digest) = (repository.to_string(), digest.to_string());
         let attestations = if *attestations { "attestations" } else { "signatures" };
-        let parts: [&str; 7] =
-            [LAYOUT, &repository, &digest, tag_prefix, attestations, &kind, secrets];
-        let mut hash = Sha256::new();
-        for part in parts {
-            // With its length, so that no two lists of parts read the same.
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        hash.finalize().into()
+        Parts::of(LAYOUT)
+            .part(repository)
+            .part(digest)
+            .part(tag_prefix)
+            .part(attestations)
+            .part(kind)
+            .part(secrets)
+            .finish()
     }
 
     /// Whether others than the holder of a secret may read it.
@@ -89,7 +86,7 @@ mod tests {
     }
 
     fn tenant(credentials: u8, secrets: &str) -> Scope {
-        let (credentials, secrets) = ([credentials; 32], secrets.to_owned());
+        let (credentials, secrets) = ([credentials; 32], Parts::of(secrets).finish());
         Scope::Tenant { credentials, secrets, own: OwnCredentials::Used }
     }
 
@@ -104,6 +101,7 @@ mod tests {
             key("", false, tenant(1, "a/s")),
             key("", false, tenant(1, "b/s")),
             key("a/s", false, tenant(1, "")),
+            key("", false, tenant(1, "")),
         ];
         let lasting: BTreeSet<_> = keys.iter().map(Key::lasting).collect();
         assert_eq!(lasting.len(), keys.len());

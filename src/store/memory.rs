@@ -19,6 +19,7 @@ use crate::evidence::Candidate;
 use crate::evidence::Content;
 use crate::evidence::Evidence;
 use crate::evidence::Kept;
+use crate::evidence::Problem;
 use crate::image::Digest;
 use crate::verdict::Failure;
 
@@ -29,6 +30,9 @@ const MAX_ENTRY_BYTES: usize = 512 << 10;
 
 /// What a candidate counts for besides its bytes: its place in maps and lists.
 const CANDIDATE_OVERHEAD: usize = 512;
+
+/// What a problem counts for besides its texts.
+const PROBLEM_OVERHEAD: usize = 128;
 
 /// What an entry counts for besides its candidates, with its key.
 const ENTRY_OVERHEAD: usize = 768;
@@ -71,15 +75,11 @@ impl Entry {
 
     /// Whether the caller is the one to ask the registry again, since nobody has in a while.
     pub(super) fn claim(&self, now: Timestamp) -> bool {
-        let (now, pause) = (now.as_millisecond(), RETRY_AFTER.as_millis() as i64);
+        let now = now.as_millisecond();
         let before = self.not_before.load(Ordering::Relaxed);
-        let claimed = self.not_before.compare_exchange(
-            before,
-            now.saturating_add(pause),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-        before <= now && claimed.is_ok()
+        let next = now.saturating_add(RETRY_AFTER.as_millis() as i64);
+        let order = Ordering::Relaxed;
+        before <= now && self.not_before.compare_exchange(before, next, order, order).is_ok()
     }
 }
 
@@ -165,6 +165,25 @@ impl Memory {
         Some(self.insert(key, evidence, fetched, not_before).await)
     }
 
+    /// Notes of what was fetched then why it could not be had anew.
+    pub(super) async fn mark_stale(
+        &self,
+        key: &Key,
+        fetched: Timestamp,
+        failure: Failure,
+        not_before: Timestamp,
+    ) {
+        let Some(entry) = self.evidence(key).await.filter(|entry| entry.fetched == fetched) else {
+            return;
+        };
+        // Its bytes are the same, and count once.
+        let mut evidence = Evidence::clone(&entry.evidence);
+        if let Some(kept) = &mut evidence.kept {
+            kept.stale = Some(failure);
+        }
+        self.insert(key.clone(), evidence, fetched, not_before).await;
+    }
+
     async fn insert(
         &self,
         key: Key,
@@ -225,7 +244,12 @@ pub(super) fn weight(evidence: &Evidence) -> usize {
         };
         CANDIDATE_OVERHEAD + bytes
     };
-    evidence.candidates.iter().map(of_candidate).sum()
+    let of_problem = |problem: &Problem| {
+        let Failure { found, wanted, .. } = &problem.failure;
+        PROBLEM_OVERHEAD + found.len() + wanted.len()
+    };
+    let candidates: usize = evidence.candidates.iter().map(of_candidate).sum();
+    candidates + evidence.problems.iter().map(of_problem).sum::<usize>()
 }
 
 fn permits(weight: usize) -> u32 {

@@ -9,6 +9,7 @@ use super::*;
 use crate::evidence::Candidate;
 use crate::evidence::Content;
 use crate::evidence::Format;
+use crate::fingerprint::Parts;
 use crate::metrics::StoreMetrics;
 
 /// What the source does.
@@ -117,7 +118,7 @@ impl FetchEvidence for Source {
         match self.0.lock().unwrap().credentials.get(&tenant.namespace) {
             Some(credentials) => Scope::Tenant {
                 credentials: [*credentials; 32],
-                secrets: tenant.namespace.clone(),
+                secrets: Parts::of(&tenant.namespace).finish(),
                 own,
             },
             None => Scope::Own(own),
@@ -472,4 +473,119 @@ async fn what_a_tier_holds_does_not_come_back_after_the_registry_has_said_otherw
     advance(NEGATIVE_LIFE).await;
     assert!(ask(&store, "a").await.candidates.is_empty());
     assert_eq!(source.fetches(), 3);
+}
+
+/// An image that is used once in some hours must not be admitted on a signature that was taken away
+/// hours before, while its registry answers.
+#[tokio::test(start_paused = true)]
+async fn what_nobody_used_for_long_is_looked_at_first_while_its_registry_answers() {
+    let source = signed();
+    let store = source.store(Settings::default());
+    ask(&store, "a").await;
+    advance(seconds(6 * 3600)).await;
+    source.set(|script| script.down = true);
+    assert_eq!(ask(&store, "a").await.candidates.len(), 1, "an outage takes nothing away");
+    source.set(|script| {
+        script.down = false;
+        script.attached.clear();
+    });
+    advance(seconds(6 * 3600)).await;
+    assert!(ask(&store, "a").await.candidates.is_empty());
+}
+
+/// What little memory pushes out between two uses comes from the volume each time: its registry must be
+/// asked all the same.
+#[tokio::test(start_paused = true)]
+async fn what_comes_from_a_tier_and_is_old_is_asked_for_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = StoreMetrics::default();
+    let disk = Disk::open(folder.path(), disk::MIN_CAPACITY, metrics).unwrap();
+    let tiers = Tiers { disk: Some(disk), ..Tiers::default() };
+    let source = signed();
+    let clock = Clock::starting_at(Timestamp::UNIX_EPOCH);
+    let started = || Stored::new(source.clone(), Settings::default(), tiers.clone(), clock);
+    ask(&started(), "a").await;
+    tiers.flush().await;
+    advance(seconds(900)).await;
+    assert_eq!(ask(&started(), "a").await.candidates.len(), 1);
+    tokio::time::sleep(seconds(1)).await;
+    assert_eq!(source.fetches(), 2);
+}
+
+/// Each use during the pause after a failure must not put the next try off.
+#[tokio::test(start_paused = true)]
+async fn what_is_used_all_the_time_is_asked_for_anew_all_the_same() {
+    let source = signed();
+    let store = source.store(Settings::default());
+    ask(&store, "a").await;
+    source.set(|script| script.down = true);
+    advance(seconds(600)).await;
+    ask(&store, "a").await;
+    settle().await;
+    assert_eq!(source.fetches(), 2);
+    source.set(|script| script.down = false);
+    for _ in 0..8 {
+        advance(seconds(5)).await;
+        ask(&store, "a").await;
+        settle().await;
+    }
+    assert_eq!(source.fetches(), 3);
+    assert_eq!(ask(&store, "a").await.kept.as_ref().unwrap().stale, None);
+}
+
+/// Whoever writes to a tier puts a record back, as new as they like, after the signature was taken away.
+#[tokio::test(start_paused = true)]
+async fn what_a_tier_says_never_replaces_what_a_registry_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::open(folder.path(), disk::MIN_CAPACITY, StoreMetrics::default()).unwrap();
+    let tiers = Tiers { disk: Some(disk.clone()), ..Tiers::default() };
+    let source = Source::default();
+    let clock = Clock::starting_at(Timestamp::UNIX_EPOCH);
+    let store = Stored::new(source.clone(), Settings::default(), tiers, clock);
+    assert!(ask(&store, "a").await.candidates.is_empty());
+    let key = Key { query: query(), scope: Scope::Own(OWN) };
+    let candidates = vec![candidate("signature")];
+    let old = Evidence { query: query(), candidates, problems: Vec::new(), kept: None };
+    advance(seconds(60)).await;
+    let record = record::encode(&old, clock.now()).unwrap();
+    disk.put(key.lasting(), &record, clock.now());
+    assert!(ask(&store, "a").await.candidates.is_empty());
+    assert_eq!(source.fetches(), 2);
+}
+
+/// Two namespaces ask the same: the one whose turn comes first fetches for both.
+#[tokio::test(start_paused = true)]
+async fn who_asks_the_same_as_a_crowded_namespace_does_not_wait_in_its_queue() {
+    let source = signed();
+    source.set(|script| script.takes = seconds(1));
+    let store = source.store(Settings::default());
+    let ask_for = |namespace: &'static str, name: String| {
+        let store = store.clone();
+        let query = EvidenceQuery { digest: Digest::sha256_of(name.as_bytes()), ..query() };
+        async move {
+            let asked = tokio::time::Instant::now();
+            let tenant = tenant(namespace);
+            let evidence = store.fetch_for(&tenant, OWN, &query, soon(seconds(600))).await;
+            assert_eq!(evidence.candidates.len(), 1);
+            asked.elapsed()
+        }
+    };
+    let crowd = join_all((0..200).map(|number| ask_for("crowd", number.to_string())));
+    let other = async {
+        settle().await;
+        ask_for("other", "199".to_owned()).await
+    };
+    let (all, waited) = tokio::join!(crowd, other);
+    assert!(waited <= seconds(3), "{waited:?}");
+    assert!(all[198] > seconds(5), "{:?}", all[198]);
+    assert_eq!(source.fetches(), 200, "nothing is fetched twice");
+}
+
+/// A hostile registry's list of problems takes memory, too.
+#[test]
+fn problems_count_towards_what_is_kept() {
+    let failure = Failure::new(Reason::EvidenceMissing, "x".repeat(300));
+    let problems = vec![Problem { place: Place::Referrers, failure }; 100];
+    let evidence = Evidence { query: query(), candidates: Vec::new(), problems, kept: None };
+    assert!(memory::weight(&evidence) > 100 * 300);
 }

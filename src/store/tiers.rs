@@ -28,6 +28,11 @@ pub struct Tiers {
 }
 
 impl Tiers {
+    /// Whether there are none.
+    pub(super) const fn is_none(&self) -> bool {
+        self.disk.is_none() && self.shared.is_none()
+    }
+
     /// Evidence that is younger than `max_age`, with the time when a registry gave it. What is none, or
     /// answers something else, is as good as not there.
     pub(super) async fn find(

@@ -3,7 +3,8 @@
 //! Each host has its own queue. Those that wait are served one tenant after the other, and of one
 //! tenant the earliest deadline first, so that a namespace that starts a thousand pods delays the
 //! first pod of another by one turn of each tenant at most. Where the queue is full, whoever takes most
-//! of it gives way. Nothing here runs in the background: whoever ends hands on its turn, and whoever
+//! of it gives way. Over all hosts a tenant has a share of turns, beyond which its fetches wait, so
+//! that hosts which never answer keep nobody else from their own. Nothing here runs in the background: whoever ends hands on its turn, and whoever
 //! gives up leaves the queue, by being dropped.
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -20,8 +21,21 @@ use crate::verdict::Failure;
 use crate::verdict::Reason;
 
 /// Most hosts with turns given out at a time. A cluster uses some ten; the checks of all requests
-/// that run at once name fewer.
+/// that run at once name fewer. Where there are so many, somebody makes them up: whoever asks few
+/// hosts ([`FEW_HOSTS`]) is let in all the same.
 pub const MAX_HOSTS: usize = 1_024;
+
+/// Hosts that a tenant may ask whatever the others do. An application's images come from three or
+/// four.
+pub const FEW_HOSTS: usize = 8;
+
+/// Most turns of one tenant at all hosts together: all those of four hosts. Whoever names hosts that
+/// do not answer uses up their own share.
+pub const MAX_TENANT_RUNNING: usize = 64;
+
+/// Most fetches of one tenant that wait, at all hosts together: as many as wait for one host, whose
+/// images alone would not be fetched within any request's time.
+pub const MAX_TENANT_WAITING: usize = 1_024;
 
 /// Why there is no turn. Each is worth a retry.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -36,11 +50,16 @@ pub enum TurnError {
         /// How many wait.
         waiting: usize,
     },
-    /// More hosts are asked than are kept apart.
-    #[error("{host} is not asked: evidence is being fetched from {MAX_HOSTS} other hosts")]
+    /// Too many hosts are asked at a time, and this tenant asks more than a few.
+    #[error(
+        "{host} is not asked: evidence is being fetched from {MAX_HOSTS} other hosts, \
+         of which {tenant} asks {FEW_HOSTS} or more"
+    )]
     Hosts {
         /// The host.
         host: String,
+        /// The tenant.
+        tenant: String,
     },
     /// The deadline passed.
     #[error("no turn to fetch from {host} in time: {running} fetches at a time are allowed")]
@@ -49,6 +68,14 @@ pub enum TurnError {
         host: String,
         /// How many run at a time.
         running: usize,
+    },
+    /// As many fetches of this tenant wait as may, at all hosts together.
+    #[error("{waiting} fetches of {tenant} from all hosts are waiting already")]
+    Share {
+        /// The tenant.
+        tenant: String,
+        /// How many wait.
+        waiting: usize,
     },
 }
 
@@ -67,9 +94,21 @@ pub struct Turns {
 
 #[derive(Debug)]
 struct Shared {
+    bounds: Bounds,
+    queues: Mutex<Queues>,
+}
+
+/// How many may.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Turns at one host.
     running: usize,
+    /// Places to wait for one host.
     waiting: usize,
-    hosts: Mutex<HashMap<String, Host>>,
+    /// Turns of one tenant.
+    tenant_running: usize,
+    /// Places to wait of one tenant.
+    tenant_waiting: usize,
 }
 
 /// Where one waits within its tenant: the earliest deadline first, of equal ones the first to come.
@@ -78,22 +117,57 @@ type Place = (Instant, u64);
 /// How one that waits is told.
 type Answer = Result<(), TurnError>;
 
-/// The queue of one host. Invariants: somebody waits only while all turns are taken; a tenant is in
-/// `order` once if it has somebody waiting, else not at all.
+/// All queues. Invariant: somebody waits only while all turns of the host are taken, or all those of
+/// the tenant.
+#[derive(Debug)]
+struct Queues {
+    bounds: Bounds,
+    arrivals: u64,
+    hosts: HashMap<String, Host>,
+    tenants: HashMap<String, Tenant>,
+    /// Hosts with turns given out.
+    busy: usize,
+}
+
+/// The queue of one host. Invariant: a tenant is in `order` once if it has somebody waiting, else
+/// not at all.
 #[derive(Debug, Default)]
 struct Host {
     running: usize,
     waiting: usize,
-    arrivals: u64,
     tenants: HashMap<String, BTreeMap<Place, oneshot::Sender<Answer>>>,
     order: VecDeque<String>,
+}
+
+/// What one tenant has at all hosts together.
+#[derive(Debug, Default)]
+struct Tenant {
+    running: usize,
+    waiting: usize,
+    /// How many run or wait at each host.
+    hosts: BTreeMap<String, usize>,
 }
 
 impl Turns {
     /// Queues with `running` turns at a time and `waiting` places for each host.
     pub fn new(running: usize, waiting: usize) -> Self {
-        let hosts = Mutex::default();
-        Self { shared: Arc::new(Shared { running: running.max(1), waiting, hosts }) }
+        Self::within(Bounds {
+            running: running.max(1),
+            waiting,
+            tenant_running: MAX_TENANT_RUNNING,
+            tenant_waiting: MAX_TENANT_WAITING,
+        })
+    }
+
+    fn within(bounds: Bounds) -> Self {
+        let queues = Mutex::new(Queues {
+            bounds,
+            arrivals: 0,
+            hosts: HashMap::new(),
+            tenants: HashMap::new(),
+            busy: 0,
+        });
+        Self { shared: Arc::new(Shared { bounds, queues }) }
     }
 
     /// Waits for a turn at `host`, at most until `until`.
@@ -102,7 +176,7 @@ impl Turns {
     /// When there is none by then, or no place to wait.
     pub async fn turn(&self, host: &str, tenant: &str, until: Instant) -> Result<Turn, TurnError> {
         match self.shared.enter(host, tenant, until)? {
-            None => Ok(self.shared.begin(host)),
+            None => Ok(self.shared.begin(host, tenant)),
             Some((place, told)) => {
                 let (shared, host, tenant) = (self.shared.clone(), host.into(), tenant.into());
                 let waits = Waits { shared, host, tenant, place, told, settled: false };
@@ -120,86 +194,204 @@ impl Shared {
         tenant: &str,
         until: Instant,
     ) -> Result<Option<(Place, oneshot::Receiver<Answer>)>, TurnError> {
-        let Self { running, waiting, .. } = *self;
         if until <= Instant::now() {
             return Err(self.late(host));
         }
-        let mut hosts = self.hosts();
-        if !hosts.contains_key(host) && hosts.len() >= MAX_HOSTS {
-            return Err(TurnError::Hosts { host: host.to_owned() });
+        let mut queues = self.queues();
+        if queues.is_one_host_too_many(host, tenant) {
+            return Err(TurnError::Hosts { host: host.to_owned(), tenant: tenant.to_owned() });
         }
-        let queue = hosts.entry(host.to_owned()).or_default();
-        if queue.running < running {
-            queue.running += 1;
+        if queues.may_begin(host, tenant) {
+            queues.begin(host, tenant);
             return Ok(None);
         }
-        if queue.waiting >= waiting {
-            let crowd = queue.crowd(tenant);
-            let tenant = crowd.clone().unwrap_or_else(|| tenant.to_owned());
-            let error = TurnError::Crowded { host: host.to_owned(), tenant, waiting };
-            match crowd.and_then(|tenant| queue.take_newest(&tenant)) {
-                // Whoever has gone needs no telling.
-                Some(newest) => drop(newest.send(Err(error))),
-                None => return Err(error),
-            }
-        }
+        queues.make_room(host, tenant)?;
         let (tell, told) = oneshot::channel();
-        Ok(Some((queue.join(tenant, until, tell), told)))
+        Ok(Some((queues.join(host, tenant, until, tell), told)))
     }
 
-    fn begin(self: &Arc<Self>, host: &str) -> Turn {
-        Turn { shared: self.clone(), host: host.to_owned() }
+    fn begin(self: &Arc<Self>, host: &str, tenant: &str) -> Turn {
+        Turn { shared: self.clone(), host: host.to_owned(), tenant: tenant.to_owned() }
     }
 
-    /// Hands a turn on to whoever is next, or takes it back.
-    fn end(&self, host: &str) {
+    /// Hands a turn on to whoever is next, at the host or of the tenant, or takes it back.
+    fn end(&self, host: &str, tenant: &str) {
         let now = Instant::now();
-        let mut hosts = self.hosts();
-        let Some(queue) = hosts.get_mut(host) else { return };
-        while let Some(((until, _), tell)) = queue.next() {
+        let mut queues = self.queues();
+        queues.end(host, tenant);
+        self.serve(&mut queues, host, now);
+        while let Some(other) = queues.waits_for_share(tenant) {
+            self.serve(&mut queues, &other, now);
+        }
+    }
+
+    /// Gives out the turns of a host that may be given out.
+    fn serve(&self, queues: &mut Queues, host: &str, now: Instant) {
+        while let Some((tenant, (until, _), tell)) = queues.next(host) {
             let answer = if until > now { Ok(()) } else { Err(self.late(host)) };
             let is_turn = answer.is_ok();
             if tell.send(answer).is_ok() && is_turn {
-                return;
+                queues.begin(host, &tenant);
             }
-        }
-        queue.running = queue.running.saturating_sub(1);
-        if queue.running == 0 {
-            hosts.remove(host);
         }
     }
 
     fn late(&self, host: &str) -> TurnError {
-        TurnError::Late { host: host.to_owned(), running: self.running }
+        TurnError::Late { host: host.to_owned(), running: self.bounds.running }
     }
 
-    fn hosts(&self) -> MutexGuard<'_, HashMap<String, Host>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queues {
+    /// Whether there are hosts enough without this one, for one who asks more than a few.
+    fn is_one_host_too_many(&self, host: &str, tenant: &str) -> bool {
+        let is_asked = self.hosts.get(host).is_some_and(|queue| queue.running > 0);
+        let asks = self.tenants.get(tenant).map_or(0, |tenant| tenant.hosts.len());
+        !is_asked && self.busy >= MAX_HOSTS && asks >= FEW_HOSTS
+    }
+
+    fn may_begin(&self, host: &str, tenant: &str) -> bool {
+        let running = self.hosts.get(host).map_or(0, |queue| queue.running);
+        running < self.bounds.running && self.has_share(tenant)
+    }
+
+    /// Whether the tenant may have one more turn, wherever it is.
+    fn has_share(&self, tenant: &str) -> bool {
+        let running = self.tenants.get(tenant).map_or(0, |tenant| tenant.running);
+        running < self.bounds.tenant_running
+    }
+
+    /// A place to wait; where there is none, whoever takes most of the host's gives way.
+    fn make_room(&mut self, host: &str, tenant: &str) -> Result<(), TurnError> {
+        let Bounds { waiting, tenant_waiting, .. } = self.bounds;
+        if self.tenants.get(tenant).is_some_and(|tenant| tenant.waiting >= tenant_waiting) {
+            let (tenant, waiting) = (tenant.to_owned(), tenant_waiting);
+            return Err(TurnError::Share { tenant, waiting });
+        }
+        let Some(queue) = self.hosts.get(host).filter(|queue| queue.waiting >= waiting) else {
+            return Ok(());
+        };
+        let newest = queue.crowd(tenant).and_then(|crowd| {
+            let place = queue.newest(&crowd)?;
+            Some((crowd, place))
+        });
+        let error = |tenant: &str| {
+            let (host, tenant) = (host.to_owned(), tenant.to_owned());
+            TurnError::Crowded { host, tenant, waiting }
+        };
+        let Some((crowd, place)) = newest else { return Err(error(tenant)) };
+        let tell = self.take(host, &crowd, place).ok_or_else(|| error(tenant))?;
+        // Whoever has gone needs no telling.
+        drop(tell.send(Err(error(&crowd))));
+        Ok(())
+    }
+
+    fn begin(&mut self, host: &str, tenant: &str) {
+        let queue = self.hosts.entry(host.to_owned()).or_default();
+        self.busy += usize::from(queue.running == 0);
+        queue.running += 1;
+        self.enter(host, tenant).running += 1;
+    }
+
+    fn end(&mut self, host: &str, tenant: &str) {
+        if let Some(queue) = self.hosts.get_mut(host) {
+            queue.running = queue.running.saturating_sub(1);
+            self.busy -= usize::from(queue.running == 0);
+        }
+        if let Some(of) = self.tenants.get_mut(tenant) {
+            of.running = of.running.saturating_sub(1);
+        }
+        self.leave(host, tenant);
+    }
+
+    fn join(
+        &mut self,
+        host: &str,
+        tenant: &str,
+        until: Instant,
+        tell: oneshot::Sender<Answer>,
+    ) -> Place {
+        let place = (until, self.arrivals);
+        self.arrivals += 1;
+        self.enter(host, tenant).waiting += 1;
+        self.hosts.entry(host.to_owned()).or_default().join(tenant, place, tell);
+        place
+    }
+
+    /// Takes one out of the queue, if it is still there.
+    fn take(&mut self, host: &str, tenant: &str, place: Place) -> Option<oneshot::Sender<Answer>> {
+        let tell = self.hosts.get_mut(host)?.take(tenant, place)?;
+        if let Some(of) = self.tenants.get_mut(tenant) {
+            of.waiting = of.waiting.saturating_sub(1);
+        }
+        self.leave(host, tenant);
+        Some(tell)
+    }
+
+    /// The next to be given a turn at a host, taken out of the queue; its tenant goes to the end of
+    /// the order. Who has no share left keeps its place in it.
+    fn next(&mut self, host: &str) -> Option<(String, Place, oneshot::Sender<Answer>)> {
+        let queue = self.hosts.get(host).filter(|queue| queue.running < self.bounds.running)?;
+        let next = queue.order.iter().position(|tenant| self.has_share(tenant))?;
+        let queue = self.hosts.get_mut(host)?;
+        let tenant = queue.order.remove(next)?;
+        queue.order.push_back(tenant.clone());
+        let place = *queue.tenants.get(&tenant)?.keys().next()?;
+        let tell = self.take(host, &tenant, place)?;
+        Some((tenant, place, tell))
+    }
+
+    /// The host that has a turn for a tenant which waited for its own share alone; of several, that
+    /// of the earliest deadline.
+    fn waits_for_share(&self, tenant: &str) -> Option<String> {
+        let of = self.tenants.get(tenant).filter(|_| self.has_share(tenant))?;
+        let places = of.hosts.keys().filter_map(|host| {
+            let queue = self.hosts.get(host).filter(|host| host.running < self.bounds.running)?;
+            let (place, _) = queue.tenants.get(tenant)?.first_key_value()?;
+            Some((place, host))
+        });
+        places.min().map(|(_, host)| host.clone())
+    }
+
+    /// Counts one more of a tenant's at a host.
+    fn enter(&mut self, host: &str, tenant: &str) -> &mut Tenant {
+        let of = self.tenants.entry(tenant.to_owned()).or_default();
+        *of.hosts.entry(host.to_owned()).or_default() += 1;
+        of
+    }
+
+    /// Counts one less, and forgets who has none.
+    fn leave(&mut self, host: &str, tenant: &str) {
+        if let Some(of) = self.tenants.get_mut(tenant) {
+            let left = of.hosts.get(host).map_or(0, |count| count.saturating_sub(1));
+            if left > 0 {
+                of.hosts.insert(host.to_owned(), left);
+            } else {
+                of.hosts.remove(host);
+            }
+            if of.hosts.is_empty() {
+                self.tenants.remove(tenant);
+            }
+        }
+        if self.hosts.get(host).is_some_and(|queue| queue.running + queue.waiting == 0) {
+            self.hosts.remove(host);
+        }
     }
 }
 
 impl Host {
-    fn join(&mut self, tenant: &str, until: Instant, tell: oneshot::Sender<Answer>) -> Place {
-        let place = (until, self.arrivals);
-        self.arrivals += 1;
+    fn join(&mut self, tenant: &str, place: Place, tell: oneshot::Sender<Answer>) {
         self.waiting += 1;
         let waiting = self.tenants.entry(tenant.to_owned()).or_default();
         if waiting.is_empty() {
             self.order.push_back(tenant.to_owned());
         }
         waiting.insert(place, tell);
-        place
     }
 
-    /// The next to be served, taken out of the queue; its tenant goes to the end of the order.
-    fn next(&mut self) -> Option<(Place, oneshot::Sender<Answer>)> {
-        let tenant = self.order.front()?.clone();
-        self.order.rotate_left(1);
-        let place = *self.tenants.get(&tenant)?.keys().next()?;
-        self.take(&tenant, place).map(|tell| (place, tell))
-    }
-
-    /// Takes one out of the queue, if it is still there.
     fn take(&mut self, tenant: &str, place: Place) -> Option<oneshot::Sender<Answer>> {
         let waiting = self.tenants.get_mut(tenant)?;
         let tell = waiting.remove(&place)?;
@@ -220,11 +412,9 @@ impl Host {
         largest.filter(|(size, _)| *size > own).map(|(_, name)| name.clone())
     }
 
-    /// Takes out the last of a tenant's to have come.
-    fn take_newest(&mut self, tenant: &str) -> Option<oneshot::Sender<Answer>> {
-        let places = self.tenants.get(tenant)?.keys();
-        let newest = *places.max_by_key(|(_, arrival)| *arrival)?;
-        self.take(tenant, newest)
+    /// The last of a tenant's to have come.
+    fn newest(&self, tenant: &str) -> Option<Place> {
+        self.tenants.get(tenant)?.keys().max_by_key(|(_, arrival)| *arrival).copied()
     }
 }
 
@@ -246,7 +436,7 @@ impl Waits {
             return Err(self.shared.late(&self.host));
         };
         self.settled = true;
-        answer.map(|()| self.shared.begin(&self.host))
+        answer.map(|()| self.shared.begin(&self.host, &self.tenant))
     }
 }
 
@@ -255,12 +445,10 @@ impl Drop for Waits {
         if self.settled {
             return;
         }
-        let mut hosts = self.shared.hosts();
-        let left = hosts.get_mut(&self.host).and_then(|host| host.take(&self.tenant, self.place));
-        drop(hosts);
+        let left = self.shared.queues().take(&self.host, &self.tenant, self.place);
         // Not in the queue any more, and so it was told: by now, as that happens under the lock.
         if left.is_none() && matches!(self.told.try_recv(), Ok(Ok(()))) {
-            self.shared.end(&self.host);
+            self.shared.end(&self.host, &self.tenant);
         }
     }
 }
@@ -271,11 +459,12 @@ impl Drop for Waits {
 pub struct Turn {
     shared: Arc<Shared>,
     host: String,
+    tenant: String,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.shared.end(&self.host);
+        self.shared.end(&self.host, &self.tenant);
     }
 }
 

@@ -161,7 +161,9 @@ fn values_reach_the_pod() {
         assert!(args.contains(&wanted), "{wanted}: {args:?}");
     }
     let policy = only(&objects, "NetworkPolicy");
-    assert_eq!(policy["spec"]["egress"][1]["ports"].as_array().unwrap().len(), 3);
+    let ports = policy["spec"]["egress"][1]["ports"].as_array().unwrap();
+    assert_eq!(ports.len(), 4);
+    assert_eq!(ports[3]["port"], 6380, "the shared store");
     assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
 }
 

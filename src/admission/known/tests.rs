@@ -339,11 +339,7 @@ fn keys_differ_in_everything_that_an_answer_depends_on() {
         [usual, version("q", "a", good()), version("p", "b", good()), version("p", "a", other)];
     let digest = |byte: &[u8]| Digest::sha256_of(byte);
     let repository = |text: &str| text.parse::<Repository>().unwrap();
-    let tenant = |byte: u8, own| Scope::Tenant {
-        credentials: [byte; 32],
-        secrets: "team-a/pull".to_owned(),
-        own,
-    };
+    let tenant = |byte: u8, own| Scope::Tenant { credentials: [byte; 32], secrets: [7; 32], own };
     let (used, withheld) = (OwnCredentials::Used, OwnCredentials::Withheld);
     let scopes = [
         vec![Scope::Own(used)],

@@ -9,6 +9,10 @@ use crate::json::Tree;
 use crate::verdict::printable;
 use crate::workload::Kind;
 
+/// Longest name of an object, in bytes (RFC 1123, as the API server reads it). Mutating webhooks see an
+/// object before its names are checked: longer ones name nothing, and must not be kept.
+const MAX_NAME: usize = 253;
+
 /// Most pull secrets of one pod that are used. Each costs a request to the API server; pods in
 /// the field have one or two.
 const MAX_PULL_SECRETS: usize = 16;
@@ -50,16 +54,13 @@ pub(super) fn tenant<V: Tree>(kind: &Triple<'_>, namespace: &str, object: Option
     let kind = Kind::find(kind.group, kind.version, kind.name).ok();
     let spec = kind.and_then(|kind| kind.pod_spec(object?));
     let named = text_at(spec, &["serviceAccountName"]);
-    let service_account = if named.is_empty() { DEFAULT_SERVICE_ACCOUNT } else { named };
+    let is_name = |name: &&str| (1..=MAX_NAME).contains(&name.len());
+    let service_account = Some(named).filter(is_name).unwrap_or(DEFAULT_SERVICE_ACCOUNT);
     let secrets = spec.and_then(|spec| spec.get("imagePullSecrets")?.as_list());
     let names = secrets.into_iter().flatten().map(|secret| text_at(Some(secret), &["name"]));
     Tenant {
         namespace: namespace.to_owned(),
         service_account: service_account.to_owned(),
-        pull_secrets: names
-            .filter(|name| !name.is_empty())
-            .take(MAX_PULL_SECRETS)
-            .map(str::to_owned)
-            .collect(),
+        pull_secrets: names.filter(is_name).take(MAX_PULL_SECRETS).map(str::to_owned).collect(),
     }
 }

@@ -9,6 +9,8 @@ use super::secrets::Kind;
 use super::secrets::PullSecrets;
 use super::secrets::Unreadable;
 use crate::evidence::Tenant;
+use crate::fingerprint::Fingerprint;
+use crate::fingerprint::Parts;
 use crate::registry::Keychain;
 
 /// Most pull secrets of one pod, and of one ServiceAccount, that are used. Each costs a request to
@@ -96,14 +98,14 @@ async fn group(
 }
 
 impl Gathered {
-    /// Which secrets were read, by what stays as it is when their content is renewed.
-    pub(super) fn names(&self) -> String {
+    /// A hash of which secrets were read, by what stays as it is when their content is renewed.
+    pub(super) fn names(&self) -> Fingerprint {
         let read = self.read.iter().zip(&self.versions);
         let names = read.filter(|(key, _)| key.is_secret()).filter_map(|(key, version)| {
             let uid = version.as_ref().ok()?.split('/').next()?;
             Some(format!("{key} {uid}"))
         });
-        names.collect::<Vec<_>>().join("\n")
+        names.fold(Parts::of("pull secrets"), Parts::part).finish()
     }
 
     fn note(&mut self, key: Key, state: Result<String, Unreadable>) {

@@ -44,6 +44,14 @@ pub enum DiskError {
     },
 }
 
+impl DiskError {
+    /// Whether it is for the settings to change. Anything else may come and go with the machine, and is no
+    /// reason not to start.
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Capacity { .. })
+    }
+}
+
 /// Why a read or a write failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {

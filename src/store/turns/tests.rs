@@ -21,7 +21,16 @@ fn within(milliseconds: u64) -> Instant {
 }
 
 fn waiting(turns: &Turns) -> usize {
-    turns.shared.hosts().get(HOST).map_or(0, |host| host.waiting)
+    turns.shared.queues().hosts.get(HOST).map_or(0, |host| host.waiting)
+}
+
+impl Turns {
+    /// Whether nothing is left of anybody.
+    fn is_idle(&self) -> bool {
+        let queues = self.shared.queues();
+        let Queues { bounds: _, arrivals: _, hosts, tenants, busy } = &*queues;
+        hosts.is_empty() && tenants.is_empty() && *busy == 0
+    }
 }
 
 /// Who asks, in order, and who is served, in order, with one turn at a time.
@@ -142,20 +151,101 @@ async fn whoever_is_dropped_leaves_the_queue_and_keeps_no_turn() {
     assert!(next.now_or_never_again().is_none());
     drop(first);
     drop(given);
-    assert!(next.now_or_never_again().unwrap().is_ok());
-    assert!(turns.shared.hosts().is_empty(), "a host without turns is forgotten");
+    drop(next.now_or_never_again().unwrap().unwrap());
+    assert!(turns.is_idle(), "a host without turns is forgotten");
+}
+
+/// Turns at so many hosts with names of their own.
+async fn hold(turns: &Turns, tenant: &str, hosts: usize) -> Vec<Turn> {
+    let names: Vec<String> = (0..hosts).map(|number| format!("{tenant}-{number}")).collect();
+    let held = names.iter().map(|name| turns.turn(name, tenant, far()).now_or_never());
+    held.map(|turn| turn.unwrap().unwrap()).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn hosts_have_turns_of_their_own_and_are_bounded() {
+async fn where_hosts_are_too_many_those_that_ask_few_are_let_in() {
     let turns = Turns::new(1, 1);
-    let names: Vec<String> = (0..MAX_HOSTS).map(|number| format!("host-{number}")).collect();
-    let mut held = join_all(names.iter().map(|name| turns.turn(name, "a", far()))).await;
-    assert!(held.iter().all(Result::is_ok));
-    let refused = turns.turn(HOST, "a", far()).await.unwrap_err();
-    assert_eq!(refused, TurnError::Hosts { host: HOST.to_owned() });
-    held.pop();
+    let mut held = Vec::new();
+    for number in 0..MAX_HOSTS / MAX_TENANT_RUNNING - 1 {
+        held.push(hold(&turns, &format!("greedy-{number}"), MAX_TENANT_RUNNING).await);
+    }
+    held.push(hold(&turns, "a", MAX_TENANT_RUNNING - 1).await);
+    let last = hold(&turns, "other", 1).await;
+    assert_eq!(turns.shared.queues().busy, MAX_HOSTS);
+    let too_many =
+        |tenant: &str| TurnError::Hosts { host: HOST.to_owned(), tenant: tenant.to_owned() };
+    assert_eq!(turns.turn(HOST, "a", far()).await.unwrap_err(), too_many("a"));
+    let few = hold(&turns, "b", FEW_HOSTS).await;
+    assert_eq!(turns.turn(HOST, "b", far()).await.unwrap_err(), too_many("b"));
+    // A host that is asked anyway is not one more.
+    assert!(turns.turn("b-0", "a", far()).now_or_never().is_none());
+    drop((few, last));
     assert!(turns.turn(HOST, "a", far()).await.is_ok());
+    drop(held);
+    assert!(turns.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_whose_hosts_never_answer_uses_up_its_own_share() {
+    let turns = Turns::new(1, 9);
+    let mut stalled = hold(&turns, "a", MAX_TENANT_RUNNING).await;
+    let mut waits = Box::pin(turns.turn(HOST, "a", far()));
+    assert!(waits.now_or_never_again().is_none(), "more than its share");
+    // The turn at the host is for others meanwhile.
+    let other = turns.turn(HOST, "b", far()).await.unwrap();
+    stalled.pop();
+    assert!(waits.now_or_never_again().is_none(), "the host is taken");
+    drop(other);
+    drop(waits.now_or_never_again().unwrap().unwrap());
+    drop(stalled);
+    assert!(turns.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_that_comes_free_goes_to_the_earliest_deadline_at_any_host() {
+    let turns = Turns::new(2, 9);
+    let mut stalled = hold(&turns, "a", MAX_TENANT_RUNNING).await;
+    let hosts = [("x", 3_000), ("y", 1_000), ("a-0", 2_000)];
+    let [mut x, mut y, mut own] =
+        hosts.map(|(host, deadline)| Box::pin(turns.turn(host, "a", within(deadline))));
+    for one in [&mut x, &mut y, &mut own] {
+        assert!(one.now_or_never_again().is_none());
+    }
+    stalled.pop();
+    let first = y.now_or_never_again().unwrap().unwrap();
+    assert!(x.now_or_never_again().is_none() && own.now_or_never_again().is_none());
+    drop(first);
+    drop(own.now_or_never_again().unwrap().unwrap());
+    assert!(x.now_or_never_again().unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_share_of_its_own_does_not_hold_up_others() {
+    let turns = Turns::new(1, 9);
+    let _stalled = hold(&turns, "a", MAX_TENANT_RUNNING).await;
+    let first = turns.turn(HOST, "c", far()).await.unwrap();
+    let mut waits = Box::pin(turns.turn(HOST, "a", far()));
+    assert!(waits.now_or_never_again().is_none());
+    let mut next = Box::pin(turns.turn(HOST, "b", far()));
+    assert!(next.now_or_never_again().is_none());
+    drop(first);
+    assert!(next.now_or_never_again().unwrap().is_ok());
+    assert!(waits.now_or_never_again().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_of_a_tenant_that_wait_are_bounded_over_all_hosts() {
+    let turns = Turns::new(1, MAX_TENANT_WAITING);
+    let _stalled = hold(&turns, "a", MAX_TENANT_RUNNING).await;
+    let names: Vec<String> = (0..MAX_TENANT_WAITING).map(|number| format!("w-{number}")).collect();
+    let mut waits: Vec<_> =
+        names.iter().map(|name| Box::pin(turns.turn(name, "a", far()))).collect();
+    assert!(waits.iter_mut().all(|one| one.now_or_never_again().is_none()));
+    let full = TurnError::Share { tenant: "a".to_owned(), waiting: MAX_TENANT_WAITING };
+    assert_eq!(turns.turn(HOST, "a", far()).await.unwrap_err(), full);
+    assert!(turns.turn("w-0", "b", far()).await.is_ok());
+    waits.pop();
+    assert!(turns.turn(HOST, "a", far()).now_or_never().is_none());
 }
 
 /// One who wants a turn.
@@ -187,19 +277,22 @@ fn want() -> impl Strategy<Value = Want> {
 /// What became of one, and when.
 type Fate = (Option<Result<(), TurnError>>, Duration);
 
-/// Runs them all; never more than `running` at a host at a time.
-async fn run(running: usize, places: usize, wants: Vec<Want>) -> (Turns, Vec<Fate>) {
-    let turns = Turns::new(running, places);
+/// Runs them all; never more than may at a host at a time, nor of a tenant.
+async fn run(bounds: Bounds, wants: Vec<Want>) -> (Turns, Vec<Fate>) {
+    let Bounds { running, tenant_running, .. } = bounds;
+    let turns = Turns::within(bounds);
     let at_once: [AtomicUsize; 2] = Default::default();
+    let of_tenants: [AtomicUsize; 5] = Default::default();
     let start = Instant::now();
     let ms = |n: u64| start + Duration::from_millis(n);
     let all = wants.iter().map(|want| {
         let (turns, at_once) = (&turns, &at_once[usize::from(want.host)]);
+        let of_tenant = &of_tenants[usize::from(want.tenant)];
         let until = ms(want.comes + want.deadline);
         let one = async move {
             let (host, tenant) = (format!("host-{}", want.host), format!("{}", want.tenant));
             let turn = turns.turn(&host, &tenant, until).await?;
-            let _count = Count::new(at_once, running);
+            let _counts = [Count::new(at_once, running), Count::new(of_tenant, tenant_running)];
             assert!(Instant::now() < until, "a turn after the deadline");
             sleep(Duration::from_millis(want.holds)).await;
             drop(turn);
@@ -238,6 +331,17 @@ impl Drop for Count<'_> {
     }
 }
 
+fn bounds() -> impl Strategy<Value = Bounds> {
+    (1..4_usize, 0..12_usize, 1..6_usize, 0..12_usize).prop_map(
+        |(running, waiting, tenant_running, tenant_waiting)| Bounds {
+            running,
+            waiting,
+            tenant_running,
+            tenant_waiting,
+        },
+    )
+}
+
 fn paused<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -252,18 +356,17 @@ proptest! {
     /// is late was told at its deadline.
     #[test]
     fn never_more_than_may_and_no_turn_is_lost(
-        running in 1..4_usize,
-        places in 0..12_usize,
+        bounds in bounds(),
         wants in prop::collection::vec(want(), 0..60),
     ) {
-        let (turns, fates) = paused(run(running, places, wants.clone()));
-        prop_assert!(turns.shared.hosts().is_empty());
+        let (turns, fates) = paused(run(bounds, wants.clone()));
+        prop_assert!(turns.is_idle());
         for (want, (fate, at)) in wants.iter().zip(fates) {
             let deadline = Duration::from_millis(want.comes + want.deadline);
             match fate {
                 Some(Err(TurnError::Late { .. })) => prop_assert_eq!(at, deadline),
                 Some(Err(TurnError::Hosts { .. })) => prop_assert!(false, "two hosts"),
-                Some(Err(TurnError::Crowded { .. })) => prop_assert!(at <= deadline),
+                Some(Err(TurnError::Crowded { .. } | TurnError::Share { .. })) => prop_assert!(at <= deadline),
                 Some(Ok(())) => prop_assert!(at < deadline + Duration::from_millis(want.holds)),
                 None => prop_assert!(want.dropped.is_some()),
             }
@@ -278,9 +381,30 @@ proptest! {
         let all = tenants.into_iter().map(|tenant| Want {
             host: 0, tenant, comes: 0, deadline: 100_000, holds: 10, dropped: None,
         });
-        let (_, fates) = paused(run(running, count, all.collect()));
+        let bounds =
+            Bounds { running, waiting: count, tenant_running: running, tenant_waiting: count };
+        let (_, fates) = paused(run(bounds, all.collect()));
         prop_assert!(fates.iter().all(|(fate, _)| *fate == Some(Ok(()))));
         let last = fates.iter().map(|(_, at)| *at).max().unwrap();
         prop_assert_eq!(last, Duration::from_millis(10 * count.div_ceil(running) as u64));
+    }
+
+    /// Nor while somebody waits for a share: one tenant alone, whose share is less than what the hosts
+    /// give, uses it to the end.
+    #[test]
+    fn no_wake_up_at_another_host_is_lost(
+        share in 1..5_usize,
+        hosts in prop::collection::vec(0..2_u8, 1..80),
+    ) {
+        let count = hosts.len();
+        let all = hosts.into_iter().map(|host| Want {
+            host, tenant: 0, comes: 0, deadline: 100_000, holds: 10, dropped: None,
+        });
+        let bounds =
+            Bounds { running: 5, waiting: count, tenant_running: share, tenant_waiting: count };
+        let (_, fates) = paused(run(bounds, all.collect()));
+        prop_assert!(fates.iter().all(|(fate, _)| *fate == Some(Ok(()))));
+        let last = fates.iter().map(|(_, at)| *at).max().unwrap();
+        prop_assert_eq!(last, Duration::from_millis(10 * count.div_ceil(share) as u64));
     }
 }
