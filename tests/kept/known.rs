@@ -122,7 +122,8 @@ async fn reports_of_more_than_so_many_bytes_are_not_made_at_once() {
 /// Whoever may write policies in a namespace may write thousands.
 #[tokio::test(start_paused = true)]
 async fn a_namespace_with_many_policies_is_not_answered_at_once() {
-    let cluster = Cluster::matching(json!([{"group": "apps", "version": "v1", "resource": "deployments"}]));
+    let cluster =
+        Cluster::matching(json!([{"group": "apps", "version": "v1", "resource": "deployments"}]));
     let of_namespace = |number: usize| {
         let id = PolicyId::Namespaced { namespace: "team".to_owned(), name: format!("p{number}") };
         PolicyState::Ready(Arc::new(Policy { id, ..Policy::clone(&policy(&cluster)) }))
