@@ -2,6 +2,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tegata::store::NEGATIVE_LIFE;
+
 use super::alone;
 use super::images::Image;
 use super::images::Signed;
@@ -40,20 +42,25 @@ const KILL: Duration = Duration::from_secs(20);
 const NOTICED: Duration = Duration::from_secs(22);
 const RESTART: Duration = Duration::from_secs(40);
 
+/// From one of them to the next: so long do clients ask one, or all.
+const SPAN: Duration = Duration::from_secs(20);
+
 /// How often it is told how things are.
 const PACE: Duration = Duration::from_secs(10);
 
 /// The part of the reviews that must have been sent, or the machine was too slow to tell anything.
 const SENT: f64 = 0.95;
 
-/// The replica that is killed.
+/// How many replicas there are, and which is killed.
+const REPLICAS: usize = 2;
 const KILLED: usize = 1;
 
 #[test]
 fn answers_rightly_while_a_replica_dies_and_comes_back() {
     let _alone = alone();
     let (registry, signers) = (Registry::start().unwrap(), Signers::new());
-    let (images, pods) = pods(&registry, &signers);
+    let (signed, others) = images(&registry, &signers);
+    let pods = pods(&registry, &signed, &others);
     let policies = [policy::cluster("signed", &[Signers::keyless()])];
     let root = signers.sigstore.trusted_root_json();
     let files = Files::new(&policies, &root, registry.host());
@@ -92,7 +99,7 @@ fn answers_rightly_while_a_replica_dies_and_comes_back() {
     is_right(&load.tally(), load.wanted, back);
     let all = pods.len();
     for ((seen, asked), (when, starts)) in phases.iter().zip([
-        ("before a replica was killed", service.len()),
+        ("before a replica was killed", REPLICAS),
         ("while it was dead", 0),
         ("after it was back", 1),
     ]) {
@@ -101,22 +108,26 @@ fn answers_rightly_while_a_replica_dies_and_comes_back() {
         if starts > 0 {
             assert_eq!(of(KILLED), all, "images decided by the one that was killed, {when}");
         }
-        is_asked_for(asked, &images, starts, when);
+        is_asked_for(asked, &signed, starts, when);
+        is_sparing(asked, &others, when);
     }
 }
 
-/// Fifty images that are signed, by digest and by tag, and twenty that are not as they should be.
-fn pods(registry: &Registry, signers: &Signers) -> (Vec<Image>, Vec<Pod>) {
-    let mut images = signers.family(registry, "bundle", SIGNED, Signed::Bundle);
-    images.extend(signers.family(registry, "classic", SIGNED, Signed::Classic));
-    let good = images.len();
-    let mut all = images.clone();
-    all.extend(signers.family(registry, "forged", UNSIGNED, Signed::Forged));
+/// Fifty images that are signed, and twenty that are not as they should be.
+fn images(registry: &Registry, signers: &Signers) -> (Vec<Image>, Vec<Image>) {
+    let mut signed = signers.family(registry, "bundle", SIGNED, Signed::Bundle);
+    signed.extend(signers.family(registry, "classic", SIGNED, Signed::Classic));
+    let mut others = signers.family(registry, "forged", UNSIGNED, Signed::Forged);
     for number in 0..UNSIGNED {
         let image = Image::new("unsigned", number);
         registry.put(&image);
-        all.push(image);
+        others.push(image);
     }
+    (signed, others)
+}
+
+/// Pods of these images, half of them by digest and half by tag.
+fn pods(registry: &Registry, signed: &[Image], others: &[Image]) -> Vec<Pod> {
     let pod = |(number, image): (usize, &Image)| {
         let (endpoint, reference) = if number % 2 == 0 {
             ("/validate", image.by_digest(registry))
@@ -124,10 +135,10 @@ fn pods(registry: &Registry, signers: &Signers) -> (Vec<Image>, Vec<Pod>) {
             ("/mutate", image.by_tag(registry))
         };
         let namespace = format!("team-{}", number % NAMESPACES);
-        Pod { review: Review::new(endpoint, &namespace, &[reference]), good: number < good }
+        let review = Review::new(endpoint, &namespace, &[reference]);
+        Pod { review, good: number < signed.len() }
     };
-    let pods = all.iter().enumerate().map(pod).collect();
-    (images, pods)
+    signed.iter().chain(others).enumerate().map(pod).collect()
 }
 
 /// Every review was sent in time, and answered in time and rightly; only those under way when a
@@ -158,6 +169,19 @@ fn is_asked_for(asked: &[Asked], images: &[Image], starts: usize, when: &str) {
         assert!(
             evidence.values().all(|count| *count == starts) && evidence.is_empty() == (starts == 0),
             "{when} the registry was asked for {evidence:#?}, wanted each {starts} times"
+        );
+    }
+}
+
+/// What belongs to any other image was asked for no more often than is forgotten that there is none.
+fn is_sparing(asked: &[Asked], images: &[Image], when: &str) {
+    let lives = (SPAN.as_secs_f64() / NEGATIVE_LIFE.as_secs_f64()).ceil() as usize;
+    let most = REPLICAS * (lives + 1);
+    for image in images {
+        let evidence = requests(asked, image);
+        assert!(
+            evidence.values().all(|count| *count <= most),
+            "{when} the registry was asked for {evidence:#?}, wanted each {most} times at most"
         );
     }
 }

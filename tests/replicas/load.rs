@@ -101,7 +101,8 @@ impl<'a> Load<'a> {
         loop {
             let left = time.saturating_sub(self.elapsed());
             std::thread::sleep(left.min(pace));
-            super::say(&format!("{:4.1} s: {}", self.elapsed().as_secs_f64(), self.tally().line()));
+            let line = self.tally().line_and_times();
+            super::say(&format!("{:4.1} s: {line}", self.elapsed().as_secs_f64()));
             if left <= pace {
                 return;
             }

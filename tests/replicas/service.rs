@@ -27,11 +27,6 @@ impl Service {
         Self { endpoints: peers.into_iter().map(endpoint).collect(), turn: AtomicUsize::new(0) }
     }
 
-    /// How many endpoints there are, serving or not.
-    pub fn len(&self) -> usize {
-        self.endpoints.len()
-    }
-
     /// From now on it is one of those that serve, or it is not.
     pub fn set(&self, replica: usize, serves: bool) {
         self.endpoints[replica].serves.store(serves, Ordering::SeqCst);

@@ -73,8 +73,22 @@ impl Tally {
         true
     }
 
-    /// The tally in a line, and how long answers took of late.
-    pub fn line(&mut self) -> String {
+    /// The tally in a line.
+    pub fn line(&self) -> String {
+        format!(
+            "{} sent, {} decided, {} wrong, {} late, {} undecided, {} broken, {} refused",
+            self.sent,
+            self.decided,
+            self.wrong.len(),
+            self.late.len(),
+            self.undecided.len(),
+            self.broken.len(),
+            self.refused.len()
+        )
+    }
+
+    /// The same, and how long answers took since it was last told.
+    pub fn line_and_times(&mut self) -> String {
         let mut times = std::mem::take(&mut self.times);
         times.sort_unstable();
         let at = |share: usize| {
@@ -82,15 +96,8 @@ impl Tally {
             time.copied().unwrap_or_default().as_secs_f64() * 1e3
         };
         format!(
-            "{} sent, {} decided, {} wrong, {} late, {} undecided, {} broken, {} refused; \
-             half within {:.1} ms, 99 % within {:.1} ms, all within {:.1} ms",
-            self.sent,
-            self.decided,
-            self.wrong.len(),
-            self.late.len(),
-            self.undecided.len(),
-            self.broken.len(),
-            self.refused.len(),
+            "{}; half within {:.1} ms, 99 % within {:.1} ms, all within {:.1} ms",
+            self.line(),
             at(50),
             at(99),
             at(100)
