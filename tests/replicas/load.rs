@@ -141,7 +141,9 @@ impl<'a> Load<'a> {
             };
             let sent = self.elapsed();
             if let Err(error) = client.ask(&review) {
-                self.tally().broken.push((sent, format!("replica {replica}: {error:#}")));
+                let now = self.elapsed();
+                let text = format!("replica {replica}, sent at {sent:?}: {error:#}");
+                self.tally().broken.push((now, text));
                 continue;
             }
             let end = self.elapsed();

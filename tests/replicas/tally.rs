@@ -21,7 +21,7 @@ pub struct Tally {
     pub late: Vec<String>,
     /// Answers that left it undecided, and when.
     pub undecided: Vec<(Duration, String)>,
-    /// Requests whose connection broke before their answer, and when they were sent.
+    /// Requests whose connection broke before their answer, and when it did.
     pub broken: Vec<(Duration, String)>,
     /// Connections that were refused, and when.
     pub refused: Vec<Duration>,
@@ -63,8 +63,12 @@ impl Tally {
                 self.undecided.push((end, format!("{place}: {why}")));
                 return false;
             }
-            other => {
-                self.wrong.push(format!("{place}, to be admitted: {good}, found {other:?}"));
+            Ok(answer) => {
+                self.wrong.push(format!("{place}, to be admitted: {good}, found {answer:?}"));
+                return true;
+            }
+            Err(error) => {
+                self.wrong.push(format!("{place}: {error:#}"));
                 return true;
             }
         }
