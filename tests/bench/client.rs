@@ -20,6 +20,7 @@ use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
 
+use super::pods;
 use super::pods::Review;
 
 /// Longest wait for bytes: more than any deadline of a review.
@@ -56,7 +57,7 @@ impl Peer {
         socket.set_read_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from("localhost")?;
         let connection = ClientConnection::new(Arc::clone(&self.config), name)?;
-        Ok(Client { stream: StreamOwned::new(connection, socket), received: Vec::new() })
+        Ok(Client { stream: StreamOwned::new(connection, socket), received: Vec::new(), number: 0 })
     }
 }
 
@@ -65,6 +66,8 @@ impl Peer {
 pub struct Client {
     stream: StreamOwned<ClientConnection, TcpStream>,
     received: Vec<u8>,
+    /// That of the last review.
+    number: u64,
 }
 
 impl Client {
@@ -74,6 +77,7 @@ impl Client {
     /// # Errors
     /// When the connection breaks, or no answer comes.
     pub fn ask(&mut self, review: &Review) -> anyhow::Result<Duration> {
+        self.number = review.number();
         let start = Instant::now();
         self.stream.write_all(review.bytes())?;
         self.stream.flush()?;
@@ -97,7 +101,7 @@ impl Client {
     /// The last answer.
     ///
     /// # Errors
-    /// When it is none to an AdmissionReview.
+    /// When it is none to an AdmissionReview, or to another one than was sent.
     pub fn answer(&self) -> anyhow::Result<Answer> {
         let head = head_length(&self.received).context("no answer came")?;
         let (head, body) = self.received.split_at(head);
@@ -105,6 +109,10 @@ impl Client {
             return Ok(Answer::Undecided(String::from_utf8_lossy(head).lines().take(1).collect()));
         }
         let body: Value = serde_json::from_slice(body).context("the answer is no JSON")?;
+        let (found, wanted) = (&body["response"]["uid"], pods::uid(self.number));
+        if found.as_str() != Some(&wanted) {
+            bail!("found an answer to {found}, wanted one to {wanted}");
+        }
         Answer::parse(&body)
     }
 }

@@ -16,6 +16,9 @@ pub struct Review {
     number: u64,
 }
 
+/// Of a review's `uid` all but its number.
+const UID: &str = "705ab4f5-6393-41e8-b7cc-";
+
 impl Review {
     /// That of a pod of `namespace` with these images, sent to `endpoint`.
     pub fn new(endpoint: &str, namespace: &str, images: &[String]) -> Self {
@@ -34,17 +37,32 @@ impl Review {
 
     /// The same for another pod of the same images.
     pub fn renew(&mut self) {
-        self.number += 1;
+        self.set_number(self.number + 1);
+    }
+
+    /// The same for the pod with this number, of at most twelve digits.
+    pub fn set_number(&mut self, number: u64) {
+        self.number = number;
         let digits = format!("{:012}", self.number);
         for place in &self.places {
             self.bytes[*place..*place + NUMBER.len()].copy_from_slice(digits.as_bytes());
         }
     }
 
+    /// The number, which an answer's `uid` ends with.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Head and body.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// The `uid` of the review with this number.
+pub fn uid(number: u64) -> String {
+    format!("{UID}{number:012}")
 }
 
 fn review_of(namespace: &str, images: &[String]) -> Value {
@@ -106,7 +124,7 @@ fn review_of(namespace: &str, images: &[String]) -> Value {
     });
     let mut review = review::create(&pod);
     let request = &mut review["request"];
-    request["uid"] = json!(format!("705ab4f5-6393-41e8-b7cc-{NUMBER}"));
+    request["uid"] = json!(format!("{UID}{NUMBER}"));
     request["namespace"] = json!(namespace);
     request["userInfo"] = json!({
         "username": "system:serviceaccount:kube-system:replicaset-controller",
