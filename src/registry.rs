@@ -352,6 +352,22 @@ impl Store for Broken {
 mod tests {
     use super::*;
 
+    /// Names that nobody answers for hold the places; no registry is left alone for it.
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_the_lookups_of_others_says_nothing_about_a_server() {
+        let options = RegistryOptions::default();
+        let client = Registry::new(options, Keychain::anonymous()).unwrap();
+        let lookups = client.lasting.lookups.clone();
+        let _others = lookups.try_acquire_many(limits::MAX_LOOKUPS as u32).unwrap();
+        let image: ImageRef = "registry.example/team/app:v1".parse().unwrap();
+        for _ in 0..=limits::UNREACHED {
+            let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+            let failure = client.resolve(&image, deadline.into_std()).await.unwrap_err();
+            assert_eq!(failure.reason, Reason::Overloaded, "{failure:?}");
+            assert!(failure.found.contains("other names are being looked up"), "{failure:?}");
+        }
+    }
+
     #[test]
     fn rejects_settings_that_no_image_would_use() {
         let options = |host: &str, mirror: &str| {

@@ -30,6 +30,9 @@ pub enum RequestOutcome {
     Challenged,
     /// Any other failure.
     Error,
+    /// Held back and not sent: the server is left alone, or has asked for a pause, or our own limits
+    /// left no turn.
+    NotAsked,
     /// An answer.
     Ok,
     /// Too many requests: status 429.
@@ -46,6 +49,7 @@ impl RequestOutcome {
             Self::Absent => "absent",
             Self::Challenged => "challenged",
             Self::Error => "error",
+            Self::NotAsked => "not-asked",
             Self::Ok => "ok",
             Self::RateLimited => "rate-limited",
             Self::Refused => "refused",

@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 use url::Host;
 use url::Url;
 
+use super::limits::LOOKUP_PATIENCE;
+
 /// Which addresses a connection may lead to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AddressRule {
@@ -37,6 +39,11 @@ pub struct ForbiddenAddress {
     /// The kind of address.
     pub class: &'static str,
 }
+
+/// Too many other names are being looked up: it says nothing about the one that was asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("other names are being looked up")]
+pub(super) struct NoLookup;
 
 impl AddressRule {
     /// Checks one address of `host`.
@@ -84,7 +91,8 @@ impl Resolve for GuardedResolver {
         Box::pin(async move {
             let host = name.as_str();
             rule.private |= proxies.iter().any(|proxy| proxy == host);
-            let turn = lookups.acquire_owned().await?;
+            let turn = tokio::time::timeout(LOOKUP_PATIENCE, lookups.acquire_owned());
+            let turn = turn.await.map_err(|_| NoLookup)??;
             let asked = host.to_owned();
             // The turn stays with the thread: it ends with the lookup, not with whoever waits.
             let lookup = tokio::task::spawn_blocking(move || {

@@ -11,8 +11,8 @@
 //!   ends it for all.
 //!
 //! Any answer ends a row, also a refusal, an absence, a limit on the rate. A body that comes slowly
-//! has been answered for. A wait that its caller cut short, or that our own budget ended, proves
-//! nothing. What a registry leads us to (redirects, token services) counts for that registry alone.
+//! has been answered for. A wait that its caller cut short, or that our own budget or the lookups of
+//! other names ended, proves nothing. What a registry leads us to (redirects, token services) counts for that registry alone.
 use std::collections::BTreeSet;
 use std::hash::BuildHasher as _;
 use std::hash::RandomState;

@@ -11,6 +11,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::limits::MAX_CONCURRENT_REQUESTS;
+use super::limits::MAX_FOREIGN_REQUESTS;
 use super::limits::MAX_PAUSES;
 use super::limits::MAX_RETRY_AFTER;
 use super::options::HostOptions;
@@ -25,6 +26,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { concurrent: MAX_CONCURRENT_REQUESTS, per_second: None }
+    }
+}
+
+impl Limits {
+    /// The same for those whom another registry has led there.
+    pub fn foreign(self) -> Self {
+        Self { concurrent: self.concurrent.min(MAX_FOREIGN_REQUESTS), ..self }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::limits::MAX_HELD_BYTES;
+use super::limits::MAX_LOOKUPS;
 use crate::verdict::Failure;
 use crate::verdict::Reason;
 use crate::verdict::printable;
@@ -53,6 +54,12 @@ pub enum RegistryError {
         what: String,
         /// What is wrong.
         problem: String,
+    },
+    /// Other names are being looked up.
+    #[error("{what} is not asked: {MAX_LOOKUPS} other names are being looked up")]
+    NoLookup {
+        /// The address.
+        what: String,
     },
     /// Too much is held for other images already.
     #[error("{what} finds no memory: other images hold {MAX_HELD_BYTES} bytes of evidence")]
@@ -151,7 +158,9 @@ impl RegistryError {
             Self::Malformed { .. } | Self::TooLarge { .. } if image => Reason::ImageUnreadable,
             Self::Malformed { .. } => Reason::EvidenceMalformed,
             Self::TooLarge { .. } => Reason::EvidenceTooLarge,
-            Self::NoMemory { .. } | Self::OverBudget { .. } => Reason::Overloaded,
+            Self::NoLookup { .. } | Self::NoMemory { .. } | Self::OverBudget { .. } => {
+                Reason::Overloaded
+            }
             Self::RateLimited { .. } => Reason::RegistryRateLimited,
             Self::TimedOut { .. } => Reason::DeadlineExceeded,
             Self::Credentials { .. } | Self::Unauthorised { .. } => Reason::RegistryUnauthorised,
@@ -175,6 +184,7 @@ impl RegistryError {
             Self::Absent { .. }
             | Self::Credentials { .. }
             | Self::Malformed { .. }
+            | Self::NoLookup { .. }
             | Self::NoMemory { .. }
             | Self::NotAsked { .. }
             | Self::OverBudget { .. }

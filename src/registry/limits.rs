@@ -102,10 +102,19 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Requests under way at one registry at a time; container runtimes use 3 to 10 for one image.
 pub const MAX_CONCURRENT_REQUESTS: usize = 16;
 
+/// Requests under way at a time at a server that a registry leads to: storage, a token service. Each
+/// registry has its own, so that those which lead to a server that others use take no place of them;
+/// half of a registry's, as storage answers within one round trip.
+pub const MAX_FOREIGN_REQUESTS: usize = 8;
+
 /// Names looked up at a time. A lookup occupies a thread until the system's resolver gives up, long
 /// after its request has ended: without a bound, names that nobody answers for would take every
 /// thread, also those that parse and verify.
 pub const MAX_LOOKUPS: usize = 32;
+
+/// How long a lookup is waited for while so many are under way. Of [`CONNECT_TIMEOUT`] it leaves
+/// what the lookup and the connection need.
+pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Credential helpers that run at a time: each is a process, of some ten MiB.
 pub const MAX_HELPERS: usize = 4;
@@ -121,7 +130,7 @@ pub const IDLE_LIFE: Duration = Duration::from_secs(15);
 /// read. A server may send them whether we want them or not.
 pub const WINDOW_BYTES: u32 = 256 << 10;
 
-/// Registries whose request budgets are remembered at a time; a cluster uses some ten.
+/// Servers whose request budgets are remembered at a time; a cluster uses some ten.
 pub const MAX_REGISTRIES: u64 = 1_024;
 
 /// How long it is remembered that a server has no lists of referrers. Registries learn it with an

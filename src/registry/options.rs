@@ -60,9 +60,11 @@ pub struct HostOptions {
     /// Certificate authorities, PEM, trusted in addition to the system's and to those for every
     /// host.
     pub ca_pem: Option<String>,
-    /// Most requests under way at this host at a time, redirects and token requests to it
-    /// included; [`super::limits::MAX_CONCURRENT_REQUESTS`] where left out. What finds no turn
-    /// within its time is indeterminate.
+    /// Most requests under way at this host at a time, redirects and token requests to itself
+    /// included; [`super::limits::MAX_CONCURRENT_REQUESTS`] where left out. Each other registry
+    /// that leads here has as many of its own, and at most
+    /// [`super::limits::MAX_FOREIGN_REQUESTS`]. What finds no turn within its time is
+    /// indeterminate.
     pub max_concurrent: Option<NonZeroU16>,
     /// Registries asked first, in order: `host[:port][/path]`, the path put before the
     /// repository. What they do not have is asked of the host itself.

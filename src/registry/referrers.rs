@@ -147,6 +147,7 @@ fn is_unknown(error: &RegistryError) -> bool {
         | RegistryError::DigestMismatch { .. }
         | RegistryError::ForbiddenAddress { .. }
         | RegistryError::Malformed { .. }
+        | RegistryError::NoLookup { .. }
         | RegistryError::NoMemory { .. }
         | RegistryError::NotAsked { .. }
         | RegistryError::OverBudget { .. }

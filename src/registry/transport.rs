@@ -25,6 +25,7 @@ use crate::metrics::RequestOutcome;
 use crate::verdict::printable;
 
 use super::address::ForbiddenAddress;
+use super::address::NoLookup;
 use super::breaker::Breaker;
 use super::breaker::Pass;
 use super::breaker::Refusal;
@@ -86,8 +87,8 @@ pub(super) struct Answer {
 pub(super) struct Transport {
     /// By the registry that leads there, and the server.
     breakers: moka::future::Cache<(String, String), Arc<Breaker>>,
-    /// By server.
-    budgets: moka::future::Cache<String, Arc<Budget>>,
+    /// As the breakers: what a registry leads others to takes nothing from the server's own.
+    budgets: moka::future::Cache<(String, String), Arc<Budget>>,
     /// By authority, where the settings say something.
     limits: HashMap<String, Limits>,
     memory: Arc<Semaphore>,
@@ -124,9 +125,7 @@ impl Transport {
         let mut attempt = 1;
         loop {
             let outcome = self.send_once(endpoint, call, deadline).await;
-            if let Some(outcome) = outcome_of(call, &outcome) {
-                endpoint.count(outcome);
-            }
+            endpoint.count(outcome_of(call, &outcome));
             let (error, pause) = match outcome.and_then(|answer| judge(&call.url, answer)) {
                 Ok(Judged::Final(answer)) => return Ok(answer),
                 Ok(Judged::Again(error, pause)) => (error, pause),
@@ -134,7 +133,8 @@ impl Transport {
                     (RegistryError::RateLimited { what, retry_after }, retry_after)
                 }
                 Err(
-                    error @ (RegistryError::NoMemory { .. }
+                    error @ (RegistryError::NoLookup { .. }
+                    | RegistryError::NoMemory { .. }
                     | RegistryError::OverBudget { .. }
                     | RegistryError::Unreachable { .. }),
                 ) => (error, None),
@@ -230,11 +230,11 @@ impl Transport {
     }
 
     async fn server(&self, endpoint: &Endpoint, url: &Url) -> (Arc<Breaker>, Arc<Budget>) {
-        let server = url.origin().ascii_serialization();
         let limits = self.limits.get(&authority(url)).copied().unwrap_or_default();
-        let key = (endpoint.registry.clone(), server.clone());
-        let breaker = self.breakers.get_with(key, async { Arc::default() }).await;
-        let budget = self.budgets.get_with(server, async { Arc::new(Budget::new(limits)) }).await;
+        let limits = if endpoint.is_own(url) { limits } else { limits.foreign() };
+        let key = (endpoint.registry.clone(), url.origin().ascii_serialization());
+        let breaker = self.breakers.get_with(key.clone(), async { Arc::default() }).await;
+        let budget = self.budgets.get_with(key, async { Arc::new(Budget::new(limits)) }).await;
         (breaker, budget)
     }
 
@@ -298,9 +298,9 @@ fn client_for<'a>(
     Ok(client)
 }
 
-/// How a request ended, for the metrics; `None` where none was sent.
-fn outcome_of(call: &Call, outcome: &Result<Answer, RegistryError>) -> Option<RequestOutcome> {
-    Some(match outcome {
+/// How a request ended, for the metrics.
+fn outcome_of(call: &Call, outcome: &Result<Answer, RegistryError>) -> RequestOutcome {
+    match outcome {
         Ok(answer) => match answer.status {
             status if status.is_success() => RequestOutcome::Ok,
             StatusCode::NOT_FOUND => RequestOutcome::Absent,
@@ -311,10 +311,16 @@ fn outcome_of(call: &Call, outcome: &Result<Answer, RegistryError>) -> Option<Re
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RequestOutcome::Refused,
             _ => RequestOutcome::Error,
         },
-        Err(RegistryError::NotAsked { .. } | RegistryError::RateLimited { .. }) => return None,
+        // A server's own 429 is an answer.
+        Err(
+            RegistryError::NoLookup { .. }
+            | RegistryError::NotAsked { .. }
+            | RegistryError::OverBudget { .. }
+            | RegistryError::RateLimited { .. },
+        ) => RequestOutcome::NotAsked,
         Err(RegistryError::TimedOut { .. }) => RequestOutcome::Timeout,
         Err(_) => RequestOutcome::Error,
-    })
+    }
 }
 
 /// Reads the answer, no further than `cap`, whatever length it announces.
@@ -437,6 +443,9 @@ fn connect_error(asked: &Url, url: &Url, error: reqwest::Error) -> RegistryError
     while let Some(current) = source {
         if let Some(refused) = current.downcast_ref::<ForbiddenAddress>() {
             return forbidden(asked, refused);
+        }
+        if current.is::<NoLookup>() {
+            return RegistryError::NoLookup { what: shown(url) };
         }
         source = current.source();
     }

@@ -9,6 +9,8 @@ use tegata::registry::Keychain;
 use tegata::registry::Registry;
 use tegata::registry::RegistryOptions;
 use tegata::registry::limits::FIRST_REST;
+use tegata::registry::limits::MAX_CONCURRENT_REQUESTS;
+use tegata::registry::limits::MAX_FOREIGN_REQUESTS;
 use tegata::registry::limits::UNANSWERED;
 use tegata::registry::limits::UNREACHED;
 use tegata::verdict::Failure;
@@ -189,6 +191,62 @@ async fn a_registry_that_leads_astray_stops_nobody_but_itself() {
     let digest = victim.put_manifest(REPOSITORY, &image("app"));
     victim.tag(REPOSITORY, "v1", &digest);
     assert_eq!(client.resolve(&image_at(&victim_host, REPOSITORY), soon()).await, Ok(digest));
+}
+
+/// A registry whose manifests lead to another, at `path`, and a client that takes both for their own.
+async fn astray(victim: &FakeRegistry, path: &str) -> (FakeRegistry, Registry) {
+    let hostile = registry_with(&["evil/app"]).await;
+    let target = format!("http://{}{path}", victim.host());
+    hostile.fault("/manifests/", Fault::Redirect(target));
+    let settings = HostOptions { allow_private: true, ..HostOptions::default() };
+    let options = RegistryOptions {
+        allow_http: vec![hostile.host(), victim.host()],
+        hosts: [(hostile.host(), settings)].into(),
+        ..RegistryOptions::default()
+    };
+    (hostile, Registry::new(options, Keychain::anonymous()).unwrap())
+}
+
+/// However many wait there, the registry's own images do not wait behind them.
+#[tokio::test]
+async fn whoever_is_led_to_a_registry_takes_no_place_of_it() {
+    let victim = registry_with(&[REPOSITORY]).await;
+    victim.fault("/stall", Fault::Late(Duration::from_secs(60)));
+    let (hostile, client) = astray(&victim, "/stall").await;
+    let many = 4 * MAX_CONCURRENT_REQUESTS;
+    let image = image_at(&hostile.host(), "evil/app");
+    let led = (0..many).map(|_| client.resolve(&image, soon()));
+    let led = futures::future::join_all(led);
+    let own = async {
+        while hostile.log().len() < many || victim.count("/stall") < MAX_FOREIGN_REQUESTS {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Time for those that should not come.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(victim.count("/stall"), MAX_FOREIGN_REQUESTS);
+        let short = std::time::Instant::now() + Duration::from_secs(2);
+        client.resolve(&image_at(&victim.host(), REPOSITORY), short).await
+    };
+    tokio::select! {
+        answer = own => assert!(answer.is_ok(), "{answer:?}"),
+        ends = led => panic!("{ends:?}"),
+    }
+}
+
+/// A pause that was asked for on the way holds on that way.
+#[tokio::test]
+async fn a_limit_met_where_another_registry_leads_pauses_that_way_alone() {
+    let victim = registry_with(&[REPOSITORY]).await;
+    let fault = Fault::Status { status: 429, times: usize::MAX, retry_after: Some(20) };
+    victim.fault("/limited", fault);
+    let (hostile, client) = astray(&victim, "/limited").await;
+    for _ in 0..2 {
+        let led = client.resolve(&image_at(&hostile.host(), "evil/app"), soon()).await;
+        assert_eq!(led.unwrap_err().reason, Reason::RegistryRateLimited);
+    }
+    assert_eq!(victim.count("/limited"), 1, "the second time it is not asked");
+    let own = client.resolve(&image_at(&victim.host(), REPOSITORY), soon()).await;
+    assert!(own.is_ok(), "{own:?}");
 }
 
 #[tokio::test]

@@ -190,6 +190,8 @@ async fn requests_are_counted_by_names_of_a_bounded_set() {
     named.registry.fault("/manifests/v2", fault);
     let limited: ImageRef = format!("{}/{REPOSITORY}:v2", named.registry.host()).parse().unwrap();
     assert!(client.resolve(&limited, soon()).await.is_err());
+    let paused: ImageRef = format!("{}/{REPOSITORY}:v3", named.registry.host()).parse().unwrap();
+    assert!(client.resolve(&paused, soon()).await.is_err());
     // Nobody listens there, and a tenant chose the name.
     let foreign: ImageRef = "127.0.0.1:1/team/app:v1".parse().unwrap();
     assert!(client.resolve(&foreign, within(1_500)).await.is_err());
@@ -198,6 +200,7 @@ async fn requests_are_counted_by_names_of_a_bounded_set() {
     for line in [
         format!("tegata_registry_requests_total{{registry=\"{host}\",outcome=\"absent\"}} 1"),
         format!("tegata_registry_requests_total{{registry=\"{host}\",outcome=\"rate-limited\"}} 1"),
+        format!("tegata_registry_requests_total{{registry=\"{host}\",outcome=\"not-asked\"}} 1"),
         format!("tegata_registry_requests_total{{registry=\"{host}\",outcome=\"challenged\"}}"),
         format!("tegata_registry_requests_total{{registry=\"{host}\",outcome=\"ok\"}}"),
         "tegata_registry_requests_total{registry=\"other\",outcome=\"error\"}".to_owned(),
