@@ -120,30 +120,6 @@ async fn what_a_volume_gave_is_judged_again_at_its_next_use_and_then_once_a_minu
 }
 
 #[tokio::test]
-async fn what_a_volume_gave_is_no_longer_believed_once_the_registry_says_otherwise() {
-    let folder = tempfile::tempdir().unwrap();
-    let tiers = on_disk(folder.path());
-    let mut cluster = seen(tiers.clone()).await;
-    tiers.flush().await;
-    cluster.restart(Tiers::default());
-    drop(tiers);
-    cluster.set(|held| held.attached.clear());
-    cluster.restart(on_disk(folder.path()));
-    let pod = Cluster::request("Pod", &by_digest("good"));
-    // In less than the ten minutes for which a registry is believed.
-    for minute in 0..9 {
-        let now = start() + minute.minutes();
-        let decision = cluster.admission.admit(&pod, &cluster.snapshot, now, soon()).await;
-        if !decision.allowed {
-            assert_eq!(reason(&decision), Some(Reason::SignatureAbsent));
-            return;
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the volume is believed");
-}
-
-#[tokio::test]
 async fn a_damaged_disk_costs_a_look_at_the_registry() {
     let folder = tempfile::tempdir().unwrap();
     let tiers = on_disk(folder.path());
