@@ -27,6 +27,9 @@ const CONNECTION_AGE: Duration = Duration::from_secs(4);
 /// How often one review is sent at most.
 const TRIES: usize = 50;
 
+/// How long after the end what is not decided is sent anew.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// The pause before it is sent anew, as a controller's.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -128,6 +131,9 @@ impl<'a> Load<'a> {
         let place = number * STRIDE % self.pods.len();
         let mut review = self.pods[place].review.clone();
         for again in 0..TRIES {
+            if self.elapsed() > self.time + GRACE {
+                return;
+            }
             // What is sent anew is another pod, with another name.
             review.set_number((number * TRIES + again) as u64);
             let (replica, mut client, since) = match self.line(line) {

@@ -161,7 +161,8 @@ fn ask(
     for turn in first.. {
         for (family, reviews) in reviews.iter().enumerate() {
             let mut review = reviews[turn % reviews.len()].clone();
-            review.set_number((turn * CLIENTS + first) as u64);
+            let number = (turn * CLIENTS + first) * FAMILIES.len() + family;
+            review.set_number(number as u64);
             let (sent, admitted) = (Instant::now(), is_admitted(&mut client, &review));
             let told_now = Told { family, sent, end: Instant::now(), admitted };
             told.lock().unwrap().push(told_now);
