@@ -21,9 +21,11 @@ const LATENCIES: [(u64, usize); 3] = [(0, 40), (20, 25), (100, 12)];
 /// Images before it counts: the first connections are made with them.
 const BEFORE: usize = 4;
 
-/// How signatures come, how many requests one after the other they may take.
-const KINDS: [(Signed, &str, Option<f64>); 2] =
-    [(Signed::Classic, "classic", Some(2.0)), (Signed::Bundle, "bundle", None)];
+/// How signatures come.
+const KINDS: [(Signed, &str); 2] = [(Signed::Classic, "classic"), (Signed::Bundle, "bundle")];
+
+/// Most requests one after the other.
+const MOST_IN_A_ROW: f64 = 2.0;
 
 /// Most requests for an image.
 const MOST_REQUESTS: f64 = 4.0;
@@ -38,7 +40,7 @@ pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let server = Server::start(&warm::setup(&registry, &signers))?;
     let mut client = server.peer.connect()?;
     warm::assure(&mut client, &registry, &signers, warm::FORGED)?;
-    for (how, kind, most_in_a_row) in KINDS {
+    for (how, kind) in KINDS {
         for (milliseconds, count) in LATENCIES {
             bench.say(&format!("{kind}, {milliseconds} ms"));
             let latency = Duration::from_millis(milliseconds);
@@ -70,10 +72,7 @@ pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
             let all = Figure::new('c', name("requests"), Quantity::Count(all as f64));
             bench.table.add(all.target(Target::AtMost(Quantity::Count(MOST_REQUESTS))));
             let row = Figure::new('c', name("requests in a row"), Quantity::Count(chain as f64));
-            bench.table.add(match most_in_a_row {
-                Some(most) => row.target(Target::AtMost(Quantity::Count(most))),
-                None => row,
-            });
+            bench.table.add(row.target(Target::AtMost(Quantity::Count(MOST_IN_A_ROW))));
         }
     }
     Ok(())
