@@ -1,5 +1,6 @@
 //! One of two replicas is killed under load, and comes back.
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tegata::store::NEGATIVE_LIFE;
@@ -73,7 +74,7 @@ fn answers_rightly_while_a_replica_dies_and_comes_back() {
     let rate = std::env::var("TEGATA_RATE").map_or(RATE, |text| text.parse().unwrap());
     say(&format!("{rate} reviews a second from {CLIENTS} clients for {TIME:?}"));
     let load = Load::new(&service, &pods, rate, TIME);
-    let mut phases = Vec::new();
+    let mut phases: Vec<Phase> = Vec::new();
     let mut back = RESTART;
     std::thread::scope(|scope| {
         load.begin(scope);
@@ -97,7 +98,15 @@ fn answers_rightly_while_a_replica_dies_and_comes_back() {
         assert!(replica.state().0, "a replica ended on its own: {}", replica.state().1);
     }
     is_right(&load.tally(), load.wanted, back);
-    let all = pods.len();
+    is_complete(&phases, &signed, &others);
+}
+
+/// What was decided, by which replica, in a phase, and what the registry was asked for meanwhile.
+type Phase = (HashSet<(usize, usize)>, Vec<Asked>);
+
+/// Each replica that ran decided every image in each phase, and asked for its evidence once.
+fn is_complete(phases: &[Phase], signed: &[Image], others: &[Image]) {
+    let all = signed.len() + others.len();
     for ((seen, asked), (when, starts)) in phases.iter().zip([
         ("before a replica was killed", REPLICAS),
         ("while it was dead", 0),
@@ -108,8 +117,8 @@ fn answers_rightly_while_a_replica_dies_and_comes_back() {
         if starts > 0 {
             assert_eq!(of(KILLED), all, "images decided by the one that was killed, {when}");
         }
-        is_asked_for(asked, &signed, starts, when);
-        is_sparing(asked, &others, when);
+        is_asked_for(asked, signed, starts, when);
+        is_sparing(asked, others, when);
     }
 }
 

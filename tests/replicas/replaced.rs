@@ -99,6 +99,12 @@ fn admits_nothing_by_a_key_or_trust_root_that_was_replaced() {
     let in_force = in_force.expect("the new policies are not in force");
     let told = told.into_inner().unwrap();
     say(&format!("in force after {:?}; {} answers", in_force - changed, told.len()));
+    is_right(&told, changed, in_force);
+}
+
+/// Images are admitted by whose signature they have: by the old until the change, by the new once it
+/// is in force. In between either may be.
+fn is_right(told: &[Told], changed: Instant, in_force: Instant) {
     for (number, (family, _, who)) in FAMILIES.into_iter().enumerate() {
         let of = |told: &&Told| told.family == number;
         let before: Vec<_> = told.iter().filter(of).filter(|told| told.end < changed).collect();
