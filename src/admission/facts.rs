@@ -41,9 +41,9 @@ use crate::verify::Question;
 use crate::verify::VerifiedSignature;
 use crate::verify::VerifiedSigner;
 
-/// Most bytes of all facts. A keyless signature's takes some two kilobytes, so that those of two
+/// Most bytes of all facts. A keyless signature's takes some two kilobytes, so that those of one
 /// thousand images are there; a statement comes along with its signature.
-pub const MAX_FACT_BYTES: usize = 4 * 1024 * 1024;
+pub const MAX_FACT_BYTES: usize = 2 * 1024 * 1024;
 
 /// What a fact takes besides its texts: tables, pointers, lengths.
 const FACT_OVERHEAD: usize = 512;

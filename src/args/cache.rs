@@ -11,7 +11,7 @@ use crate::store::SharedOptions;
 
 /// Of the memory, the part that evidence gets; the rest is for what was verified, which is asked more
 /// often and takes a twentieth.
-const EVIDENCE_PART: u64 = 5;
+const EVIDENCE_PART: u64 = 8;
 
 /// Evidence that is kept
 #[derive(clap::Args, Clone, Debug)]
