@@ -47,8 +47,7 @@ pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let server = Server::start(&setup(&registry, &signers))?;
     let constant = Constant::start()?;
     let mut client = server.peer.connect()?;
-    let mut others =
-        [constant.peer.connect()?.of_constant(), constant.peer.connect()?.of_constant()];
+    let mut others = [constant.peer.connect()?.of_constant(), constant.peer.connect()?];
     assure(&mut client, &registry, &signers, FORGED)?;
     let mut requests = 0;
     for (containers, most) in SIZES {
