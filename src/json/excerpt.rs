@@ -113,12 +113,12 @@ impl<'r, 'de> Names<'r, 'de> {
     }
 
     /// Takes a name in.
-    fn add<E: Error>(&mut self, name: &Cow<'de, str>) -> Result<(), E> {
+    fn add<E: Error>(&mut self, name: Cow<'de, str>) -> Result<(), E> {
         let fresh = match &mut self.many {
             Some(many) => many.insert(name.clone()),
             None => {
                 let mut all = self.of_all.borrow_mut();
-                let fresh = all.iter().skip(self.base).all(|other| other != name);
+                let fresh = all.iter().skip(self.base).all(|other| *other != name);
                 all.push(name.clone());
                 if all.len() - self.base > FEW {
                     self.many = Some(all.drain(self.base..).collect());
@@ -126,7 +126,7 @@ impl<'r, 'de> Names<'r, 'de> {
                 fresh
             }
         };
-        if fresh { Ok(()) } else { Err(doubled(name)) }
+        if fresh { Ok(()) } else { Err(doubled(&name)) }
     }
 }
 
@@ -228,7 +228,7 @@ impl<'de> Visitor<'de> for Keep<'_, 'de> {
         let mut members = Vec::new();
         let mut seen = Names::new(&reader.names);
         while let Some(name) = access.next_key_seed(Name)? {
-            seen.add(&name)?;
+            seen.add(name.clone())?;
             if whole || names.contains(&&*name) {
                 let whole = whole || below.contains(&&*name);
                 let value = access.next_value_seed(Self { reader, whole })?;
@@ -295,7 +295,7 @@ impl<'de> Visitor<'de> for Skip<'_, 'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         let mut seen = Names::new(&self.reader.names);
         while let Some(name) = access.next_key_seed(Name)? {
-            seen.add(&name)?;
+            seen.add(name.clone())?;
             access.next_value_seed(self)?;
         }
         Ok(())
