@@ -17,6 +17,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 #[path = "bench/client.rs"]
+#[allow(dead_code, reason = "the other program that includes it uses the rest")]
 mod client;
 #[path = "bench/images.rs"]
 #[allow(dead_code, reason = "the other program that includes it uses the rest")]

@@ -36,7 +36,7 @@ const OWN: OwnCredentials = OwnCredentials::Used;
 #[derive(Debug)]
 enum Source {
     /// Each time from the registry.
-    Bare(Client),
+    Bare(Box<Client>),
     Kept(Stored<Client>),
 }
 
@@ -66,7 +66,7 @@ impl Replica {
         let clock = Clock::starting_at(Timestamp::UNIX_EPOCH + servers.now());
         let source = match setup.settings {
             Some(settings) => Source::Kept(Stored::new(client, settings, tiers, clock)),
-            None => Source::Bare(client),
+            None => Source::Bare(Box::new(client)),
         };
         Self { source, awaited, clock }
     }

@@ -68,7 +68,7 @@ type Line = (usize, Client, Instant);
 impl<'a> Load<'a> {
     /// So many reviews a second for this time, of these pods in turn. It begins now.
     pub fn new(service: &'a Service, pods: &'a [Pod], per_second: f64, time: Duration) -> Self {
-        assert!(pods.len() % STRIDE != 0, "some pods would never be asked for");
+        assert!(!pods.len().is_multiple_of(STRIDE), "some pods would never be asked for");
         Self {
             service,
             pods,
@@ -136,14 +136,11 @@ impl<'a> Load<'a> {
             }
             // What is sent anew is another pod, with another name.
             review.set_number((number * TRIES + again) as u64);
-            let (replica, mut client, since) = match self.line(line) {
-                Ok(line) => line,
-                Err(_) => {
-                    let now = self.elapsed();
-                    self.tally().refused.push(now);
-                    std::thread::sleep(PAUSE);
-                    continue;
-                }
+            let Ok((replica, mut client, since)) = self.line(line) else {
+                let now = self.elapsed();
+                self.tally().refused.push(now);
+                std::thread::sleep(PAUSE);
+                continue;
             };
             let sent = self.elapsed();
             if let Err(error) = client.ask(&review) {
