@@ -89,7 +89,7 @@ impl Replica {
 
     async fn check(&self, tenant: &Tenant, name: &ImageRef) -> Checked {
         match &self.source {
-            Source::Bare(client) => self.check_by(client, tenant, name).await,
+            Source::Bare(client) => self.check_by(&**client, tenant, name).await,
             Source::Kept(store) => self.check_by(store, tenant, name).await,
         }
     }
