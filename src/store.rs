@@ -5,7 +5,7 @@
 //! out, so that a store which somebody has written to costs time, and never an admission. Whoever
 //! judges it bad asks again ([`FetchEvidence::fetch_again`]), so that it costs no denial either.
 //!
-//! For one question there is one answer under way at a time, whoever asks ([`flight`]). What is older
+//! For one question there is one answer under way at a time, whoever asks (`store/flight.rs`). What is older
 //! than [`Settings::refresh_after`] is used, and asked for anew in the background; what is older than
 //! [`Settings::max_age`] is not used. That nothing is attached is believed for seconds.
 use std::fmt;

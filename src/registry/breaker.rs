@@ -4,8 +4,8 @@
 //! - *unreached*: no connection. It says the same of every repository. So many in a row shut the
 //!   server for all, and one request at a time, after a pause, finds out whether it is back.
 //! - *unanswered*: a connection, and a status of a server's failure, or no status for as long as
-//!   [`SILENCE`]. That may be the fault of one repository (a list of referrers that somebody made
-//!   long, a path that leads to a slow server behind a shared name), and whoever may push must not
+//!   [`super::limits::SILENCE`]. That may be the fault of one repository (a list of referrers that somebody
+//!   made long, a path that leads to a slow server behind a shared name), and whoever may push must not
 //!   shut the registry for others. So it takes a longer row, from several repositories, and shuts
 //!   out only those that took part in it: any other repository is still asked, and its answer
 //!   ends it for all.

@@ -2,7 +2,7 @@
 //!
 //! It is a cache. Whatever happens to the volume or to the file costs what is kept there and never
 //! more: a full volume drops writes, a broken file is set aside and a new one begun, a volume that
-//! does not answer is left alone for a while. What comes out is checked by [`super::record`].
+//! does not answer is left alone for a while. What comes out is checked by `store/record.rs`.
 //!
 //! Writes wait in memory for [`LINGER`] and go to the file together, with one `fsync`: a process that
 //! is killed loses those at most.

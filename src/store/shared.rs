@@ -2,7 +2,7 @@
 //!
 //! Nothing that this server says is believed, and nothing that it does may cost more than a little
 //! time: an answer is waited for shortly, its size is bounded, and a server that fails is left alone
-//! for a while. What comes out is checked by [`super::record`].
+//! for a while. What comes out is checked by `store/record.rs`.
 use std::sync::Arc;
 use std::time::Duration;
 
