@@ -5,6 +5,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::support::EFFECT;
+use super::support::NOTICED;
 use super::support::RELEASE;
 use super::support::admitted;
 use super::support::apply_ready;
@@ -89,7 +90,7 @@ async fn sign_part(world: &World, repository: &str, digest: &str) -> Result<()> 
 /// Admitted, or refused for want of a signature of what is named.
 async fn answers(world: &World, image: &Image, admits: bool, naming: &str) -> Result<()> {
     if admits {
-        return admitted(world, NAMESPACE, &image.tagged, EFFECT).await;
+        return admitted(world, NAMESPACE, &image.tagged, NOTICED).await;
     }
     let texts = [image.tagged.as_str(), "step evidence", naming, "[signature-absent]"];
     assert_refused(ask(world, NAMESPACE, &image.tagged).await?, &texts)

@@ -29,6 +29,10 @@ pub const STRANGER: Identity = Identity::Email("mallory@e2e.test");
 /// Within this, a change of a policy, a key or a label has taken effect.
 pub const EFFECT: Duration = Duration::from_secs(1);
 
+/// How soon a signature counts that comes after a denial: that nothing is attached is believed for three
+/// seconds by each replica.
+pub const NOTICED: Duration = Duration::from_secs(10);
+
 /// How many images are signed and asked about at a time.
 const AT_A_TIME: usize = 3;
 
