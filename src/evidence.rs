@@ -5,8 +5,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::hash::Hash;
-use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -21,8 +19,12 @@ use crate::image::ImageRef;
 use crate::image::Repository;
 use crate::verdict::Failure;
 
+mod asker;
 pub mod log;
 
+pub use asker::OwnCredentials;
+pub use asker::Scope;
+pub use asker::Tenant;
 pub use log::LogAnswer;
 pub use log::LogQuery;
 pub use log::LogUrl;
@@ -240,67 +242,6 @@ pub const SIMPLE_SIGNING_MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesi
 
 /// Media type of a classic attestation: a DSSE envelope.
 pub const ENVELOPE_MEDIA_TYPE: &str = "application/vnd.dsse.envelope.v1+json";
-
-/// On whose behalf a registry is asked: whose credentials may be used.
-#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Tenant {
-    /// The namespace of the pod; empty for none, and then there are no credentials of a tenant.
-    pub namespace: String,
-    /// The pod's ServiceAccount; `default` where the pod names none.
-    pub service_account: String,
-    /// Names of the pod's image pull secrets, in its order.
-    pub pull_secrets: Vec<String>,
-}
-
-/// Whose credentials may be used besides the tenant's.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum OwnCredentials {
-    /// Nobody's: the place was named by the tenant, who must not reach through Tegata what their
-    /// own credentials do not open.
-    Withheld,
-    /// Tegata's, after the tenant's.
-    #[default]
-    Used,
-}
-
-/// Who may be told what a registry answered: whoever could have asked with the same success. Two are
-/// the same where the same credentials count, whichever secrets they are from.
-#[derive(Clone, Debug, Eq)]
-pub enum Scope {
-    /// Everybody: no credential of a tenant was there to show. Tegata's own counted, or did not.
-    Own(OwnCredentials),
-    /// Only those with the same credentials.
-    Tenant {
-        /// A keyed hash of the credentials, which means nothing to another process.
-        credentials: [u8; 32],
-        /// A hash of the names of the secrets that they are from, for what outlives the process: it stays
-        /// as it is when the content of a secret is renewed.
-        secrets: [u8; 32],
-        /// Whether Tegata's own counted besides.
-        own: OwnCredentials,
-    },
-}
-
-impl Scope {
-    const fn counts(&self) -> (Option<&[u8; 32]>, OwnCredentials) {
-        match self {
-            Self::Own(own) => (None, *own),
-            Self::Tenant { credentials, secrets: _, own } => (Some(credentials), *own),
-        }
-    }
-}
-
-impl PartialEq for Scope {
-    fn eq(&self, other: &Self) -> bool {
-        self.counts() == other.counts()
-    }
-}
-
-impl Hash for Scope {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.counts().hash(state);
-    }
-}
 
 /// A part of an image, by the digest of its bytes.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
