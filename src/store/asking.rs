@@ -4,7 +4,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use tokio::task::JoinHandle;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Asker;
 use super::FETCH_TIME;
@@ -43,8 +43,8 @@ const OVERDUE: u32 = 3;
 /// How long the registry is waited for then, before what is kept is used.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What a refresh will have found.
-type Refreshing = JoinHandle<Option<Arc<Evidence>>>;
+/// A place among the refreshes of all registries, and of one.
+type Place = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 impl<F: FetchEvidence> Stored<F> {
     /// What is kept, if it may be used.
@@ -111,14 +111,37 @@ impl<F: FetchEvidence> Stored<F> {
         if age < refresh_after {
             return found;
         }
-        let Some(refreshing) = self.refresh(key, asker, kept.fetched).await else { return found };
-        if age < refresh_after * OVERDUE {
+        let overdue = age >= refresh_after * OVERDUE;
+        let place = self.place(key);
+        if place.is_none() && !overdue {
             return found;
         }
-        match tokio::time::timeout(PATIENCE, refreshing).await {
-            Ok(Ok(Some(fresh))) => fresh,
-            Ok(_) | Err(_) => found,
+        if let Some(entry) = self.0.memory.evidence(key).await
+            && !entry.claim(now)
+        {
+            return found;
         }
+        let without_place = place.is_none();
+        let asking = self.clone().refresh(key.clone(), asker.clone(), kept.fetched, place);
+        let fresh = match (overdue, without_place) {
+            (true, true) => tokio::time::timeout(PATIENCE, asking).await.ok().flatten(),
+            (true, false) => {
+                let asked = tokio::time::timeout(PATIENCE, tokio::spawn(asking)).await;
+                asked.ok().and_then(Result::ok).flatten()
+            }
+            (false, _) => {
+                tokio::spawn(asking);
+                None
+            }
+        };
+        fresh.unwrap_or(found)
+    }
+
+    /// A place among the refreshes in the background, if there is one.
+    fn place(&self, key: &Key) -> Option<Place> {
+        let turn = Arc::clone(&self.0.refreshes).try_acquire_owned().ok()?;
+        let share = self.0.refresh_shares.take(key.query.repository.registry())?;
+        Some((turn, share))
     }
 
     /// The registry's answer, asked for once at a time.
@@ -186,25 +209,20 @@ impl<F: FetchEvidence> Stored<F> {
         }
     }
 
-    /// Asks for what is old in the background, unless somebody has a short while ago, or as many as may
-    /// are asked for already. Gives what comes of it, where that is the registry's last word.
-    async fn refresh(&self, key: &Key, asker: &Asker, fetched: Timestamp) -> Option<Refreshing> {
-        let turn = Arc::clone(&self.0.refreshes).try_acquire_owned().ok()?;
-        let share = self.0.refresh_shares.take(key.query.repository.registry())?;
-        if let Some(entry) = self.0.memory.evidence(key).await
-            && !entry.claim(self.0.clock.now())
-        {
-            return None;
-        }
-        let (store, key, asker) = (self.clone(), key.clone(), asker.clone());
-        Some(tokio::spawn(async move {
-            let _held = (turn, share);
-            let fresh = store.fetched(&key, &asker).await?;
-            let Some(failure) = unsettled(&fresh) else { return Some(fresh) };
-            let again = later(store.0.clock.now(), memory::RETRY_AFTER);
-            store.0.memory.mark_stale(&key, fetched, failure.clone(), again).await;
-            None
-        }))
+    /// Asks for what is old. Gives what comes of it, where that is the registry's last word, and notes
+    /// otherwise why it could not be had.
+    async fn refresh(
+        self,
+        key: Key,
+        asker: Asker,
+        fetched: Timestamp,
+        _place: Option<Place>,
+    ) -> Option<Arc<Evidence>> {
+        let fresh = self.fetched(&key, &asker).await?;
+        let Some(failure) = unsettled(&fresh) else { return Some(fresh) };
+        let again = later(self.0.clock.now(), memory::RETRY_AFTER);
+        self.0.memory.mark_stale(&key, fetched, failure.clone(), again).await;
+        None
     }
 
     pub(super) async fn resolve_tag(

@@ -12,6 +12,7 @@ use crate::evidence::Format;
 use crate::fingerprint::Parts;
 use crate::metrics::StoreMetrics;
 
+mod crowds;
 mod tiers;
 
 /// What the source does.
@@ -474,34 +475,6 @@ async fn what_is_used_all_the_time_is_asked_for_anew_all_the_same() {
 }
 
 /// Whoever writes to a tier puts a record back, as new as they like, after the signature was taken away.
-/// Two namespaces ask the same: the one whose turn comes first fetches for both.
-#[tokio::test(start_paused = true)]
-async fn who_asks_the_same_as_a_crowded_namespace_does_not_wait_in_its_queue() {
-    let source = signed();
-    source.set(|script| script.takes = seconds(1));
-    let store = source.store(Settings::default());
-    let ask_for = |namespace: &'static str, name: String| {
-        let store = store.clone();
-        let query = EvidenceQuery { digest: Digest::sha256_of(name.as_bytes()), ..query() };
-        async move {
-            let asked = tokio::time::Instant::now();
-            let tenant = tenant(namespace);
-            let evidence = store.fetch_for(&tenant, OWN, &query, soon(seconds(600))).await;
-            assert_eq!(evidence.candidates.len(), 1);
-            asked.elapsed()
-        }
-    };
-    let crowd = join_all((0..200).map(|number| ask_for("crowd", number.to_string())));
-    let other = async {
-        settle().await;
-        ask_for("other", "199".to_owned()).await
-    };
-    let (all, waited) = tokio::join!(crowd, other);
-    assert!(waited <= seconds(3), "{waited:?}");
-    assert!(all[198] > seconds(5), "{:?}", all[198]);
-    assert_eq!(source.fetches(), 200, "nothing is fetched twice");
-}
-
 /// A hostile registry's list of problems takes memory, too.
 #[test]
 fn problems_count_towards_what_is_kept() {
