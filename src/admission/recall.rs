@@ -298,11 +298,13 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
                 }
                 report
             }
-            (Verdict::Indeterminate, Some(known)) => {
+            // An outage takes nothing away. A defect is none: whoever can provoke one by what they push
+            // must not keep a signature alive that was taken back.
+            (Verdict::Indeterminate, Some(known)) if report.unavailable() => {
                 self.known.mark_stale(&key);
                 known
             }
-            (Verdict::Indeterminate, None) => report,
+            (Verdict::Indeterminate, _) => report,
             (Verdict::Rejected, _) => {
                 self.known.remove(&key);
                 report

@@ -20,6 +20,8 @@ use tegata::policy::Policy;
 use tegata::policy::PolicyId;
 use tegata::policy::PolicySnapshot;
 use tegata::policy::PolicyState;
+use tegata::verdict::Failure;
+use tegata::verdict::Reason;
 use tokio::time::advance;
 
 use crate::signed_cluster::Cluster;
@@ -211,4 +213,23 @@ async fn who_leaves_before_the_registry_has_answered_leaves_the_question_to_the_
     assert!(known(&cluster, &pod, due).is_none(), "nobody asks");
     assert!(ask(&cluster, &pod, due).await.allowed);
     assert!(known(&cluster, &pod, due).is_some(), "somebody has");
+}
+
+/// What is known stands through an outage, and through nothing else that leaves an image undecided.
+#[tokio::test(start_paused = true)]
+async fn what_is_known_does_not_stand_through_a_defect() {
+    for (defect, admits) in [(false, true), (true, false)] {
+        let cluster = signed();
+        let pod = pod(&[(by_digest("app"), 1)]);
+        assert!(ask(&cluster, &pod, start()).await.allowed);
+        advance(Duration::from_secs(24 * 3600)).await;
+        cluster.set(|held| {
+            held.down = true;
+            held.defect = defect.then(|| Failure::new(Reason::InternalError, "a defect"));
+        });
+        let decision = ask(&cluster, &pod, start() + 10.minutes()).await;
+        assert_eq!(decision.allowed, admits, "{}", decision.message);
+        let wanted = defect.then_some(Reason::InternalError);
+        assert_eq!(reason(&decision), wanted);
+    }
 }

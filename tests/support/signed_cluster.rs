@@ -63,6 +63,8 @@ pub(crate) struct Held {
     pub(crate) down: bool,
     /// How long it takes to say what is attached.
     pub(crate) takes: Duration,
+    /// What comes in place of an answer where `down`; an outage otherwise.
+    pub(crate) defect: Option<Failure>,
     /// How often it was asked for a scope.
     pub(crate) scopes: usize,
     pub(crate) fetches: usize,
@@ -85,7 +87,8 @@ impl FetchEvidence for Fake {
         held.fetches += 1;
         let attached = held.attached.iter().filter(|(digest, _)| *digest == query.digest);
         let candidates: Vec<_> = attached.map(|(_, candidate)| candidate.clone()).collect();
-        let problem = Problem { place: Place::Referrers, failure: down() };
+        let failure = held.defect.clone().unwrap_or_else(down);
+        let problem = Problem { place: Place::Referrers, failure };
         let (candidates, problems) = match held.down {
             true => (Vec::new(), vec![problem]),
             false => (candidates, Vec::new()),
