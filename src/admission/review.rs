@@ -26,8 +26,6 @@ pub use error::ReviewProblem;
 pub use response::Endpoint;
 pub use response::answer;
 pub use response::refusal;
-pub use response::refuse;
-pub use response::respond;
 
 /// Largest body, in bytes. An API server takes requests of up to 3 MiB and etcd stores 1.5 MiB by
 /// default; a review of an update holds new and old object, with room for either limit raised.
@@ -100,7 +98,7 @@ const WANTED: Wanted = Wanted {
 /// # Errors
 /// When the body is not one JSON document without duplicate keys, is not an AdmissionReview of
 /// `admission.k8s.io/v1`, or its object is not of a covered kind and shape. Each is to be answered as a
-/// denial ([`refuse`]) where the error knows the `uid`, with HTTP status 400 otherwise.
+/// denial ([`refusal`]) where the error knows the `uid`, with HTTP status 400 otherwise.
 pub fn parse(body: &[u8]) -> Result<Request, ReviewError> {
     let text = text(body)?;
     let review = json::excerpt(text, WANTED).map_err(|error| malformed(&error))?;

@@ -132,16 +132,12 @@ struct Annotations<'a> {
     images: String,
 }
 
-/// The answer to the request with this `uid`, as JSON.
+/// The answer to the request with this `uid`, as JSON; `own` is the reason of whoever answers in the
+/// pipeline's stead.
 ///
 /// A denial that is final has code 403 (422 where the object itself is at fault, a policy), one
 /// that a retry may change has 503. The patch replaces
 /// image fields only, and each only where it still holds the text that was judged.
-pub fn respond(request_uid: &str, decision: &Decision, endpoint: Endpoint) -> Value {
-    serde_json::to_value(review(request_uid, decision, endpoint, None)).unwrap_or_default()
-}
-
-/// The same as text; `own` is the reason of whoever answers in the pipeline's stead.
 pub fn answer(
     request_uid: &str,
     decision: &Decision,
@@ -187,16 +183,10 @@ fn review<'a>(
     }
 }
 
-/// The denial of a request that cannot be judged, as text.
+/// The denial of a request that cannot be judged, as JSON.
 pub fn refusal(request_uid: &str, error: &ReviewError) -> Vec<u8> {
     let message = error.to_string();
     written(&refused(request_uid, error, &message))
-}
-
-/// The same, as JSON.
-pub fn refuse(request_uid: &str, error: &ReviewError) -> Value {
-    let message = error.to_string();
-    serde_json::to_value(refused(request_uid, error, &message)).unwrap_or_default()
 }
 
 fn refused<'a>(uid: &'a str, error: &ReviewError, message: &'a str) -> Review<'a> {
