@@ -169,7 +169,11 @@ fn main() {
             format!("{}/{REPOSITORY}@{digest}", gate.registry.host())
         })
         .collect();
-    let bench = Bench { runtime, admission: Arc::new(gate.admission()), snapshot: gate.snapshot() };
+    let bench = Bench {
+        runtime,
+        admission: Arc::new(gate.admission().telling(server::detail())),
+        snapshot: gate.snapshot(),
+    };
     println!(
         "| containers | bytes | whole tree | parse | select | decide | answer | constant | warm |"
     );

@@ -151,6 +151,16 @@ pub struct Settings {
     pub mutate: Mutate,
 }
 
+/// How much [`Admission::admit_known`] tells of images that it admits.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Detail {
+    /// Every step of every signature, as the pipeline does.
+    #[default]
+    Steps,
+    /// Which policies were met, and no more: for where nobody is shown the steps of an admission.
+    Verdicts,
+}
+
 /// The answer to a request.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -218,6 +228,7 @@ pub struct Admission<F, L = NoLog> {
     verifying: Arc<Semaphore>,
     facts: Arc<Facts>,
     known: Known,
+    detail: Detail,
 }
 
 impl<F: FetchEvidence> Admission<F> {
@@ -229,21 +240,29 @@ impl<F: FetchEvidence> Admission<F> {
         let verifying = Arc::new(Semaphore::new(threads));
         let facts = Arc::default();
         let known = Known::new(known::Limits::default());
-        Self { fetch, log: NoLog, settings, checking, shares, verifying, facts, known }
+        let detail = Detail::default();
+        Self { fetch, log: NoLog, settings, checking, shares, verifying, facts, known, detail }
     }
 }
 
 impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
     /// The same pipeline, looking up log entries through `log`.
     pub fn with_log<M: SearchLog>(self, log: M) -> Admission<F, M> {
-        let Self { fetch, log: _, settings, checking, shares, verifying, facts, known } = self;
-        Admission { fetch, log, settings, checking, shares, verifying, facts, known }
+        let Self { fetch, log: _, settings, checking, shares, verifying, facts, known, detail } =
+            self;
+        Admission { fetch, log, settings, checking, shares, verifying, facts, known, detail }
     }
 
     /// The same pipeline, keeping what it knows of images within these limits.
     #[must_use]
     pub fn keeping(self, limits: known::Limits) -> Self {
         Self { known: Known::new(limits), ..self }
+    }
+
+    /// The same pipeline, telling so much of known images.
+    #[must_use]
+    pub fn telling(self, detail: Detail) -> Self {
+        Self { detail, ..self }
     }
 
     /// What was verified so far, for all requests.

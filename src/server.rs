@@ -53,6 +53,7 @@ mod webhook;
 
 pub use body::MAX_BUFFERED;
 pub use places::MAX_WAITING;
+pub use record::detail;
 
 use places::Places;
 

@@ -151,6 +151,11 @@ impl Found {
         self.due
     }
 
+    /// That `policy` was met, without how.
+    pub(super) fn brief(&self, policy: &Policy) -> PolicyReport {
+        pack::brief(policy, self.stale)
+    }
+
     /// How many bytes [`Self::unpack`] reads.
     pub(super) fn bytes(&self) -> usize {
         self.packed.len()

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::Admission;
 use super::Decision;
+use super::Detail;
 use super::Request;
 use super::check;
 use super::gather::is_static;
@@ -258,6 +259,9 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
         }
         let key = about.key(version, &self.scopes_now(policy, about)?);
         let found = self.known.find(&key, about.now).filter(|found| !found.is_due())?;
+        if self.detail == Detail::Verdicts {
+            return Some(found.brief(policy));
+        }
         spent.spend(Spent { bytes: found.bytes(), ..Spent::default() })?;
         Some(found.unpack(policy)?.report)
     }

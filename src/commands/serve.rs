@@ -89,6 +89,7 @@ pub async fn run<F: FetchEvidence>(
     let stored = Stored::new(fetch, args.cache.settings(pinned), tiers.clone(), clock);
     let admission = Admission::new(Timed::new(stored, metrics.clone()), settings);
     let admission = admission.with_log(options.rekor.clone()).keeping(args.cache.known());
+    let admission = admission.telling(server::detail());
     let served = serve(args, options, admission, origin, signals).await;
     // A disk that does not answer must not keep the process.
     let _ = tokio::time::timeout(FLUSH_TIME, tiers.flush()).await;

@@ -1,5 +1,6 @@
 //! Globs over normalised image references.
 use std::fmt;
+use std::fmt::Write as _;
 
 use regex::Regex;
 
@@ -66,33 +67,60 @@ impl Shape {
     }
 }
 
+/// As long as references are that name a digest, in bytes: few are longer.
+const USUAL_LENGTH: usize = 160;
+
 /// What of a reference is compared with globs; made once for all of them.
 #[derive(Clone, Debug)]
 pub struct Spellings {
-    /// The repository, and the repository with the tag.
-    names: Vec<String>,
-    /// The repository with the digest, without the tag and with it.
-    pinned: Vec<String>,
+    /// The whole reference.
+    whole: String,
+    /// Where its repository ends.
+    repository: usize,
+    /// Where its tag ends; its repository, where it has none.
+    name: usize,
+    /// The repository with the digest, where there is a tag between them.
+    untagged: Option<String>,
 }
 
 impl Spellings {
     /// Those of `image`.
     pub fn of(image: &ImageRef) -> Self {
-        let repository = image.repository().to_string();
-        let mut names = Vec::with_capacity(2);
-        names.extend(image.tag().map(|tag| format!("{repository}:{tag}")));
-        names.push(repository);
-        let digest = image.digest().map(ToString::to_string);
-        let pinned = digest.into_iter();
-        let pinned =
-            pinned.flat_map(|digest| names.iter().map(move |name| format!("{name}@{digest}")));
-        Self { pinned: pinned.collect(), names }
+        let mut whole = String::with_capacity(USUAL_LENGTH);
+        for part in [image.repository().registry(), "/", image.repository().path()] {
+            whole.push_str(part);
+        }
+        let repository = whole.len();
+        if let Some(tag) = image.tag() {
+            whole.push(':');
+            whole.push_str(tag);
+        }
+        let name = whole.len();
+        if let Some(digest) = image.digest() {
+            // Writing to a string cannot fail.
+            let _ = write!(whole, "@{digest}");
+        }
+        let untagged = image.digest().filter(|_| repository < name);
+        let untagged = untagged.map(|digest| format!("{}@{digest}", image.repository()));
+        Self { whole, repository, name, untagged }
+    }
+
+    /// The repository with the tag, and without.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let repository = (self.repository < self.name).then_some(self.repository);
+        [Some(self.name), repository].into_iter().flatten().filter_map(|end| self.whole.get(..end))
+    }
+
+    /// The repository with the digest, with the tag and without; nothing where there is no digest.
+    fn pinned(&self) -> impl Iterator<Item = &str> {
+        let whole = (self.name < self.whole.len()).then_some(&self.whole);
+        whole.into_iter().chain(&self.untagged).map(String::as_str)
     }
 
     /// The reference without its digest, with its tag where it has one: what
     /// [`ImageGlob::literal_prefix`] is compared with.
     pub(super) fn undigested(&self) -> &str {
-        self.names.first().map_or("", String::as_str)
+        self.names().next().unwrap_or_default()
     }
 }
 
@@ -146,8 +174,7 @@ impl ImageGlob {
 
     /// The same, where the spellings of the reference are at hand.
     pub fn matches_any(&self, image: &Spellings) -> bool {
-        let Spellings { names, pinned } = image;
-        names.iter().chain(pinned).any(|text| self.shape.matches(text))
+        image.names().chain(image.pinned()).any(|text| self.shape.matches(text))
     }
 
     /// Whether it names a digest, and may match the reference once that is known to have it.
@@ -158,7 +185,7 @@ impl ImageGlob {
     /// The same, where the spellings of the reference are at hand.
     pub fn may_match_digest(&self, image: &Spellings) -> bool {
         let named = self.named.as_ref();
-        named.is_some_and(|named| image.names.iter().any(|text| named.matches(text)))
+        named.is_some_and(|named| image.names().any(|text| named.matches(text)))
     }
 
     /// What stands before the first wildcard, and before a digest: every reference that it matches

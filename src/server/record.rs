@@ -3,6 +3,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::admission::Decision;
+use crate::admission::Detail;
 use crate::admission::FieldReport;
 use crate::admission::Outcome;
 use crate::admission::Request;
@@ -20,6 +21,11 @@ use crate::verdict::printed;
 /// Longest explanation, in bytes, that one log line carries. Some hundred signatures explained in
 /// full stay below it; more would only push other lines out of the log.
 const MAX_EXPLANATION: usize = 256 << 10;
+
+/// How much of what was admitted the log shows, as logging is set up: at the level `debug`, every step.
+pub fn detail() -> Detail {
+    if tracing::enabled!(tracing::Level::DEBUG) { Detail::Steps } else { Detail::Verdicts }
+}
 
 /// Logs and counts one decision. `request` is `None` where only the `uid` could be read; `reason`
 /// is what the server itself denied for, if it did.
@@ -63,7 +69,7 @@ pub(super) fn record(
         "{}",
         if decision.allowed { "Admitted" } else { "Denied" },
     );
-    if decision.allowed && tracing::enabled!(tracing::Level::DEBUG) {
+    if decision.allowed && detail() == Detail::Steps {
         let explanation = explanation(decision);
         tracing::debug!(uid = %printable(uid), explanation, "Explained");
     }
@@ -163,6 +169,8 @@ fn explanation(decision: &Decision) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
     use crate::admission::Consequence;
     use crate::policy::Mode;
@@ -250,6 +258,15 @@ mod tests {
         assert!(line.ends_with(" uncovered"), "{line}");
         let two = decision(vec![uncovered, undecided]);
         assert_eq!(outcome(&two, None), (Outcome::Indeterminate, Some(down)));
+    }
+
+    #[test]
+    fn shows_the_steps_of_an_admission_where_the_log_does() {
+        for (level, wanted) in [(Level::INFO, Detail::Verdicts), (Level::DEBUG, Detail::Steps)] {
+            let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::sink);
+            let found = tracing::subscriber::with_default(log.finish(), detail);
+            assert_eq!(found, wanted, "{level}");
+        }
     }
 
     #[test]

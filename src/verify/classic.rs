@@ -10,8 +10,9 @@ use serde_json::Value;
 use serde_json::json;
 use sigstore_verify::types::Bundle;
 use x509_cert::Certificate;
-use x509_cert::der::DecodePem as _;
-use x509_cert::der::Encode as _;
+use x509_cert::der::Decode as _;
+use x509_cert::der::Document;
+use x509_cert::der::pem::PemLabel as _;
 
 use super::Parsed;
 use super::bundle;
@@ -185,8 +186,13 @@ fn certificates(annotations: &BTreeMap<String, String>) -> Result<Vec<Vec<u8>>, 
             {
                 return Err(bad(&format!("it holds `{}`", printable(label))));
             }
-            let certificate = Certificate::from_pem(block).map_err(|error| bad(&error))?;
-            certificates.push(certificate.to_der().map_err(|error| bad(&error))?);
+            // The very bytes that were signed: written anew, they might be others.
+            let (label, der) = Document::from_pem(block).map_err(|error| bad(&error))?;
+            if label != Certificate::PEM_LABEL {
+                return Err(bad(&format!("it holds `{}`", printable(label))));
+            }
+            Certificate::from_der(der.as_bytes()).map_err(|error| bad(&error))?;
+            certificates.push(der.as_bytes().to_vec());
             if certificates.len() > MAX_CHAIN {
                 return Err(Failure::new(Reason::EvidenceTooLarge, "too many certificates")
                     .wanted(format!("at most {MAX_CHAIN}")));

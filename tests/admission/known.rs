@@ -8,6 +8,7 @@ use jiff::ToSpan as _;
 use serde_json::Value;
 use serde_json::json;
 use tegata::admission::Decision;
+use tegata::admission::Detail;
 use tegata::admission::Request;
 use tegata::admission::known::Limits;
 use tegata::admission::review as reviews;
@@ -88,6 +89,23 @@ async fn says_at_once_what_the_pipeline_would_and_asks_no_registry() {
         assert_eq!(known.signatures[0].signer, first.signatures[0].signer);
         assert_eq!(known.signatures[0].steps[1..], first.signatures[0].steps);
     }
+}
+
+/// Where nobody is shown the steps, they are left out, and nothing else.
+#[tokio::test]
+async fn tells_no_more_than_it_is_to() {
+    let gate = signed().await;
+    let (snapshot, now) = (gate.snapshot(), server::now());
+    let admission = gate.admission().telling(Detail::Verdicts);
+    let pinned = gate.pinned();
+    let pod = request(&[&pinned]);
+    let first = ask(&admission, &[&pinned], &snapshot, now).await;
+    assert!(!first.images[0].report.policies[0].authorities.is_empty());
+    let brief = admission.admit_known(&pod, &snapshot, now).unwrap();
+    let mut full = admission.admit(&pod, &snapshot, now, deadline()).await;
+    let authorities = std::mem::take(&mut full.images[0].report.policies[0].authorities);
+    assert!(!authorities.is_empty());
+    assert_eq!(document(&brief), document(&full));
 }
 
 #[tokio::test]
