@@ -1,11 +1,15 @@
 //! How much is asked of one server at a time, and when nothing is.
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
@@ -82,7 +86,10 @@ impl fmt::Display for Spent {
 /// requests are sent half as often, and with every answer a little more often again, so that a server
 /// which allows five a second is asked about five times a second, instead of sixteen times at once after
 /// each pause.
-#[derive(Clone, Copy, Debug)]
+///
+/// Of those that wait, the one goes first whose time ends first: of several images whose evidence takes
+/// several requests each, one is finished after the other, instead of all of them too late.
+#[derive(Debug)]
 struct Pace {
     /// Until when nothing is sent.
     paused: Instant,
@@ -90,6 +97,28 @@ struct Pace {
     spacing: Duration,
     /// When the next request may be sent.
     next: Instant,
+    /// Who waits for that.
+    line: BTreeSet<Place>,
+}
+
+/// A place in line: until when its holder can wait, and a number that nobody else has.
+type Place = (Instant, u64);
+
+/// Leaves the line when dropped.
+struct InLine<'a> {
+    budget: &'a Budget,
+    account: Account,
+    place: Place,
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        let Self { budget, account, place } = self;
+        let left = budget.paces().get_mut(account).is_some_and(|pace| pace.line.remove(place));
+        if left {
+            budget.moved.notify_waiters();
+        }
+    }
 }
 
 /// The least time between two requests of one who was refused, and the most: what registries allow lies
@@ -110,6 +139,10 @@ pub struct Budget {
     turns: Semaphore,
     /// What the server has said of how often it wants to be asked, and by whom.
     paces: Mutex<HashMap<Account, Pace>>,
+    /// How many have waited in line, or have not had to.
+    numbers: AtomicU64,
+    /// Tells those in line that somebody has left it.
+    moved: Notify,
     /// When the requests so far would have been sent, had they been spread evenly.
     sent_until: Mutex<Option<Instant>>,
 }
@@ -117,8 +150,14 @@ pub struct Budget {
 impl Budget {
     /// Nothing is used up, and nobody waits.
     pub fn new(limits: Limits) -> Self {
-        let (paces, sent_until) = (Mutex::default(), Mutex::default());
-        Self { limits, turns: Semaphore::new(limits.concurrent), paces, sent_until }
+        Self {
+            limits,
+            turns: Semaphore::new(limits.concurrent),
+            paces: Mutex::default(),
+            numbers: AtomicU64::default(),
+            moved: Notify::new(),
+            sent_until: Mutex::default(),
+        }
     }
 
     /// Waits for a turn, at most until `until`.
@@ -131,10 +170,7 @@ impl Budget {
         until: Instant,
     ) -> Result<SemaphorePermit<'_>, NoTurn> {
         loop {
-            let at = self.next(account, until).map_err(NoTurn::Paused)?;
-            if let Some(at) = at {
-                tokio::time::sleep_until(at).await;
-            }
+            self.in_line(account, until).await.map_err(NoTurn::Paused)?;
             let turn = self.within_limits(until).await.map_err(NoTurn::Spent)?;
             // A pause may have begun while this one waited.
             if self.pause_of(account).is_none() {
@@ -143,18 +179,41 @@ impl Budget {
         }
     }
 
-    /// When the account's next request may be sent, which is then taken; the wait where that is not
-    /// before `until`.
-    fn next(&self, account: Account, until: Instant) -> Result<Option<Instant>, Duration> {
+    /// Waits until the account's next request may be sent, which is then taken; the wait where that is
+    /// not before `until`.
+    async fn in_line(&self, account: Account, until: Instant) -> Result<(), Duration> {
+        let place = (until, self.numbers.fetch_add(1, Ordering::Relaxed));
+        let _in_line = InLine { budget: self, account, place };
+        loop {
+            let moved = self.moved.notified();
+            let Some(at) = self.next(account, place)? else { return Ok(()) };
+            tokio::select! {
+                () = tokio::time::sleep_until(at) => {}
+                () = moved => {}
+            }
+        }
+    }
+
+    /// When the request of this place may be sent, as far as can be told; `None` where it is to be sent
+    /// now. Takes its place, or leaves it.
+    fn next(&self, account: Account, place: Place) -> Result<Option<Instant>, Duration> {
         let now = Instant::now();
         let mut paces = self.paces();
         let Some(pace) = paces.get_mut(&account) else { return Ok(None) };
-        let at = pace.paused.max(pace.next).max(now);
-        if at >= until {
+        pace.line.insert(place);
+        let ahead = u32::try_from(pace.line.range(..place).count()).unwrap_or(u32::MAX);
+        let before = pace.spacing.max(NO_SPACING).saturating_mul(ahead);
+        let at = pace.paused.max(pace.next) + before;
+        let (until, _) = place;
+        if at.max(now) >= until {
             return Err(at.saturating_duration_since(now));
         }
-        pace.next = at + pace.spacing;
-        Ok(Some(at))
+        // Whoever is ahead and does not come when it may holds up those behind for its turn alone.
+        if at > now {
+            return Ok(Some(at));
+        }
+        pace.next = now + pace.spacing;
+        Ok(None)
     }
 
     async fn within_limits(&self, until: Instant) -> Result<SemaphorePermit<'_>, Spent> {
@@ -180,7 +239,8 @@ impl Budget {
         if paces.len() >= MAX_PAUSES && !paces.contains_key(&account) {
             return;
         }
-        let none = Pace { paused: now, spacing: Duration::ZERO, next: now };
+        let line = BTreeSet::default();
+        let none = Pace { paused: now, spacing: Duration::ZERO, next: now, line };
         let pace = paces.entry(account).or_insert(none);
         // Requests that were under way together are refused together: that is one refusal.
         if pace.paused <= now {
@@ -316,6 +376,54 @@ mod tests {
         }
         assert!(allowed >= 150, "{allowed} of 300");
         assert!(refused * 5 <= allowed, "{refused} beside {allowed}");
+    }
+
+    /// A budget that sends a request every second from the next second on.
+    fn paced() -> Budget {
+        let budget = Budget::new(Limits::default());
+        budget.pause(None, Duration::from_secs(1));
+        budget.paces().get_mut(&None).unwrap().spacing = Duration::from_secs(1);
+        budget
+    }
+
+    /// In the order of turns, they would all be finished at the end.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_begun_is_finished_first() {
+        let (budget, start) = (paced(), Instant::now());
+        let several = async |image: u64| {
+            let until = start + Duration::from_secs(100 + image);
+            for _ in 0..3 {
+                drop(budget.turn(None, until).await.unwrap());
+            }
+            start.elapsed().as_secs()
+        };
+        let finished = futures::join!(several(2), several(0), several(1));
+        assert_eq!(finished, (9, 3, 6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_leaves_the_line_or_does_not_come_holds_nobody_up() {
+        let (budget, start) = (paced(), Instant::now());
+        let far = |seconds: u64| start + Duration::from_secs(100 + seconds);
+        let mut leaves = Box::pin(budget.turn(None, far(0)));
+        let mut stays_away = Box::pin(budget.turn(None, far(1)));
+        assert!(futures::poll!(&mut leaves).is_pending());
+        assert!(futures::poll!(&mut stays_away).is_pending());
+        let goes = async {
+            drop(budget.turn(None, far(2)).await.unwrap());
+            start.elapsed().as_secs()
+        };
+        let left = async { drop(leaves) };
+        let (went, ()) = futures::join!(goes, left);
+        assert_eq!(went, 2);
+        // Told at once where the time does not suffice behind those who wait.
+        let wait = Duration::from_secs(2);
+        let none = budget.turn(None, start + Duration::from_secs(4)).await.map(drop);
+        assert!(none.is_ok(), "it goes before those that can wait longer");
+        let late = budget.turn(None, start + Duration::from_secs(3)).await.map(drop);
+        assert_eq!(late, Err(NoTurn::Paused(wait / 2)));
+        drop(stays_away);
+        assert!(budget.paces()[&None].line.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
