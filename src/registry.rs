@@ -219,7 +219,8 @@ impl Registry {
         endpoints.push(endpoint(repository.registry(), repository.path().to_owned())?);
         let (keychain, lasting) = (self.keychain(), self.lasting.clone());
         let deadline = deadline.into();
-        Ok(Session { configured, keychain, lasting, endpoints, deadline })
+        let began = tokio::time::Instant::now();
+        Ok(Session { configured, keychain, lasting, endpoints, began, deadline })
     }
 }
 

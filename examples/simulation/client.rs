@@ -100,6 +100,20 @@ impl Drop for Wait {
     }
 }
 
+/// The time that a question has.
+#[derive(Clone, Copy, Debug)]
+struct Time {
+    began: Instant,
+    deadline: Instant,
+}
+
+impl Time {
+    /// That of one which begins now.
+    fn until(deadline: std::time::Instant) -> Self {
+        Self { began: Instant::now(), deadline: deadline.into() }
+    }
+}
+
 /// One replica's access to the registries.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -123,8 +137,8 @@ impl Client {
     }
 
     /// One round trip with its retries, as the registry client has them.
-    async fn ask(&self, image: &Image, round: Round, deadline: Instant) -> Result<(), Failure> {
-        let host = image.host;
+    async fn ask(&self, image: &Image, round: Round, time: Time) -> Result<(), Failure> {
+        let (host, deadline) = (image.host, time.deadline);
         let Some((breaker, budget)) = self.manners.get(host as usize) else {
             return Err(failure(Reason::InternalError, host));
         };
@@ -137,11 +151,11 @@ impl Client {
             tokio::time::sleep(pause).await;
             let alone = |_| failure(Reason::RegistryUnreachable, host);
             breaker.look(image.name.repository().path()).map_err(alone)?;
-            let turns = turns(budget, round, deadline).await.map_err(|why| no_turn(why, host))?;
+            let turns = turns(budget, round, time).await.map_err(|why| no_turn(why, host))?;
             let pass = breaker.pass(image.name.repository().path()).map_err(alone)?;
             let (takes, reply) = self.servers.reply(image, round);
-            let time = DEFAULT_REQUEST_TIMEOUT.min(deadline - Instant::now());
-            let answered = tokio::time::timeout(time, tokio::time::sleep(takes)).await;
+            let most = DEFAULT_REQUEST_TIMEOUT.min(deadline - Instant::now());
+            let answered = tokio::time::timeout(most, tokio::time::sleep(takes)).await;
             drop(turns);
             (problem, pause) = match (answered, reply) {
                 (Ok(()), Reply::Answered) => {
@@ -158,7 +172,7 @@ impl Client {
                     (failure(Reason::RegistryUnreachable, host), RETRY_PAUSE * (1 << number))
                 }
                 (Err(_), _) => {
-                    if time == DEFAULT_REQUEST_TIMEOUT {
+                    if most == DEFAULT_REQUEST_TIMEOUT {
                         pass.failed(Silence::Unanswered, "not in time");
                     }
                     (failure(Reason::DeadlineExceeded, host), RETRY_PAUSE * (1 << number))
@@ -169,16 +183,12 @@ impl Client {
     }
 
     /// What is attached to an image.
-    async fn candidates(
-        &self,
-        image: &Image,
-        deadline: Instant,
-    ) -> Result<Vec<Candidate>, Failure> {
-        self.ask(image, LISTING, deadline).await?;
+    async fn candidates(&self, image: &Image, time: Time) -> Result<Vec<Candidate>, Failure> {
+        self.ask(image, LISTING, time).await?;
         if !image.is_signed(self.servers.now()) {
             return Ok(Vec::new());
         }
-        self.ask(image, CONTENT, deadline).await?;
+        self.ask(image, CONTENT, time).await?;
         Ok(vec![candidate(image)])
     }
 }
@@ -198,7 +208,7 @@ impl FetchEvidence for Client {
         let missing = || Failure::new(Reason::ImageNotFound, image);
         let first = workload.image(self.servers.now()).ok_or_else(missing)?;
         self.servers.question(Why::Tag, &first.digest);
-        self.ask(first, MANIFEST, deadline.into()).await?;
+        self.ask(first, MANIFEST, Time::until(deadline)).await?;
         let found = workload.image(self.servers.now()).ok_or_else(missing)?;
         Ok(found.digest.clone())
     }
@@ -209,7 +219,7 @@ impl FetchEvidence for Client {
             let awaited = self.awaited.contains(&query.digest);
             let why = if awaited { Why::Evidence } else { Why::Refresh };
             self.servers.question(why, &query.digest);
-            match self.candidates(image, deadline.into()).await {
+            match self.candidates(image, Time::until(deadline)).await {
                 Ok(found) => candidates = found,
                 Err(failure) => problems.push(Problem { place: Place::SignatureTag, failure }),
             }
@@ -232,11 +242,11 @@ impl FetchEvidence for Client {
 async fn turns(
     budget: &Budget,
     round: Round,
-    until: Instant,
+    Time { began, deadline }: Time,
 ) -> Result<Vec<SemaphorePermit<'_>>, NoTurn> {
     let mut turns = Vec::new();
     for _ in 0..round.requests {
-        turns.push(budget.turn(None, until).await?);
+        turns.push(budget.turn(None, began, deadline).await?);
     }
     Ok(turns)
 }

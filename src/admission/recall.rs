@@ -218,7 +218,9 @@ impl<F: FetchEvidence, L: SearchLog> Admission<F, L> {
             };
             reports.push(report);
         }
-        Some(self.decide(request, reports))
+        let decision = self.decide(request, reports);
+        // Of what is denied, everything is told: the pipeline does.
+        (decision.allowed || self.detail == Detail::Steps).then_some(decision)
     }
 
     fn recall_image(

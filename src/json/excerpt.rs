@@ -49,8 +49,9 @@ pub enum Excerpt<'a> {
 }
 
 /// Reads what is wanted of one document, at most [`MAX_VALUES`], as strictly as [`super::parse`] reads
-/// all of it. What is not wanted must be JSON, and is passed over: it takes no memory, and whatever it
-/// says, nobody is told.
+/// all of it. What is not wanted must be JSON, and is passed over: it takes a byte of memory for each of
+/// its brackets that are open, and whatever it says, nobody is told. A member that is passed over counts
+/// as one value.
 ///
 /// # Errors
 /// When the text is no JSON, or goes on after the document; when what is wanted holds a name twice in
@@ -93,23 +94,23 @@ impl Tree for Excerpt<'_> {
 
 /// The names of one object that are kept, once there are more than a few.
 #[derive(Default)]
-struct Names<'de>(Option<HashSet<Cow<'de, str>>>);
+struct Names(Option<HashSet<String>>);
 
-impl<'de> Names<'de> {
+impl Names {
     /// Takes a name in, beside those of the members so far.
     fn add<E: Error>(
         &mut self,
-        name: &Cow<'de, str>,
-        members: &[(Cow<'de, str>, Excerpt<'de>)],
+        name: &str,
+        members: &[(Cow<'_, str>, Excerpt<'_>)],
     ) -> Result<(), E> {
         let Self(many) = self;
-        let names = || members.iter().map(|(name, _)| name);
+        let mut names = members.iter().map(|(name, _)| &**name);
         if many.is_none() && members.len() >= FEW {
-            *many = Some(names().cloned().collect());
+            *many = Some(names.clone().map(str::to_owned).collect());
         }
         let fresh = match many {
-            Some(many) => many.insert(name.clone()),
-            None => names().all(|other| other != name),
+            Some(many) => many.insert(name.to_owned()),
+            None => names.all(|other| other != name),
         };
         if fresh { Ok(()) } else { Err(doubled(name)) }
     }
@@ -204,7 +205,7 @@ impl<'de> Visitor<'de> for Keep<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let Self { left: _, wanted: Wanted { names, whole: below }, whole } = self;
+        let Self { left, wanted: Wanted { names, whole: below }, whole } = self;
         let mut members = Vec::new();
         let mut kept = Names::default();
         while let Some(name) = access.next_key_seed(Name)? {
@@ -214,6 +215,8 @@ impl<'de> Visitor<'de> for Keep<'_> {
                 let value = access.next_value_seed(Self { whole, ..self })?;
                 members.push((name, value));
             } else {
+                // Each is compared with what is wanted: not without end.
+                counted(left)?;
                 access.next_value::<IgnoredAny>()?;
             }
         }
@@ -336,6 +339,12 @@ mod tests {
         assert!(error.contains("more than 32768 values"), "{error}");
         agree(&list("a", fits + 1));
         assert!(excerpt(&list("x", fits + 1), WANTED).is_ok());
+        let members = |count: usize| {
+            let members: Vec<String> = (0..count).map(|index| format!("\"x{index}\":0")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(excerpt(&members(MAX_VALUES - 1), WANTED).is_ok());
+        assert!(excerpt(&members(MAX_VALUES), WANTED).is_err());
     }
 
     fn document() -> impl Strategy<Value = Value> {

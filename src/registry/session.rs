@@ -37,6 +37,8 @@ pub(super) struct Session {
     pub(super) keychain: Arc<Keychain>,
     pub(super) lasting: Arc<Lasting>,
     pub(super) endpoints: Vec<Endpoint>,
+    /// When the question began.
+    pub(super) began: Instant,
     pub(super) deadline: Instant,
 }
 
@@ -91,7 +93,7 @@ impl Session {
         let Lasting { authenticator, .. } = &*self.lasting;
         let transport = &self.configured.transport;
         let sources = self.sources(endpoint);
-        let call = Call { accept, cap, ..Call::to(url) };
+        let call = Call { accept, cap, began: self.began, ..Call::to(url) };
         // Boxed, as further down: a future of this depth would outgrow a thread's stack.
         let send = authenticator.send(transport, endpoint, &sources, call, deadline);
         Box::pin(send).await

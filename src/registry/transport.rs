@@ -55,6 +55,8 @@ pub(super) struct Call {
     pub(super) url: Url,
     /// Whose request it is.
     pub(super) account: Account,
+    /// When the question began that it is a part of.
+    pub(super) began: Instant,
     pub(super) accept: &'static str,
     /// Sent to this server only, never after a redirect elsewhere.
     pub(super) authorization: Option<HeaderValue>,
@@ -68,9 +70,10 @@ pub(super) struct Call {
 
 impl Call {
     /// A GET without credentials, for nothing yet.
-    pub(super) const fn to(url: Url) -> Self {
+    pub(super) fn to(url: Url) -> Self {
         let (account, authorization, form) = (None, None, None);
-        Self { url, account, accept: "*/*", authorization, form, cap: 0, follow: true }
+        let began = Instant::now();
+        Self { url, account, began, accept: "*/*", authorization, form, cap: 0, follow: true }
     }
 }
 
@@ -197,7 +200,7 @@ impl Transport {
         let client = client_for(endpoint, call, url)?;
         let (breaker, budget) = self.server(endpoint, url).await;
         breaker.look(&endpoint.path).map_err(|refusal| not_asked(url, refusal))?;
-        let turn = budget.turn(call.account, deadline).await;
+        let turn = budget.turn(call.account, call.began, deadline).await;
         let _turn = turn.map_err(|why| no_turn(url, why))?;
         // Only now: a turn that is waited for says nothing of how long the server takes.
         let until = deadline.min(Instant::now() + self.request_timeout);

@@ -182,6 +182,10 @@ async fn what_needs_no_evidence_is_always_known() {
         assert_eq!(document(&known), document(&pipeline));
         assert_eq!(known.allowed, snapshot.policies().is_empty());
     }
+    // Of a denial everything is told, and only the pipeline does.
+    let brief = gate.admission().telling(Detail::Verdicts);
+    assert!(brief.admit_known(&request, &gate.snapshot(), now).is_none());
+    assert!(brief.admit_known(&request, &PolicySnapshot::default(), now).is_some());
 }
 
 #[tokio::test]

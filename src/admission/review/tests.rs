@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::admission::ObjectRef;
+use crate::evidence::Tenant;
 use crate::verdict::Reason;
 use crate::workload::WorkloadError;
 
@@ -81,6 +82,51 @@ fn wants_every_name_on_the_way_to_an_image() {
         assert!(WANTED.names.contains(&name), "{name}");
     }
     assert!(WANTED.whole.iter().all(|name| WANTED.names.contains(name)));
+}
+
+/// As above, for what else is read: a name that is not wanted would read as the default.
+#[test]
+fn wants_every_name_of_a_full_review_of_every_kind() {
+    let spec = json!({
+        "serviceAccountName": "robot",
+        "imagePullSecrets": [{"name": "one"}, {"name": "two"}],
+        "containers": [{"name": "a", "image": "r.io/a:1", "env": [{"name": "N", "value": "v"}]}],
+        "initContainers": [{"name": "b", "image": "r.io/b:1"}],
+        "ephemeralContainers": [{"name": "c", "image": "r.io/c:1"}],
+        "volumes": [{"name": "d", "image": {"reference": "r.io/d:1", "pullPolicy": "Always"}}],
+    });
+    for kind in workload::KINDS {
+        let mut object = json!({
+            "apiVersion": kind.api_version(), "kind": kind.name,
+            "metadata": {
+                "name": "web", "uid": "o", "labels": {"app": "web"}, "annotations": {"x": "y"},
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs",
+                    "uid": "u", "controller": true}],
+            },
+        });
+        match kind.name {
+            "Pod" => object["spec"] = spec.clone(),
+            "PodTemplate" => object["template"]["spec"] = spec.clone(),
+            "CronJob" => object["spec"]["jobTemplate"]["spec"]["template"]["spec"] = spec.clone(),
+            _ => object["spec"]["template"]["spec"] = spec.clone(),
+        }
+        let mut review = review("CREATE", object, Value::Null);
+        let request = &mut review["request"];
+        let group = kind.group;
+        request["kind"] = json!({"group": group, "version": "v1", "kind": kind.name});
+        request["resource"] = json!({"group": group, "version": "v1", "resource": kind.resource});
+        request["dryRun"] = json!(true);
+        let found = parse_value(&review).unwrap();
+        let images: Vec<&str> = found.images.iter().map(|image| image.text.as_str()).collect();
+        assert_eq!(images, ["r.io/a:1", "r.io/b:1", "r.io/c:1", "r.io/d:1"], "{}", kind.name);
+        let Tenant { namespace, service_account, pull_secrets } = found.tenant;
+        assert_eq!((namespace.as_str(), service_account.as_str()), ("team-a", "robot"));
+        assert_eq!(pull_secrets, ["one", "two"]);
+        assert_eq!((found.user.as_str(), found.dry_run), ("jane", true));
+        assert_eq!((found.name.as_str(), found.object.uid.as_str()), ("web", "o"));
+        assert_eq!(found.owner.map(|owner| owner.name).as_deref(), Some("rs"));
+        assert_eq!(found.workload.labels.len(), 1);
+    }
 }
 
 #[test]
