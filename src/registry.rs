@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -220,7 +221,8 @@ impl Registry {
         let (keychain, lasting) = (self.keychain(), self.lasting.clone());
         let deadline = deadline.into();
         let began = tokio::time::Instant::now();
-        Ok(Session { configured, keychain, lasting, endpoints, began, deadline })
+        let requests = AtomicU32::default();
+        Ok(Session { configured, keychain, lasting, endpoints, began, requests, deadline })
     }
 }
 

@@ -153,18 +153,19 @@ impl Client {
             breaker.look(image.name.repository().path()).map_err(alone)?;
             let turns = turns(budget, round, time).await.map_err(|why| no_turn(why, host))?;
             let pass = breaker.pass(image.name.repository().path()).map_err(alone)?;
-            let (takes, reply) = self.servers.reply(image, round);
+            let (sent, (takes, reply)) = (Instant::now(), self.servers.reply(image, round));
             let most = DEFAULT_REQUEST_TIMEOUT.min(deadline - Instant::now());
             let answered = tokio::time::timeout(most, tokio::time::sleep(takes)).await;
             drop(turns);
             (problem, pause) = match (answered, reply) {
                 (Ok(()), Reply::Answered) => {
                     pass.answered();
+                    budget.answered(None, sent);
                     return Ok(());
                 }
                 (Ok(()), Reply::Limited(after)) => {
                     pass.answered();
-                    budget.pause(None, after);
+                    budget.pause(None, after, sent);
                     (failure(Reason::RegistryRateLimited, host), Duration::ZERO)
                 }
                 (Ok(()), Reply::Silent) => {

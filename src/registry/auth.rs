@@ -94,7 +94,8 @@ impl Authenticator {
         call: Call,
         deadline: Instant,
     ) -> Result<Answer, RegistryError> {
-        let asker = Asker { authenticator: self, transport, endpoint, source: None };
+        let began = call.began;
+        let asker = Asker { authenticator: self, transport, endpoint, source: None, began };
         if sources.is_empty() {
             return Box::pin(self.send_as(asker, call, deadline)).await;
         }
@@ -189,6 +190,8 @@ struct Asker<'a> {
     transport: &'a Transport,
     endpoint: &'a Endpoint,
     source: Option<&'a CredentialSource>,
+    /// When the question began for which the authorization is needed.
+    began: Instant,
 }
 
 impl Asker<'_> {
@@ -205,7 +208,8 @@ impl Asker<'_> {
     /// A question for a challenge.
     fn ping_call(&self) -> Call {
         let (accept, account) = ("application/json", self.account());
-        Call { accept, account, cap: MAX_TOKEN_BYTES, ..Call::to(self.endpoint.ping_url()) }
+        let call = Call::to(self.endpoint.ping_url(), self.began);
+        Call { accept, account, cap: MAX_TOKEN_BYTES, ..call }
     }
 
     /// The grant that is there, while it holds.
@@ -348,7 +352,7 @@ impl Asker<'_> {
             account: self.account(),
             cap: MAX_TOKEN_BYTES,
             follow: false,
-            ..Call::to(realm.clone())
+            ..Call::to(realm.clone(), self.began)
         };
         if let Some(Credential::IdentityToken(token)) = credential {
             let mut form = form_urlencoded::Serializer::new(String::new());

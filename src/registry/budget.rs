@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
+use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
 use super::limits::MAX_CONCURRENT_REQUESTS;
@@ -97,13 +99,28 @@ struct Pace {
     spacing: Duration,
     /// When the next request may be sent.
     next: Instant,
+    /// When the server last refused a request that was sent after the refusal before.
+    refused: Instant,
     /// Who waits for that, and until when they can.
     line: BTreeMap<Place, Instant>,
+    /// Tells those in line that somebody has left it.
+    moved: Arc<Notify>,
 }
 
 impl Pace {
-    /// When the request of this place may be sent, as far as can be told. Whoever is ahead and does not
-    /// come when it may holds up those behind for its turn alone.
+    /// Of an account that was never refused.
+    fn none(now: Instant) -> Self {
+        let (spacing, line, moved) = (Duration::ZERO, BTreeMap::default(), Arc::default());
+        Self { paused: now, spacing, next: now, refused: now, line, moved }
+    }
+
+    /// Whether nobody has used it for so long that it says nothing any more.
+    fn is_over(&self, now: Instant) -> bool {
+        self.line.is_empty() && self.paused.max(self.next) + PACE_LIFE <= now
+    }
+
+    /// When the request of this place may be sent, as far as can be told: after those ahead that can
+    /// wait for so long. Whoever of them does not come takes turns from those behind, and stops nobody.
     fn at(&self, place: Place) -> Instant {
         let between = self.spacing.max(NO_SPACING);
         let ahead = self.line.range(..place).map(|(_, until)| *until);
@@ -112,8 +129,34 @@ impl Pace {
     }
 }
 
+impl Pace {
+    /// Takes a place in line, if need be that of the last, and says when to come again; `None` where
+    /// the line is full of those who were there before.
+    fn enter(&mut self, place: Place, until: Instant, at: Instant) -> Option<Wait> {
+        let is_new = !self.line.contains_key(&place);
+        if is_new && self.line.len() >= MAX_LINE {
+            let last = self.line.last_key_value().map(|(last, _)| *last);
+            self.leave(last.filter(|last| *last > place)?);
+        }
+        self.line.insert(place, until);
+        Some(Wait { at, moved: Arc::clone(&self.moved).notified_owned() })
+    }
+
+    fn leave(&mut self, place: Place) {
+        if self.line.remove(&place).is_some() {
+            self.moved.notify_waiters();
+        }
+    }
+}
+
 /// A place in line: when the question began, and a number that nobody else has.
 type Place = (Instant, u64);
+
+/// When to come again: at that time, or as soon as somebody has left the line.
+struct Wait {
+    at: Instant,
+    moved: OwnedNotified,
+}
 
 /// Leaves the line when dropped.
 struct InLine<'a> {
@@ -126,7 +169,7 @@ impl Drop for InLine<'_> {
     fn drop(&mut self) {
         let Self { budget, account, place } = self;
         if let Some(pace) = budget.paces().get_mut(account) {
-            budget.leave(pace, *place);
+            pace.leave(*place);
         }
     }
 }
@@ -142,6 +185,10 @@ const NO_SPACING: Duration = Duration::from_millis(10);
 /// How long a pace is remembered that nobody used.
 const PACE_LIFE: Duration = Duration::from_secs(60);
 
+/// Most requests that wait in one line: at any pace that is slow, more than can be sent within a
+/// question's time.
+const MAX_LINE: usize = 256;
+
 /// The budget of one server.
 #[derive(Debug)]
 pub struct Budget {
@@ -151,8 +198,6 @@ pub struct Budget {
     paces: Mutex<HashMap<Account, Pace>>,
     /// How many have waited in line, or have not had to.
     numbers: AtomicU64,
-    /// Tells those in line that somebody has left it.
-    moved: Notify,
     /// When the requests so far would have been sent, had they been spread evenly.
     sent_until: Mutex<Option<Instant>>,
 }
@@ -165,7 +210,6 @@ impl Budget {
             turns: Semaphore::new(limits.concurrent),
             paces: Mutex::default(),
             numbers: AtomicU64::default(),
-            moved: Notify::new(),
             sent_until: Mutex::default(),
         }
     }
@@ -182,9 +226,10 @@ impl Budget {
     ) -> Result<SemaphorePermit<'_>, NoTurn> {
         loop {
             self.in_line(account, began, until).await.map_err(NoTurn::Paused)?;
+            let granted = Instant::now();
             let turn = self.within_limits(until).await.map_err(NoTurn::Spent)?;
-            // A pause may have begun while this one waited.
-            if self.pause_of(account).is_none() {
+            // The server may have refused another while this one waited.
+            if !self.refused_since(account, granted) {
                 return Ok(turn);
             }
         }
@@ -200,14 +245,13 @@ impl Budget {
     ) -> Result<(), Duration> {
         let place = (began, self.numbers.fetch_add(1, Ordering::Relaxed));
         let _in_line = InLine { budget: self, account, place };
-        loop {
-            let moved = self.moved.notified();
-            let Some(at) = self.next(account, place, until)? else { return Ok(()) };
+        while let Some(Wait { at, moved }) = self.next(account, place, until)? {
             tokio::select! {
                 () = tokio::time::sleep_until(at) => {}
                 () = moved => {}
             }
         }
+        Ok(())
     }
 
     /// When to come again; `None` where the request is to be sent now. Whoever is to come again has a
@@ -217,27 +261,25 @@ impl Budget {
         account: Account,
         place: Place,
         until: Instant,
-    ) -> Result<Option<Instant>, Duration> {
+    ) -> Result<Option<Wait>, Duration> {
         let now = Instant::now();
         let mut paces = self.paces();
         let Some(pace) = paces.get_mut(&account) else { return Ok(None) };
-        let at = pace.at(place);
-        if now < at && at < until {
-            pace.line.insert(place, until);
-            return Ok(Some(at));
+        if pace.is_over(now) {
+            paces.remove(&account);
+            return Ok(None);
         }
-        self.leave(pace, place);
+        let at = pace.at(place);
+        let wait = at.saturating_duration_since(now);
+        if now < at && at < until {
+            return pace.enter(place, until, at).map(Some).ok_or(wait);
+        }
+        pace.leave(place);
         if at.max(now) >= until {
-            return Err(at.saturating_duration_since(now));
+            return Err(wait);
         }
         pace.next = now + pace.spacing;
         Ok(None)
-    }
-
-    fn leave(&self, pace: &mut Pace, place: Place) {
-        if pace.line.remove(&place).is_some() {
-            self.moved.notify_waiters();
-        }
     }
 
     async fn within_limits(&self, until: Instant) -> Result<SemaphorePermit<'_>, Spent> {
@@ -253,31 +295,32 @@ impl Budget {
         }
     }
 
-    /// Leaves the server alone for `time`, at most [`MAX_RETRY_AFTER`], on behalf of an account: of
-    /// others it has not said so, and whoever has used up their own must not stop them.
-    pub fn pause(&self, account: Account, time: Duration) {
+    /// Leaves the server alone for `time`, at most [`MAX_RETRY_AFTER`], on behalf of an account whose
+    /// request, sent at that time, it has refused: of others it has not said so, and whoever has used up
+    /// their own must not stop them.
+    pub fn pause(&self, account: Account, time: Duration, sent: Instant) {
         let now = Instant::now();
         let end = now + time.min(MAX_RETRY_AFTER);
         let mut paces = self.paces();
-        let is_used = |pace: &Pace| pace.paused.max(pace.next) + PACE_LIFE > now;
-        paces.retain(|_, pace| is_used(pace) || !pace.line.is_empty());
+        paces.retain(|_, pace| !pace.is_over(now));
         if paces.len() >= MAX_PAUSES && !paces.contains_key(&account) {
             return;
         }
-        let line = BTreeMap::default();
-        let none = Pace { paused: now, spacing: Duration::ZERO, next: now, line };
-        let pace = paces.entry(account).or_insert(none);
+        let pace = paces.entry(account).or_insert_with(|| Pace::none(now));
         // Requests that were under way together are refused together: that is one refusal.
-        if pace.paused <= now {
+        if pace.spacing.is_zero() || sent > pace.refused {
             pace.spacing = (pace.spacing * 2).clamp(MIN_SPACING, MAX_SPACING);
+            pace.refused = now;
         }
         pace.paused = end.max(pace.paused);
+        pace.next = pace.next.max(now + pace.spacing);
     }
 
-    /// The server has answered an account's request.
-    pub fn answered(&self, account: Account) {
+    /// The server has answered an account's request, sent at that time. One that was sent before it
+    /// refused another says nothing of what it allows since.
+    pub fn answered(&self, account: Account, sent: Instant) {
         let mut paces = self.paces();
-        let Some(pace) = paces.get_mut(&account) else { return };
+        let Some(pace) = paces.get_mut(&account).filter(|pace| sent > pace.refused) else { return };
         pace.spacing = pace.spacing * 19 / 20;
         let nobody = pace.line.is_empty() && pace.paused <= Instant::now();
         if nobody && pace.spacing < NO_SPACING {
@@ -285,9 +328,10 @@ impl Budget {
         }
     }
 
-    fn pause_of(&self, account: Account) -> Option<Instant> {
-        let end = self.paces().get(&account).map(|pace| pace.paused);
-        end.filter(|end| *end > Instant::now())
+    fn refused_since(&self, account: Account, time: Instant) -> bool {
+        let paces = self.paces();
+        let is_later = |pace: &Pace| pace.refused >= time || pace.paused > Instant::now();
+        paces.get(&account).is_some_and(is_later)
     }
 
     fn paces(&self) -> MutexGuard<'_, HashMap<Account, Pace>> {

@@ -1,6 +1,9 @@
 //! One question to one repository, on the registry and its mirrors.
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::StatusCode;
@@ -31,6 +34,12 @@ use super::transport::Call;
 /// A registry's word on the digest of its answer.
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
+/// Requests after which a question lets those pass where requests wait in line that began up to
+/// [`LETS_PASS`] later, and again after as many more. A signature takes four; images with hundreds must
+/// not keep the others waiting.
+const FEW_REQUESTS: u32 = 8;
+const LETS_PASS: Duration = Duration::from_secs(1);
+
 /// One question to one repository, on the registry and its mirrors.
 pub(super) struct Session {
     pub(super) configured: Arc<Configured>,
@@ -39,6 +48,8 @@ pub(super) struct Session {
     pub(super) endpoints: Vec<Endpoint>,
     /// When the question began.
     pub(super) began: Instant,
+    /// How many requests it has had.
+    pub(super) requests: AtomicU32,
     pub(super) deadline: Instant,
 }
 
@@ -93,7 +104,8 @@ impl Session {
         let Lasting { authenticator, .. } = &*self.lasting;
         let transport = &self.configured.transport;
         let sources = self.sources(endpoint);
-        let call = Call { accept, cap, began: self.began, ..Call::to(url) };
+        let began = place_in_line(self.began, self.requests.fetch_add(1, Ordering::Relaxed));
+        let call = Call { accept, cap, ..Call::to(url, began) };
         // Boxed, as further down: a future of this depth would outgrow a thread's stack.
         let send = authenticator.send(transport, endpoint, &sources, call, deadline);
         Box::pin(send).await
@@ -118,6 +130,11 @@ impl Session {
         })
         .await
     }
+}
+
+/// When the next request of a question counts as begun that has had so many.
+fn place_in_line(began: Instant, requests: u32) -> Instant {
+    began + LETS_PASS * (requests / FEW_REQUESTS)
 }
 
 /// An answer with content; 404 is `Absent`, other refusals `Unsupported`.
@@ -193,4 +210,17 @@ fn is_tag(tag: &str) -> bool {
     tag.len() <= 128
         && bytes.next().is_some_and(word)
         && bytes.all(|b| word(b) || matches!(b, b'.' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_with_many_requests_lets_others_pass() {
+        let began = Instant::now();
+        let after = |requests| place_in_line(began, requests) - began;
+        assert_eq!([after(0), after(FEW_REQUESTS - 1)], [Duration::ZERO; 2]);
+        assert_eq!([after(FEW_REQUESTS), after(16_000)], [1, 2_000].map(Duration::from_secs));
+    }
 }

@@ -55,7 +55,7 @@ pub(super) struct Call {
     pub(super) url: Url,
     /// Whose request it is.
     pub(super) account: Account,
-    /// When the question began that it is a part of.
+    /// When the question began that it is a part of: who comes first where requests wait in line.
     pub(super) began: Instant,
     pub(super) accept: &'static str,
     /// Sent to this server only, never after a redirect elsewhere.
@@ -69,10 +69,9 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// A GET without credentials, for nothing yet.
-    pub(super) fn to(url: Url) -> Self {
+    /// A GET without credentials, for nothing yet, of a question that began then.
+    pub(super) const fn to(url: Url, began: Instant) -> Self {
         let (account, authorization, form) = (None, None, None);
-        let began = Instant::now();
         Self { url, account, began, accept: "*/*", authorization, form, cap: 0, follow: true }
     }
 }
@@ -219,11 +218,12 @@ impl Transport {
                 .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.clone());
         }
+        let sent = Instant::now();
         let response = self.answer(request, pass, call, url, until).await?;
         match (response.status(), retry_after(response.headers())) {
-            (StatusCode::TOO_MANY_REQUESTS, Some(time)) => budget.pause(call.account, time),
+            (StatusCode::TOO_MANY_REQUESTS, Some(time)) => budget.pause(call.account, time, sent),
             (StatusCode::TOO_MANY_REQUESTS, None) => {}
-            (_, _) => budget.answered(call.account),
+            (_, _) => budget.answered(call.account, sent),
         }
         let reading = read(response, url, call.cap, &self.memory);
         match tokio::time::timeout_at(until, reading).await {

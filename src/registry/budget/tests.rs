@@ -35,9 +35,9 @@ async fn a_pause_holds_for_everyone_with_that_account_and_for_nobody_else() {
     let seconds = Duration::from_secs;
     let budget = Budget::new(Limits::default());
     let start = Instant::now();
-    budget.pause(None, seconds(4));
+    budget.pause(None, seconds(4), Instant::now());
     // A shorter one does not end it.
-    budget.pause(None, seconds(1));
+    budget.pause(None, seconds(1), Instant::now());
     let refused = budget.turn(None, Instant::now(), start + seconds(3)).await.unwrap_err();
     assert_eq!((refused, start.elapsed()), (NoTurn::Paused(seconds(4)), Duration::ZERO));
     assert!(budget.turn(Some(1), Instant::now(), start + seconds(3)).await.is_ok());
@@ -55,7 +55,7 @@ async fn a_pause_holds_for_those_that_wait_already_and_is_bounded() {
     let waits = budget.turn(None, Instant::now(), far);
     let ends = async {
         tokio::task::yield_now().await;
-        budget.pause(None, Duration::from_secs(u64::from(u32::MAX)));
+        budget.pause(None, Duration::from_secs(u64::from(u32::MAX)), Instant::now());
         drop(turn);
     };
     let (turn, ()) = futures::join!(waits, ends);
@@ -78,10 +78,10 @@ async fn finds_the_pace_of_a_server_that_refuses() {
         second = if second.0 == now { (now, second.1 + 1) } else { (now, 1) };
         if second.1 <= 5 {
             allowed += 1;
-            budget.answered(None);
+            budget.answered(None, Instant::now());
         } else {
             refused += 1;
-            budget.pause(None, Duration::from_secs(1));
+            budget.pause(None, Duration::from_secs(1), Instant::now());
         }
         drop(turn);
     }
@@ -92,7 +92,7 @@ async fn finds_the_pace_of_a_server_that_refuses() {
 /// A budget that sends a request every second from the next second on.
 fn paced() -> Budget {
     let budget = Budget::new(Limits::default());
-    budget.pause(None, Duration::from_secs(1));
+    budget.pause(None, Duration::from_secs(1), Instant::now());
     budget.paces().get_mut(&None).unwrap().spacing = Duration::from_secs(1);
     budget
 }
@@ -170,7 +170,7 @@ async fn whoever_comes_too_late_is_told_at_once() {
     assert_eq!(late, Err(NoTurn::Paused(Duration::from_secs(3))));
     assert_eq!((start.elapsed(), budget.paces()[&None].line.len()), (Duration::ZERO, 2));
     // One that is put back behind the end of its time takes none of another's.
-    budget.pause(None, Duration::from_secs(2));
+    budget.pause(None, Duration::from_secs(2), Instant::now());
     let third = budget.turn(None, after(0), after(5)).await.map(drop);
     assert!(third.is_ok());
     assert_eq!(start.elapsed(), Duration::from_secs(3), "behind the first alone");
@@ -183,28 +183,72 @@ async fn a_pace_stays_while_somebody_waits() {
     let mut waits = Box::pin(budget.turn(None, start, start + Duration::from_secs(100)));
     assert!(futures::poll!(&mut waits).is_pending());
     budget.paces().get_mut(&None).unwrap().paused = start;
+    let later = start + Duration::from_secs(1);
     for _ in 0..200 {
-        budget.answered(None);
+        budget.answered(None, later);
     }
     assert_eq!(budget.paces()[&None].line.len(), 1);
     drop(waits.await.unwrap());
-    budget.answered(None);
+    budget.answered(None, later);
     assert!(budget.paces().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pace_is_forgotten_with_answers_and_with_time() {
     let budget = Budget::new(Limits::default());
-    budget.pause(None, Duration::from_secs(1));
+    budget.pause(None, Duration::from_secs(1), Instant::now());
     tokio::time::advance(Duration::from_secs(2)).await;
     for _ in 0..50 {
-        budget.answered(None);
+        budget.answered(None, Instant::now());
     }
     assert!(budget.paces().is_empty());
-    budget.pause(None, Duration::from_secs(1));
+    budget.pause(None, Duration::from_secs(1), Instant::now());
+    budget.pause(Some(1), Duration::from_secs(1), Instant::now());
     tokio::time::advance(Duration::from_secs(1) + PACE_LIFE).await;
-    budget.pause(Some(1), Duration::from_secs(1));
+    let start = Instant::now();
+    drop(budget.turn(None, start, start + Duration::from_millis(1)).await.unwrap());
+    assert_eq!((start.elapsed(), budget.paces().len()), (Duration::ZERO, 1));
+    budget.pause(Some(2), Duration::from_secs(1), Instant::now());
     assert_eq!(budget.paces().len(), 1);
+}
+
+/// Requests that were under way together are refused together, and what is answered then was let
+/// through before.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_counts_once() {
+    let budget = Budget::new(Limits::default());
+    let sent = Instant::now();
+    tokio::time::advance(Duration::from_millis(100)).await;
+    let spacing = || budget.paces()[&None].spacing;
+    for _ in 0..16 {
+        budget.pause(None, Duration::ZERO, sent);
+        budget.answered(None, sent);
+        tokio::time::advance(Duration::from_millis(10)).await;
+    }
+    assert_eq!(spacing(), MIN_SPACING);
+    let next = budget.turn(None, sent, sent + Duration::from_secs(9)).await.map(drop);
+    assert_eq!((next, sent.elapsed()), (Ok(()), Duration::from_millis(300)));
+    budget.pause(None, Duration::ZERO, Instant::now());
+    assert_eq!(spacing(), MIN_SPACING * 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_is_bounded_and_has_room_for_those_who_began_before() {
+    let (budget, start) = (paced(), Instant::now());
+    let far = start + Duration::from_secs(10_000);
+    let began = |index: usize| start + Duration::from_secs(index as u64);
+    let mut line: Vec<_> =
+        (1..=MAX_LINE).map(|index| Box::pin(budget.turn(None, began(index), far))).collect();
+    for waits in &mut line {
+        assert!(futures::poll!(waits).is_pending());
+    }
+    let late = budget.turn(None, began(MAX_LINE + 1), far).await.map(drop);
+    assert_eq!(late, Err(NoTurn::Paused(Duration::from_secs(MAX_LINE as u64 + 1))));
+    let mut early = Box::pin(budget.turn(None, began(0), far));
+    assert!(futures::poll!(&mut early).is_pending());
+    assert_eq!(budget.paces()[&None].line.len(), MAX_LINE);
+    let last = line.pop().unwrap().await.map(drop);
+    assert!(matches!(last, Err(NoTurn::Paused(_))), "{last:?}");
 }
 
 #[test]
@@ -213,8 +257,8 @@ fn pauses_are_bounded_in_number() {
     let _guard = runtime.enter();
     let budget = Budget::new(Limits::default());
     for account in 0..2 * MAX_PAUSES as u64 {
-        budget.pause(Some(account), Duration::from_secs(5));
+        budget.pause(Some(account), Duration::from_secs(5), Instant::now());
     }
     assert_eq!(budget.paces().len(), MAX_PAUSES);
-    assert!(budget.pause_of(Some(0)).is_some());
+    assert!(budget.refused_since(Some(0), Instant::now() - Duration::from_secs(1)));
 }
