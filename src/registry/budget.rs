@@ -185,8 +185,8 @@ const NO_SPACING: Duration = Duration::from_millis(10);
 /// How long a pace is remembered that nobody used.
 const PACE_LIFE: Duration = Duration::from_secs(60);
 
-/// Most requests that wait in one line: at any pace that is slow, more than can be sent within a
-/// question's time.
+/// Most requests that wait in one line: those of sixteen questions with sixteen under way. At most paces
+/// it is more than can be sent within a question's time.
 const MAX_LINE: usize = 256;
 
 /// The budget of one server.
@@ -314,6 +314,8 @@ impl Budget {
         }
         pace.paused = end.max(pace.paused);
         pace.next = pace.next.max(now + pace.spacing);
+        // Some of those that wait may now do so in vain.
+        pace.moved.notify_waiters();
     }
 
     /// The server has answered an account's request, sent at that time. One that was sent before it

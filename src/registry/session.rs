@@ -34,11 +34,11 @@ use super::transport::Call;
 /// A registry's word on the digest of its answer.
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// Requests after which a question lets those pass where requests wait in line that began up to
-/// [`LETS_PASS`] later, and again after as many more. A signature takes four; images with hundreds must
-/// not keep the others waiting.
+/// Requests after which a question lets those pass that began while it may last, where requests wait in
+/// line, and again after as many more. A signature takes four; images with hundreds take turns, and keep
+/// nobody else waiting.
 const FEW_REQUESTS: u32 = 8;
-const LETS_PASS: Duration = Duration::from_secs(1);
+const LETS_PASS: Duration = Duration::from_secs(30);
 
 /// One question to one repository, on the registry and its mirrors.
 pub(super) struct Session {
@@ -104,8 +104,8 @@ impl Session {
         let Lasting { authenticator, .. } = &*self.lasting;
         let transport = &self.configured.transport;
         let sources = self.sources(endpoint);
-        let began = place_in_line(self.began, self.requests.fetch_add(1, Ordering::Relaxed));
-        let call = Call { accept, cap, ..Call::to(url, began) };
+        let behind = behind(self.requests.fetch_add(1, Ordering::Relaxed));
+        let call = Call { accept, cap, behind, ..Call::to(url, self.began) };
         // Boxed, as further down: a future of this depth would outgrow a thread's stack.
         let send = authenticator.send(transport, endpoint, &sources, call, deadline);
         Box::pin(send).await
@@ -132,9 +132,9 @@ impl Session {
     }
 }
 
-/// When the next request of a question counts as begun that has had so many.
-fn place_in_line(began: Instant, requests: u32) -> Instant {
-    began + LETS_PASS * (requests / FEW_REQUESTS)
+/// How far behind its question's place the next request comes that has had so many.
+fn behind(requests: u32) -> Duration {
+    LETS_PASS * (requests / FEW_REQUESTS)
 }
 
 /// An answer with content; 404 is `Absent`, other refusals `Unsupported`.
@@ -218,9 +218,8 @@ mod tests {
 
     #[test]
     fn a_question_with_many_requests_lets_others_pass() {
-        let began = Instant::now();
-        let after = |requests| place_in_line(began, requests) - began;
-        assert_eq!([after(0), after(FEW_REQUESTS - 1)], [Duration::ZERO; 2]);
-        assert_eq!([after(FEW_REQUESTS), after(16_000)], [1, 2_000].map(Duration::from_secs));
+        assert_eq!([behind(0), behind(FEW_REQUESTS - 1)], [Duration::ZERO; 2]);
+        assert_eq!([behind(FEW_REQUESTS), behind(16_000)], [LETS_PASS, LETS_PASS * 2_000]);
+        assert!(Instant::now().checked_add(behind(u32::MAX)).is_some());
     }
 }

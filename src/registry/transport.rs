@@ -57,6 +57,8 @@ pub(super) struct Call {
     pub(super) account: Account,
     /// When the question began that it is a part of: who comes first where requests wait in line.
     pub(super) began: Instant,
+    /// How far behind that it comes.
+    pub(super) behind: Duration,
     pub(super) accept: &'static str,
     /// Sent to this server only, never after a redirect elsewhere.
     pub(super) authorization: Option<HeaderValue>,
@@ -71,8 +73,18 @@ pub(super) struct Call {
 impl Call {
     /// A GET without credentials, for nothing yet, of a question that began then.
     pub(super) const fn to(url: Url, began: Instant) -> Self {
-        let (account, authorization, form) = (None, None, None);
-        Self { url, account, began, accept: "*/*", authorization, form, cap: 0, follow: true }
+        let (account, authorization, form, behind) = (None, None, None, Duration::ZERO);
+        Self {
+            url,
+            account,
+            began,
+            behind,
+            accept: "*/*",
+            authorization,
+            form,
+            cap: 0,
+            follow: true,
+        }
     }
 }
 
@@ -199,7 +211,7 @@ impl Transport {
         let client = client_for(endpoint, call, url)?;
         let (breaker, budget) = self.server(endpoint, url).await;
         breaker.look(&endpoint.path).map_err(|refusal| not_asked(url, refusal))?;
-        let turn = budget.turn(call.account, call.began, deadline).await;
+        let turn = budget.turn(call.account, call.began + call.behind, deadline).await;
         let _turn = turn.map_err(|why| no_turn(url, why))?;
         // Only now: a turn that is waited for says nothing of how long the server takes.
         let until = deadline.min(Instant::now() + self.request_timeout);
