@@ -96,7 +96,7 @@ const WANTED: Wanted = Wanted {
 /// names; of an update those that it adds; none of a deletion or a connection.
 ///
 /// # Errors
-/// When the body is not one JSON document without duplicate keys, is not an AdmissionReview of
+/// When the body is not one JSON document, holds a key twice where it is read, is not an AdmissionReview of
 /// `admission.k8s.io/v1`, or its object is not of a covered kind and shape. Each is to be answered as a
 /// denial ([`refusal`]) where the error knows the `uid`, with HTTP status 400 otherwise.
 pub fn parse(body: &[u8]) -> Result<Request, ReviewError> {

@@ -307,7 +307,8 @@ mod tests {
         ] {
             let error = excerpt(text, WANTED).unwrap_err().to_string();
             assert!(error.contains(wanted), "{text}: {error}");
-            agree(text);
+            let whole = super::super::parse(text.as_bytes()).unwrap_err();
+            assert_eq!(error, whole.to_string(), "{text}");
         }
     }
 

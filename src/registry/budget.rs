@@ -97,10 +97,10 @@ struct Pace {
     paused: Instant,
     /// The time between two requests after that.
     spacing: Duration,
-    /// When the next request may be sent.
-    next: Instant,
     /// When the server last refused a request that was sent after the refusal before.
     refused: Instant,
+    /// When the next request may be sent.
+    next: Instant,
     /// Who waits for that, and until when they can.
     line: BTreeMap<Place, Instant>,
     /// Tells those in line that somebody has left it.
@@ -127,9 +127,7 @@ impl Pace {
         let after = |at, until| if at < until { at + between } else { at };
         ahead.fold(self.paused.max(self.next), after)
     }
-}
 
-impl Pace {
     /// Takes a place in line, if need be that of the last, and says when to come again; `None` where
     /// the line is full of those who were there before.
     fn enter(&mut self, place: Place, until: Instant, at: Instant) -> Option<Wait> {
